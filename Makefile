@@ -1,0 +1,58 @@
+# Few targets; the work is in Python. `make` alone lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+UV := .venv/uv/bin/uv
+
+.PHONY: help rehearse rehearse-down test lint assemble definitions package publish benchmark clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+rehearse: .venv/ready ## Play both templates from project to prediction (TASK= DATA= SETTINGS= KEEP=1 PORT=)
+	@$(BIN)/python -m rehearsal play
+
+rehearse-down: .venv/ready ## End what `make rehearse KEEP=1` left up
+	@$(BIN)/python -m rehearsal down
+
+test: .venv/ready ## Run every test
+	@$(BIN)/python -m pytest
+
+lint: .venv/ready ## Check code and templates
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/cfn-lint templates/*.yaml seed_code/common/deploy/endpoint.yaml
+	@echo "lint: clean"
+
+assemble: .venv/ready ## Lay a landed repository out: VARIANT=cv|nlp INTO=folder
+	@$(BIN)/python -m build assemble $(or $(VARIANT),$(error Say which: make assemble VARIANT=cv INTO=folder)) $(or $(INTO),$(error Say where: make assemble VARIANT=cv INTO=folder))
+
+definitions: .venv/ready ## Regenerate pipeline_json/ from the seeds
+	@$(BIN)/python -m build definitions
+
+package: .venv/ready ## Build dist/: seeds, functions and stamped templates (BUCKET=)
+	@$(BIN)/python -m build package $(if $(BUCKET),--bucket $(BUCKET))
+
+publish: .venv/ready ## Show what an installation would upload (BUCKET=)
+	@$(BIN)/python -m build publish --dry-run $(if $(BUCKET),--bucket $(BUCKET))
+
+benchmark: .venv/ready ## Measure the figures of the README
+	@$(BIN)/python benchmarks/rehearsal_speed.py
+
+clean: ## Remove environments and what was built
+	rm -rf .venv dist
+
+# One environment for builds, jobs and tests, as CodeBuild has one; one for the emulator, which pins botocore.
+.venv/ready: Makefile requirements/uv.txt requirements/development.txt requirements/emulator.txt seed_code/common/requirements.txt
+	@command -v git > /dev/null || { echo "error: git is not installed. Install git and run make again." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11. Set PYTHON=, as in: make rehearse PYTHON=python3.12" >&2; exit 2; }
+	@echo "Setting up .venv, once: about 2 minutes, 8 GB (PyTorch)"
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv/uv
+	@$(UV:uv=python) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	@$(UV) pip install --python $(BIN)/python --no-deps --require-hashes --compile-bytecode -r seed_code/common/requirements.txt -r requirements/development.txt
+	@$(UV) venv --quiet --python $(PYTHON) .venv/emulator
+	@$(UV) pip install --python .venv/emulator/bin/python --no-deps --require-hashes --compile-bytecode -r requirements/emulator.txt
+	@touch $@

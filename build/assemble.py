@@ -1,0 +1,49 @@
+"""Lay seed_code/common and one variant over each other: the repository that a team receives."""
+
+import subprocess
+from pathlib import Path
+
+from build import ROOT, VARIANTS, VERSION
+
+
+def assemble(variant: str) -> dict[str, bytes]:
+    """The landed files by path, byte for byte, with SEED.
+
+    Raises ValueError for an unknown variant, and for a path that is in both common/ and the variant.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown variant {variant!r}. Choose one of: {', '.join(VARIANTS)}.")
+    common, own = tracked("common"), tracked(variant)
+    if both := sorted(common.keys() & own.keys()):
+        raise ValueError(f"in both common/ and {variant}/: {', '.join(both)}. Keep one of them.")
+    return dict(sorted({**common, **own, "SEED": describe(variant)}.items()))
+
+
+def write(files: dict[str, bytes], folder: Path) -> None:
+    """Write landed files into a folder that is empty or new. Raises ValueError for one that holds something."""
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty. Name a new folder.")
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+
+
+def tracked(folder: str) -> dict[str, bytes]:
+    """The files below a folder of seed_code/ that git tracks: what lies around there untracked does not land."""
+    base = ROOT / "seed_code" / folder
+    listed = git("ls-files", "-z", "--", str(base)).split("\0")
+    paths = [ROOT / name for name in listed if name and (ROOT / name).exists()]
+    return {str(path.relative_to(base)): path.read_bytes() for path in paths}
+
+
+def describe(variant: str) -> bytes:
+    """What SEED says: which bundle a team's repository was made from."""
+    return f"variant = {variant}\nversion = {VERSION}\ncommit = {git('rev-parse', 'HEAD').strip()}\n".encode()
+
+
+def git(*arguments: str) -> str:
+    """Ask git about this repository. Raises ValueError where it is none."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"git {arguments[0]} failed: {done.stderr.strip()}. Work in a clone of the repository.")
+    return done.stdout

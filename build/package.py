@@ -1,0 +1,109 @@
+"""Package the bundle: seeds, functions and stamped templates, each named by the hash of its content."""
+
+import hashlib
+import re
+import subprocess
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from build import ROOT, VARIANTS, VERSION
+from build.assemble import assemble
+
+DEFAULT_BUCKET = "sagemaker-bundle-111122223333"
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # a zip knows no earlier time
+BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class Package:
+    """Everything that an installation uploads, by key, and where the portfolio's template is among it."""
+
+    bucket: str
+    objects: dict[str, bytes]
+    portfolio: str
+    projects: dict[str, str]
+
+
+def package(bucket: str = DEFAULT_BUCKET) -> Package:
+    """Build the whole package for a bucket. Raises ValueError for a name that no bucket can have."""
+    if not BUCKET_NAME.fullmatch(bucket):
+        raise ValueError(f"{bucket!r} is not a bucket name: 3 to 63 lower case letters, digits, hyphens and dots.")
+    objects: dict[str, bytes] = {}
+
+    def add(kind: str, suffix: str, content: bytes) -> str:
+        key = f"{kind}-{hashlib.sha256(content).hexdigest()[:20]}.{suffix}"
+        objects[key] = content
+        return key
+
+    functions = add("functions/functions", "zip", zipped(function_files()))
+    projects = {}
+    for variant in VARIANTS:
+        stamp = {
+            "Variant": variant,
+            "Version": VERSION,
+            "Bucket": bucket,
+            "SeedKey": add(f"seeds/{variant}", "zip", zipped(assemble(variant))),
+            "FunctionsKey": functions,
+        }
+        projects[variant] = add(f"templates/project-{variant}", "yaml", stamped("project.yaml", stamp))
+    stamp = {
+        "Version": VERSION,
+        "Bucket": bucket,
+        "CvTemplateKey": projects["cv"],
+        "NlpTemplateKey": projects["nlp"],
+    }
+    portfolio = add("templates/portfolio", "yaml", stamped("portfolio.yaml", stamp))
+    return Package(bucket, dict(sorted(objects.items())), portfolio, projects)
+
+
+def write(package: Package, folder: Path) -> None:
+    """Write a package into a folder, and remove what an earlier one left there."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    for key, content in package.objects.items():
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(content)
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    """A zip that depends on names and contents alone: sorted, without times, stored (zlib's versions differ)."""
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for name, body in sorted(files.items()):
+            entry = zipfile.ZipInfo(name, EARLIEST)
+            entry.create_system = 3  # Unix, wherever this runs
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, body)
+    return content.getvalue()
+
+
+def function_files() -> dict[str, bytes]:
+    """lambda/ and what it vendors, as they lie in the functions' zip: for the Lambda runtime's Python and platform."""
+    files = {path.name: path.read_bytes() for path in sorted((ROOT / "lambda").glob("*.py"))}
+    with tempfile.TemporaryDirectory() as folder:
+        uv = ROOT / ".venv/uv/bin/uv"
+        command = [str(uv if uv.exists() else "uv"), "pip", "install", "--quiet", "--target", folder, "--no-deps"]
+        command += ["--require-hashes", "--python-version", "3.12", "--python-platform", "x86_64-manylinux_2_28"]
+        command += ["--only-binary", ":all:", "-r", str(ROOT / "requirements/lambda.txt")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ValueError(f"what the functions need could not be installed: {done.stderr.strip()}")
+        for path in sorted(Path(folder).rglob("*")):
+            name = str(path.relative_to(folder))
+            # Of a distribution's records only its version and licence matter at run time.
+            if path.is_file() and path.suffix != ".pyc" and not re.search(r"(RECORD|INSTALLER|REQUESTED|\.lock)$", name):
+                files[name] = path.read_bytes()
+    return files
+
+
+def stamped(template: str, stamp: dict[str, str]) -> bytes:
+    """A template with the values of its Bundle mapping set. Raises ValueError when one is not there exactly once."""
+    text = (ROOT / "templates" / template).read_text()
+    for name, value in stamp.items():
+        text, count = re.subn(rf"(?m)^      {name}: .*$", f"      {name}: '{value}'", text)
+        if count != 1:
+            raise ValueError(f"{template}: the mapping Bundle has {count} lines {name}, not one.")
+    return text.encode()

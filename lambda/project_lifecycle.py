@@ -1,0 +1,141 @@
+"""Start a project's first build, and clean up what the project made when its stack is deleted.
+
+A CloudFormation custom resource. It answers Create, Update and Delete always: a custom resource without an answer
+holds its stack for an hour (docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html).
+"""
+
+import json
+import os
+import time
+import urllib.request
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from project import STAGES, Project, find_stack
+
+WAIT_SECONDS = 5
+MARGIN_SECONDS = 30  # kept back to answer before the function's own time limit
+
+logger = Logger(service="project-lifecycle")
+
+
+def handler(event: dict[str, Any], context: Any) -> None:
+    deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
+    status, reason = "SUCCESS", ""
+    try:
+        act(event, deadline)
+    except Exception as error:  # whatever it is, CloudFormation has to hear of it
+        logger.exception("failed")
+        status, reason = "FAILED", f"{type(error).__name__}: {error}"
+    answer(event, status, reason)
+
+
+def act(event: dict[str, Any], deadline: float) -> None:
+    """Do what the stack's operation asks for. An update changes nothing: the team's repository is theirs."""
+    if event["RequestType"] == "Create":
+        boto3.client("codebuild").start_build(
+            projectName=event["ResourceProperties"]["BuildProject"], idempotencyToken=event["RequestId"]
+        )
+    elif event["RequestType"] == "Delete":
+        clean_up(Project.from_environment(), deadline)
+
+
+def clean_up(project: Project, deadline: float) -> None:
+    """Delete what the project made, in the order in which AWS lets it go."""
+    sagemaker = boto3.client("sagemaker")
+    stop_executions(sagemaker, project.pipeline, deadline)
+    delete_pipeline(sagemaker, project.pipeline)
+    delete_stacks(boto3.client("cloudformation"), project, deadline)
+    delete_model_packages(sagemaker, project.model_group)
+    empty(boto3.client("s3"), project.bucket)
+
+
+def stop_executions(sagemaker: Any, pipeline: str, deadline: float) -> None:
+    """Stop every execution and wait for its end: DeletePipeline refuses while one runs."""
+
+    def running() -> list[str]:
+        pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
+        found = [execution for page in pages for execution in page["PipelineExecutionSummaries"]]
+        return [e["PipelineExecutionArn"] for e in found if e["PipelineExecutionStatus"] in ("Executing", "Stopping")]
+
+    try:
+        executions = running()
+    except sagemaker.exceptions.ResourceNotFound:
+        return
+    for execution in executions:
+        sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution, ClientRequestToken=execution[-12:] * 3)
+    while running():
+        wait(deadline, f"executions of {pipeline} to stop")
+
+
+def delete_pipeline(sagemaker: Any, pipeline: str) -> None:
+    """Delete the pipeline, if there is one."""
+    try:
+        sagemaker.delete_pipeline(PipelineName=pipeline, ClientRequestToken=f"delete-{pipeline}".ljust(32, "-"))
+    except sagemaker.exceptions.ResourceNotFound:
+        logger.info("no pipeline to delete")
+
+
+def delete_stacks(cloudformation: Any, project: Project, deadline: float) -> None:
+    """Delete the stacks of the endpoints, and wait until they are gone."""
+
+    names = [project.stack_name(stage) for stage in STAGES]
+
+    def remaining() -> list[dict[str, Any]]:
+        return [stack for name in names if (stack := find_stack(cloudformation, name))]
+
+    asked: set[str] = set()
+    while stacks := remaining():
+        for stack in stacks:
+            if stack["StackStatus"].endswith("DELETE_FAILED") and stack["StackId"] in asked:
+                raise RuntimeError(f"stack {stack['StackName']} could not be deleted: see its events.")
+            if stack["StackId"] not in asked:
+                cloudformation.delete_stack(StackName=stack["StackName"], RoleARN=os.environ["STACK_ROLE_ARN"])
+                asked.add(stack["StackId"])
+        wait(deadline, f"stacks {', '.join(stack['StackName'] for stack in stacks)} to go")
+
+
+def delete_model_packages(sagemaker: Any, group: str) -> None:
+    """Delete the group's packages: a group that has any cannot be deleted by the stack."""
+    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+    for arn in [package["ModelPackageArn"] for page in pages for package in page["ModelPackageSummaryList"]]:
+        sagemaker.delete_model_package(ModelPackageName=arn)
+
+
+def empty(s3: Any, bucket: str) -> None:
+    """Delete every version and delete marker, a thousand a call."""
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        objects = [
+            {"Key": version["Key"], "VersionId": version["VersionId"]}
+            for version in page.get("Versions", []) + page.get("DeleteMarkers", [])
+        ]
+        if objects:
+            answered = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+            if answered.get("Errors"):
+                first = answered["Errors"][0]
+                raise RuntimeError(f"{bucket}/{first['Key']} could not be deleted: {first['Code']} {first['Message']}")
+
+
+def wait(deadline: float, what: str) -> None:
+    """Pause before the next look. Raises TimeoutError when the function's time is nearly over."""
+    if time.monotonic() + WAIT_SECONDS > deadline:
+        raise TimeoutError(f"gave up waiting for {what}. Delete the project again to go on.")
+    time.sleep(float(os.environ.get("WAIT_SECONDS", WAIT_SECONDS)))
+
+
+def answer(event: dict[str, Any], status: str, reason: str) -> None:
+    """Tell CloudFormation, by its pre-signed address."""
+    body = json.dumps(
+        {
+            "Status": status,
+            "Reason": reason[:1000] or "see the function's log group",
+            "PhysicalResourceId": event.get("PhysicalResourceId", f"lifecycle-{event['LogicalResourceId']}"),
+            "StackId": event["StackId"],
+            "RequestId": event["RequestId"],
+            "LogicalResourceId": event["LogicalResourceId"],
+        }
+    ).encode()
+    request = urllib.request.Request(event["ResponseURL"], data=body, method="PUT", headers={"Content-Type": ""})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        logger.info("answered %s with %s", status, response.status)

@@ -1,0 +1,1 @@
+"""AWS played on this machine, and the story that walks through it."""

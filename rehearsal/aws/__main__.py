@@ -1,0 +1,62 @@
+"""Play AWS on a port of the loopback interface.
+
+    python -m rehearsal.aws --port 4566 --folder <a folder for what runs>
+
+Writes the word "ready" to standard output when it answers, and ends every process that it started when it is told to.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    # ministack reads its configuration from the environment when it is imported.
+    os.environ |= {
+        "AUTH": "true",
+        "AWS_ACCESS_KEY_ID": "111122223333",
+        "AWS_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"],
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(arguments.port),
+        "LAMBDA_EXECUTOR": "local",
+        "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
+        "MINISTACK_ACCOUNT_ID": "111122223333",
+        "MINISTACK_HOST": "127.0.0.1",
+        "MINISTACK_REGION": "us-east-1",
+        "TMPDIR": str(folder / "tmp"),
+    }
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        os.environ.pop(name, None)
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+
+    from rehearsal.aws import adapter, processes
+    from rehearsal.aws.builds import Builds
+    from rehearsal.aws.codecommit import CodeCommit
+    from rehearsal.aws.front import front
+    from rehearsal.aws.sagemaker import SageMaker
+    from rehearsal.aws.servicecatalog import ServiceCatalog
+
+    repositories = CodeCommit(folder / "repositories")
+    Builds(folder / "builds")
+    SageMaker(folder, ServiceCatalog())
+    try:
+        ready = lambda: print("ready", flush=True)  # noqa: E731
+        asyncio.run(adapter.serve(front(repositories), arguments.port, ready))
+    finally:
+        processes.end_all()
+        shutil.rmtree(folder / "tmp", ignore_errors=True)
+        sys.stdout.flush()
+        # ministack's worker threads can take minutes to end; nothing of theirs is worth waiting for.
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,431 @@
+"""The one place that knows ministack's insides. `tests/test_adapter.py` tells when an upgrade breaks it.
+
+Seams used: the router's service patterns and handlers, the IAM action and resource extraction, STS sessions,
+CloudFormation's resource handlers, EventBridge's targets, CodeBuild's executor, and the log store.
+"""
+
+import asyncio
+import contextvars
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import botocore.config
+import botocore.session
+from ministack import app as ministack_app
+from ministack.core import concurrency, iam_actions, iam_evaluator, router
+from ministack.core.arn import parse_arn
+from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, sts
+from ministack.services.cloudformation import provisioners, stacks
+
+ACCOUNT, REGION = "111122223333", "us-east-1"
+Response = tuple[int, dict[str, str], bytes]
+Handler = Callable[[str, str, dict[str, str], bytes, dict[str, list[str]]], Response]
+ResourceOf = Callable[[str, dict[str, Any], str], str]
+
+_worker_thread_types: set[str] = set()
+_resources_of: dict[str, ResourceOf] = {}
+_target_services: dict[str, Callable[[dict[str, Any], str | None], None]] = {}
+
+
+class AccessDenied(Exception):
+    """A principal may not do what it tried; the message is AWS's."""
+
+
+def endpoint() -> str:
+    """The address of the played AWS."""
+    return f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
+
+
+# --- services -----------------------------------------------------------------------------------------------------
+
+
+def add_service(name: str, target_prefix: str | None, handle: Handler, resource_of: ResourceOf) -> None:
+    """Route a service's requests to `handle`, on a thread of its own, after IAM allowed its action on its resource.
+
+    `resource_of(operation, body, path)` answers the ARN that the operation's policy is evaluated against.
+    """
+
+    async def on_thread(
+        method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
+    ) -> Response:
+        return await concurrency.run_reentrant(handle, method, path, headers, body, query)
+
+    router.SERVICE_PATTERNS[name] = {"target_prefixes": [target_prefix]} if target_prefix else {}
+    ministack_app.SERVICE_HANDLERS[name] = on_thread
+    iam_actions.SERVICE_TO_IAM_NAMESPACE[name] = name
+    _resources_of[name] = resource_of
+
+
+def _extract_iam_action(
+    service: str, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+) -> str | None:
+    if service == "sagemaker" and path.endswith("/invocations"):
+        return "sagemaker:InvokeEndpoint"
+    return _original_action(service, method, path, headers, body, query)
+
+
+def _extract_resource_arn(
+    service: str,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    query: dict[str, Any],
+    region: str,
+    account: str,
+) -> str:
+    if service in _resources_of:
+        operation = headers.get("x-amz-target", "").rsplit(".", 1)[-1]
+        try:
+            parameters = json.loads(body) if operation and body else {}
+        except ValueError:
+            parameters = {}
+        return _resources_of[service](operation, parameters, path)
+    return _original_resource(service, method, path, headers, body, query, region, account)
+
+
+_original_action, _original_resource = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
+iam_actions.extract_iam_action = _extract_iam_action
+iam_actions.extract_resource_arn = _extract_resource_arn
+
+
+# --- identities ---------------------------------------------------------------------------------------------------
+
+
+def credentials_of(role_arn: str, session_name: str, service: str) -> dict[str, str]:
+    """What a service gets when it assumes a role. Raises AccessDenied when the role's trust policy refuses it."""
+    name = role_arn.rsplit("/", 1)[-1]
+    with request_scope(ACCOUNT, REGION):
+        role = iam._roles.get(name)
+    if role is None or not _trusts(role["AssumeRolePolicyDocument"], service):
+        raise AccessDenied(f"{service} is not authorized to assume role {role_arn}")
+    access_key, secret, token = f"ASIA{uuid.uuid4().hex[:16].upper()}", uuid.uuid4().hex, uuid.uuid4().hex
+    sts.register_session(
+        access_key,
+        {
+            "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/{session_name[:64]}",
+            "UserId": f"{name}:{session_name[:64]}",
+            "SecretAccessKey": secret,
+            "SessionToken": token,
+        },
+    )
+    return {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
+
+
+def root_credentials() -> dict[str, str]:
+    """Of the account itself, for what AWS does on its own behalf."""
+    return {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"]}
+
+
+def _trusts(document: str | dict[str, Any], service: str) -> bool:
+    """Whether a trust policy lets a service of this account assume the role."""
+    policy = json.loads(document) if isinstance(document, str) else document
+    context = iam_evaluator.EvalContext(
+        principal_arn=f"arn:aws:iam::{ACCOUNT}:service/{service}",
+        principal_type="Service",
+        principal_account=ACCOUNT,
+        action="sts:AssumeRole",
+        resource_arn="*",
+        region=REGION,
+        service_context={"aws:sourceaccount": ACCOUNT},
+    )
+    return any(
+        statement["Effect"] == "Allow"
+        and iam_evaluator._service_principal_matches(statement.get("Principal"), service)
+        and iam_evaluator._conditions_met(statement.get("Condition", {}), context)
+        for statement in policy["Statement"]
+    )
+
+
+def caller_may(access_key: str, action: str, resource: str, context: dict[str, str] | None = None) -> None:
+    """Raise AccessDenied unless the caller's policies allow an action that its request implies (as iam:PassRole)."""
+    denied = iam_evaluator.enforce(access_key, action, action.split(":")[0], REGION, resource, context)
+    if denied is not None:
+        who = getattr(denied, "principal_arn", None) or "the caller"
+        raise AccessDenied(f"User: {who} is not authorized to perform: {action} on resource: {resource}")
+
+
+def role_of(access_key: str) -> str | None:
+    """The ARN of the role behind an access key; None for the account's root user."""
+    found = iam_evaluator.resolve_credential(access_key, ACCOUNT)
+    if isinstance(found, iam_evaluator.CredentialResolutionError) or ":assumed-role/" not in found.principal_arn:
+        return None
+    with request_scope(ACCOUNT, REGION):
+        return iam._roles[found.principal_arn.split("/")[1]]["Arn"]
+
+
+def verify_git_signature(username: str, password: str, host: str, path: str) -> str:
+    """The access key behind `aws codecommit credential-helper`'s answer. Raises AccessDenied for a wrong signature.
+
+    The helper signs the request "GIT <path>" with Signature Version 4 (awscli/customizations/codecommit.py).
+    """
+    import hmac
+
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    access_key, _, token = username.partition("%")
+    found = iam_evaluator.resolve_credential(access_key, ACCOUNT, token or None)
+    stamp, _, signature = password.partition("Z")
+    if isinstance(found, iam_evaluator.CredentialResolutionError):
+        raise AccessDenied(found.message)
+    auth = SigV4Auth(Credentials(access_key, found.secret_access_key), "codecommit", REGION)
+    request = AWSRequest(method="GIT", url=f"http://{host}{path}")
+    request.context["timestamp"] = stamp
+    canonical = f"GIT\n{path}\n\nhost:{host}\n\nhost\n"
+    expected = auth.signature(auth.string_to_sign(request, canonical), request)
+    if not hmac.compare_digest(expected, signature):
+        raise AccessDenied("the git credentials' signature does not match")
+    return access_key
+
+
+def git_may(access_key: str, action: str, resource: str) -> None:
+    """Raise AccessDenied unless the policies behind an access key, verified before, allow a git action."""
+    with request_scope(ACCOUNT, REGION):
+        principal = iam_evaluator.resolve_principal(access_key, ACCOUNT)
+        if isinstance(principal, iam_evaluator.AuthError):
+            raise AccessDenied(principal.message)
+        if principal.policies is None:
+            return
+        context = iam_evaluator.EvalContext(
+            principal_arn=principal.arn,
+            principal_type=principal.type,
+            principal_account=principal.account,
+            action=action,
+            resource_arn=resource,
+            region=REGION,
+            service_context={},
+            principal_keys=principal.keys,
+        )
+        if iam_evaluator.evaluate(context, principal.policies, *principal.limits).decision != "Allow":
+            raise AccessDenied(f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource}")
+
+
+def client(service: str, credentials: dict[str, str]) -> Any:
+    """A botocore client of the played AWS with somebody's credentials."""
+    session = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+    return session.create_client(
+        service,
+        region_name=REGION,
+        endpoint_url=endpoint(),
+        aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
+        config=botocore.config.Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
+    )
+
+
+# --- CloudFormation -----------------------------------------------------------------------------------------------
+
+Create = Callable[[str, dict[str, Any], str], tuple[str, dict[str, Any]]]
+Update = Callable[[str, dict[str, Any], dict[str, Any], str], tuple[str, dict[str, Any]]]
+Delete = Callable[[str, dict[str, Any]], None]
+
+
+def add_resource_type(name: str, create: Create, update: Update, delete: Delete) -> None:
+    """Teach CloudFormation a resource type: create(logical id, properties, stack) -> (physical id, attributes)."""
+    provisioners._RESOURCE_HANDLERS[name] = {"create": create, "update": update, "delete": delete}
+    _worker_thread_types.add(name)
+
+
+def _runs_on_worker_thread(resource_type: str) -> bool:
+    return resource_type in _worker_thread_types or _original_worker(resource_type)
+
+
+_original_worker = stacks._runs_on_worker_thread
+stacks._runs_on_worker_thread = _runs_on_worker_thread
+
+
+def physical_name(stack: str, logical_id: str, longest: int) -> str:
+    """A name as CloudFormation makes it: stack, logical id and a random end."""
+    tail = f"-{logical_id}-{uuid.uuid4().hex[:12]}"
+    return stack[: longest - len(tail)] + tail
+
+
+# --- events -------------------------------------------------------------------------------------------------------
+
+
+def raise_event(source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
+    """Raise an event of an AWS service, which its rules then match."""
+    entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail), "Resources": resources}
+
+    def put() -> None:
+        with request_scope(ACCOUNT, REGION):
+            eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
+
+    on_loop(put)
+
+
+def add_target(service: str, deliver: Callable[[dict[str, Any], str | None], None]) -> None:
+    """Deliver events to targets of a service: deliver(target, transformed input)."""
+    _target_services[service] = deliver
+
+
+def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> None:
+    service = parse_arn(target["Arn"]).service
+    if service not in _target_services:
+        _original_invoke(target, event, rule, view)
+        return
+    given = None
+    if target.get("InputTransformer"):
+        view = view or eventbridge._pattern_event_view(event)
+        given = eventbridge._apply_input_transformer(target["InputTransformer"], rule, view)
+    in_background(_target_services[service], target, given)
+
+
+_original_invoke = eventbridge._invoke_target
+eventbridge._invoke_target = _invoke_target
+
+
+# --- builds -------------------------------------------------------------------------------------------------------
+
+
+def run_builds(execute: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+    """Run builds by `execute(build, project)`, which keeps the build's record up to date."""
+
+    def run(build_id: str, project: dict[str, Any]) -> None:
+        execute(codebuild._builds[build_id], project)
+
+    codebuild.EXECUTE_BUILDS = True
+    codebuild._get_docker = lambda: None
+    codebuild._execute_build = run
+
+
+def begin_phase(build: dict[str, Any], name: str) -> None:
+    """Note in a build's record that a phase began."""
+    build["phases"].append({"phaseType": name, "startTime": int(time.time())})
+    build["currentPhase"] = name
+    build["buildStatus"] = "IN_PROGRESS"
+
+
+def end_phase(build: dict[str, Any], name: str, status: str, message: str = "") -> None:
+    """Note how a phase ended, with what went wrong."""
+    codebuild._record_phase(build, name, status)
+    if message:
+        for phase in build["phases"]:
+            if phase["phaseType"] == name:
+                phase["contexts"] = [{"statusCode": "COMMAND_EXECUTION_ERROR", "message": message}]
+
+
+def finish_build(build: dict[str, Any], status: str) -> None:
+    """Note a build's end, unless somebody stopped it first."""
+    codebuild._finish_build(build, "STOPPED" if codebuild._stop_requested(build["id"]) else status)
+
+
+# --- logs ---------------------------------------------------------------------------------------------------------
+
+
+def write_log(group: str, stream: str, lines: Iterable[str]) -> None:
+    """Append lines to a log stream, making group and stream on first use as the services do."""
+    now = int(time.time() * 1000)
+    with request_scope(ACCOUNT, REGION):
+        streams = cloudwatch_logs._log_groups.setdefault(
+            group,
+            {
+                "arn": cloudwatch_logs._make_group_arn(group),
+                "creationTime": now,
+                "retentionInDays": None,
+                "tags": {},
+                "subscriptionFilters": {},
+                "streams": {},
+            },
+        )["streams"]
+        record = streams.setdefault(
+            stream,
+            {
+                "events": [],
+                "uploadSequenceToken": "1",
+                "creationTime": now,
+                "firstEventTimestamp": None,
+                "lastEventTimestamp": None,
+                "lastIngestionTime": None,
+            },
+        )
+        events = [{"timestamp": now, "message": line, "ingestionTime": now} for line in lines]
+        cloudwatch_logs._append_log_events(record, events)
+
+
+def forget_log_groups(prefix: str) -> None:
+    """Drop the log groups that jobs made and no stack owns."""
+    with request_scope(ACCOUNT, REGION):
+        for name in [name for name in cloudwatch_logs._log_groups.keys() if name.startswith(prefix)]:
+            del cloudwatch_logs._log_groups[name]
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def on_loop(function: Callable[[], Any]) -> Any:
+    """Run something on the server's event loop and wait for it; from the loop itself, run it at once."""
+    try:
+        asyncio.get_running_loop()
+        return function()
+    except RuntimeError:
+        pass
+
+    async def call() -> Any:
+        return function()
+
+    assert _loop is not None
+    return asyncio.run_coroutine_threadsafe(call(), _loop).result(timeout=60)
+
+
+def in_background(function: Callable[..., Any], *arguments: Any) -> threading.Thread:
+    """Run something on a thread of its own, in the account and region of the play."""
+
+    def run() -> None:
+        with request_scope(ACCOUNT, REGION):
+            function(*arguments)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), daemon=True)
+    thread.start()
+    return thread
+
+
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+
+
+async def serve(front: Callable[[Application], Application], port: int, ready: Callable[[], None]) -> None:
+    """Serve the played AWS on the loopback interface until the process is told to stop.
+
+    `front` wraps ministack's ASGI application, for what is not an AWS API.
+    """
+    from hypercorn.asyncio import serve as hypercorn_serve
+    from hypercorn.config import Config
+
+    global _loop
+    _loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for signal_number in (2, 15):
+        _loop.add_signal_handler(signal_number, stop.set)
+    config = Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.keep_alive_timeout = 75
+    config.graceful_timeout = 1
+    config.shutdown_timeout = 2
+    config.loglevel = "WARNING"
+    application = front(ministack_app.app)
+
+    async def told_ready(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            # The play has no certificate; on the loopback interface, a request counts as one over TLS.
+            scope = {**scope, "headers": [*scope["headers"], (b"x-forwarded-proto", b"https")]}
+        await application(scope, receive, send)
+
+    _loop.call_later(0.05, ready)
+    await hypercorn_serve(told_ready, config, shutdown_trigger=stop.wait)
+
+
+def account_and_region() -> tuple[str, str]:
+    """Of the request that is being answered."""
+    return get_account_id(), get_region()

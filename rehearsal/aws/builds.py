@@ -1,0 +1,144 @@
+"""CodeBuild: the repository's own buildspec, run phase by phase in one shell, as the build project's role."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rehearsal.aws import adapter, processes
+
+PHASES = ("install", "pre_build", "build", "post_build")
+
+
+class Builds:
+    """Runs the builds that ministack's CodeBuild keeps the records of."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True)
+        adapter.run_builds(self.execute)
+        adapter.add_target("codebuild", start_build)
+
+    def execute(self, build: dict[str, Any], project: dict[str, Any]) -> None:
+        """Run one build and keep its record and its log up to date."""
+        build["phases"] = [{**build["phases"][0]}]
+        build["logs"] = {"groupName": f"/aws/codebuild/{project['name']}", "streamName": build["id"].split(":")[1]}
+        log = BuildLog(build["logs"])
+        workspace = Path(tempfile.mkdtemp(dir=self.folder))
+        try:
+            credentials = adapter.credentials_of(project["serviceRole"], "AWSCodeBuild", "codebuild.amazonaws.com")
+            environment = build_environment(build, project, credentials)
+            succeeded = self.download(build, project, environment, workspace, log) and self.run_buildspec(
+                build, project, environment, workspace / "src", log
+            )
+            adapter.finish_build(build, "SUCCEEDED" if succeeded else "FAILED")
+        except Exception as error:
+            log([f"[Container] the build could not run: {error}"])
+            adapter.finish_build(build, "FAULT")
+        finally:
+            shutil.rmtree(workspace, ignore_errors=True)
+
+    def download(
+        self, build: dict, project: dict, environment: dict[str, str], workspace: Path, log: "BuildLog"
+    ) -> bool:
+        """Clone the repository at the build's source version, with the role's own git credentials."""
+        adapter.begin_phase(build, "DOWNLOAD_SOURCE")
+        version = build["sourceVersion"].removeprefix("refs/heads/")
+        helper = f"!{Path(os.environ['REHEARSAL_PYTHON']).parent / 'aws'} codecommit credential-helper --ignore-host-check $@"
+        options = ["-c", f"credential.helper={helper}", "-c", "credential.UseHttpPath=true"]
+        commands = (
+            ["git", *options, "clone", "--quiet", project["source"]["location"], "src"],
+            ["git", "-C", "src", "checkout", "--quiet", version],
+        )
+        for command in commands:
+            process = processes.start(command, environment, workspace, log)
+            if processes.wait(process):
+                adapter.end_phase(build, "DOWNLOAD_SOURCE", "FAILED", f"{' '.join(command[-3:])} failed")
+                return False
+        resolved = subprocess.run(["git", "rev-parse", "HEAD"], cwd=workspace / "src", capture_output=True, text=True, check=True)
+        build["resolvedSourceVersion"] = environment["CODEBUILD_RESOLVED_SOURCE_VERSION"] = resolved.stdout.strip()
+        adapter.end_phase(build, "DOWNLOAD_SOURCE", "SUCCEEDED")
+        return True
+
+    def run_buildspec(
+        self, build: dict, project: dict, environment: dict[str, str], source: Path, log: "BuildLog"
+    ) -> bool:
+        """Run the phases in order; post_build runs after a failed build too, as CodeBuild does."""
+        name = project["source"].get("buildspec") or "buildspec.yml"
+        path = source / name
+        if not path.exists():
+            log([f"[Container] YAML_FILE_ERROR: {name} does not exist"])
+            adapter.end_phase(build, "DOWNLOAD_SOURCE", "FAILED", f"YAML_FILE_ERROR: {name} does not exist")
+            return False
+        spec = yaml.safe_load(path.read_text())
+        environment |= {k: str(v) for k, v in (spec.get("env", {}).get("variables") or {}).items() if k not in environment}
+        environment["CODEBUILD_SRC_DIR"] = str(source)
+        succeeded = True
+        for phase in PHASES:
+            commands = ((spec.get("phases") or {}).get(phase) or {}).get("commands") or []
+            if not commands or (not succeeded and phase != "post_build"):
+                continue
+            environment["CODEBUILD_BUILD_SUCCEEDING"] = str(int(succeeded))
+            failed = self.run_phase(build, phase, commands, environment, source, log)
+            succeeded = succeeded and failed is None
+            if failed and phase in ("install", "pre_build"):
+                break
+        return succeeded
+
+    def run_phase(
+        self, build: dict, phase: str, commands: list[str], environment: dict[str, str], source: Path, log: "BuildLog"
+    ) -> str | None:
+        """Run a phase's commands until one fails; answer the one that did."""
+        adapter.begin_phase(build, phase.upper())
+        log([f"[Container] Entering phase {phase.upper()}"])
+        for command in commands:
+            log([f"[Container] Running command {command}"])
+            # `sh`, as CodeBuild's default; each command is a shell of its own with the same environment and folder.
+            process = processes.start(["sh", "-c", command], environment, source, log)
+            code = processes.wait(process)
+            if code:
+                message = f"Error while executing command: {command.strip()}. Reason: exit status {code}"
+                log([f"[Container] Phase complete: {phase.upper()} State: FAILED", f"[Container] {message}"])
+                adapter.end_phase(build, phase.upper(), "FAILED", message)
+                return command
+        log([f"[Container] Phase complete: {phase.upper()} State: SUCCEEDED"])
+        adapter.end_phase(build, phase.upper(), "SUCCEEDED")
+        return None
+
+
+class BuildLog:
+    """Writes lines to the build's log stream."""
+
+    def __init__(self, logs: dict[str, str]):
+        self.logs = logs
+
+    def __call__(self, lines: list[str]) -> None:
+        adapter.write_log(self.logs["groupName"], self.logs["streamName"], lines)
+
+
+def build_environment(build: dict[str, Any], project: dict[str, Any], credentials: dict[str, str]) -> dict[str, str]:
+    """The variables of the build project and those that CodeBuild sets itself."""
+    declared = {entry["name"]: entry["value"] for entry in project["environment"].get("environmentVariables", [])}
+    return {
+        **processes.job_environment(credentials),
+        **declared,
+        "CODEBUILD_BUILD_ID": build["id"],
+        "CODEBUILD_BUILD_ARN": build["arn"],
+        "CODEBUILD_SOURCE_VERSION": build["sourceVersion"],
+        "CODEBUILD_INITIATOR": build["initiator"],
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+    }
+
+
+def start_build(target: dict[str, Any], given: str | None) -> None:
+    """An EventBridge rule starts a build with its target's role; the transformed input is StartBuild's."""
+    import json
+
+    credentials = adapter.credentials_of(target["RoleArn"], "EventBridge", "events.amazonaws.com")
+    name = target["Arn"].split(":project/")[1]
+    adapter.client("codebuild", credentials).start_build(projectName=name, **json.loads(given or "{}"))

@@ -1,0 +1,89 @@
+"""The container contract without a container engine: a process with an /opt/ml of its own, as PID 1 where possible.
+
+On Linux, `unshare` gives the process mount and PID namespaces: /opt/ml is its own folder, and its entrypoint is the
+process that gets the signals. Where the kernel does not permit that, paths below /opt/ml are rewritten to the folder,
+and OPT_ML names it.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from rehearsal.aws import processes
+
+# Mounts $1 at /opt/ml and becomes the rest of its arguments. Where the machine has no /opt/ml, /opt is made anew in
+# the namespace, with what it holds mounted again, so that nothing is written to the machine's own /opt.
+MOUNT = """
+set -e
+ml="$1"; shift
+if [ ! -d /opt/ml ]; then
+    mkdir -p "$ml/../opt"
+    if [ -d /opt ]; then mount --rbind /opt "$ml/../opt"; fi
+    mount -t tmpfs tmpfs /opt
+    for entry in "$ml/../opt"/*; do
+        [ -e "$entry" ] || continue
+        if [ -d "$entry" ]; then mkdir "/opt/${entry##*/}"; else : > "/opt/${entry##*/}"; fi
+        mount --rbind "$entry" "/opt/${entry##*/}"
+    done
+    mkdir /opt/ml
+fi
+mount --bind "$ml" /opt/ml
+exec "$@"
+"""
+
+
+@functools.cache
+def namespace_command() -> tuple[str, ...]:
+    """The `unshare` call that works here, or nothing. Tried once, for real."""
+    if not shutil.which("unshare"):
+        return ()
+    for options in ((), ("--map-root-user",)):
+        command = ("unshare", *options, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+        with tempfile.TemporaryDirectory() as folder:
+            ml = Path(folder) / "ml"
+            ml.mkdir()
+            tried = subprocess.run(
+                [*command, "sh", "-c", MOUNT, "container", str(ml), "touch", "/opt/ml/it-works"],
+                capture_output=True,
+                check=False,
+            )
+            if tried.returncode == 0 and (ml / "it-works").exists():
+                return command
+    return ()
+
+
+def start(
+    entrypoint: list[str], environment: dict[str, str], folder: Path, emit: Callable[[list[str]], None]
+) -> subprocess.Popen:
+    """Start an entrypoint with `folder`/ml as its /opt/ml."""
+    ml = folder / "ml"
+    command = namespace_command()
+    if command:
+        process = processes.start(
+            [*command, "sh", "-c", MOUNT, "container", str(ml), *entrypoint], environment, folder, emit
+        )
+        process.in_namespace = True
+        return process
+    rewritten = [argument.replace("/opt/ml", str(ml)) for argument in entrypoint]
+    return processes.start(rewritten, {**environment, "OPT_ML": str(ml)}, folder, emit)
+
+
+def local_path(folder: Path, path: str) -> Path:
+    """Where a path of the container lies on this machine. Raises ValueError for one outside /opt/ml."""
+    if not path.startswith("/opt/ml/") or ".." in Path(path).parts:
+        raise ValueError(f"{path} is not below /opt/ml")
+    return folder / "ml" / path.removeprefix("/opt/ml/")
+
+
+def describe_isolation() -> str:
+    """How jobs are kept apart here, for people."""
+    return "mount and PID namespaces" if namespace_command() else "rewritten paths (no namespaces here)"
+
+
+def remove(folder: Path) -> None:
+    """Remove a container's folder."""
+    shutil.rmtree(folder, ignore_errors=not os.environ.get("REHEARSAL_DEBUG"))

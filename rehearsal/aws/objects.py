@@ -1,0 +1,110 @@
+"""S3 for jobs: what goes down before a container starts and up after it, with the job's role."""
+
+import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+WORKERS = 4
+
+
+class NoObjects(ValueError):
+    """Nothing lies under an address that a job reads."""
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Bucket and key of an s3:// address."""
+    parts = urlsplit(uri)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise ValueError(f"{uri!r} is not an s3:// address")
+    return parts.netloc, parts.path.lstrip("/")
+
+
+def download(s3: Any, uri: str, folder: Path) -> int:
+    """Fetch an object, or all below a prefix, into a folder. Raises NoObjects when there are none."""
+    bucket, prefix = split(uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    below = prefix.rstrip("/") + "/"
+    keys = [
+        found["Key"]
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for found in page.get("Contents", [])
+        if found["Key"] == prefix or found["Key"].startswith(below)
+    ]
+
+    def fetch(key: str) -> None:
+        relative = key.rsplit("/", 1)[-1] if key == prefix else key.removeprefix(below)
+        target = (folder / relative).resolve()
+        if not relative or key.endswith("/"):
+            return
+        if not target.is_relative_to(folder.resolve()):
+            raise ValueError(f"s3://{bucket}/{key} leads out of its folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(fetch, keys))
+    if not keys:
+        raise NoObjects(f"No S3 objects found under S3 URL {uri!r}. Check the address and the role's permissions.")
+    return len(keys)
+
+
+def upload(s3: Any, folder: Path, uri: str) -> int:
+    """Store every file of a folder below an address."""
+    bucket, prefix = split(uri)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+
+    def store(path: Path) -> None:
+        s3.put_object(Bucket=bucket, Key=f"{prefix.rstrip('/')}/{path.relative_to(folder)}", Body=path.read_bytes())
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(store, files))
+    return len(files)
+
+
+def upload_archive(s3: Any, folder: Path, uri: str) -> None:
+    """Store a folder as one .tar.gz object."""
+    bucket, key = split(uri)
+    archive = folder.parent / f"{folder.name}.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        for path in sorted(folder.rglob("*")):
+            tar.add(path, path.relative_to(folder), recursive=False)
+    with archive.open("rb") as body:
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
+    archive.unlink()
+
+
+class CheckpointSync:
+    """Copies new files of the checkpoint folder to S3 while a job runs, and all that is left when it ends."""
+
+    EVERY_SECONDS = 2
+
+    def __init__(self, s3: Any, folder: Path, uri: str):
+        self.s3, self.folder, self.uri = s3, folder, uri
+        self.seen: dict[Path, tuple[int, int]] = {}
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self) -> None:
+        while not self.ended.wait(self.EVERY_SECONDS):
+            self.copy()
+
+    def copy(self) -> None:
+        bucket, prefix = split(self.uri)
+        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+            try:
+                state = (path.stat().st_mtime_ns, path.stat().st_size)
+                if self.seen.get(path) != state:
+                    key = f"{prefix.rstrip('/')}/{path.relative_to(self.folder)}"
+                    self.s3.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+                    self.seen[path] = state
+            except FileNotFoundError:
+                continue  # replaced by the job between the listing and the copy
+
+    def finish(self) -> None:
+        self.ended.set()
+        self.thread.join()
+        self.copy()

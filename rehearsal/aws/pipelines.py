@@ -1,0 +1,448 @@
+"""SageMaker Pipelines: definitions, executions, and the steps that they run, independent ones at the same time."""
+
+import hashlib
+import json
+import re
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+import botocore.exceptions
+
+from rehearsal.aws import adapter, objects
+from rehearsal.aws.jobs import job_name, public
+from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, service_model, short_id
+
+MOST_CHARACTERS = 1_048_576
+ENDED = ("Succeeded", "Failed", "Stopped")
+# docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html
+CACHE_KEYS = {
+    "Training": (
+        "AlgorithmSpecification", "CheckpointConfig", "DebugHookConfig", "DebugRuleConfigurations", "Environment",
+        "HyperParameters", "InputDataConfig",
+    ),
+    "Processing": ("AppSpecification", "Environment", "ProcessingInputs"),
+}  # fmt: skip
+COMPARE = {
+    "Equals": lambda left, right: left == right,
+    "GreaterThan": lambda left, right: left > right,
+    "GreaterThanOrEqualTo": lambda left, right: left >= right,
+    "LessThan": lambda left, right: left < right,
+    "LessThanOrEqualTo": lambda left, right: left <= right,
+}
+PARAMETER_TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": lambda text: str(text).lower() == "true"}
+
+
+class StepFailed(Exception):
+    """A step's end that fails the execution, with its reason."""
+
+
+class Pipelines:
+    """The operations on pipelines and executions."""
+
+    pipelines: dict[str, dict[str, Any]]
+    executions: dict[str, "Execution"]
+    tags: dict[str, list[dict[str, str]]]
+    folder: Path
+
+    def start_pipelines(self) -> None:
+        self.pipelines, self.executions, self.cache = {}, {}, {}
+
+    def create_pipeline(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        name = parameters["PipelineName"]
+        if name in self.pipelines:
+            raise AwsError("ValidationException", f"Pipeline names must be unique within an AWS account and region. Pipeline with name ({name}) already exists.")
+        caller.pass_role(parameters["RoleArn"], "sagemaker.amazonaws.com")
+        arn = f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:pipeline/{name.lower()}"
+        self.pipelines[name] = {
+            "PipelineArn": arn,
+            "PipelineName": name,
+            "PipelineDisplayName": parameters.get("PipelineDisplayName", name),
+            "PipelineDefinition": self.definition(parameters),
+            "PipelineDescription": parameters.get("PipelineDescription", ""),
+            "RoleArn": parameters["RoleArn"],
+            "PipelineStatus": "Active",
+            "CreationTime": now(),
+            "LastModifiedTime": now(),
+        }
+        self.tags[arn] = parameters.get("Tags", [])
+        return {"PipelineArn": arn}
+
+    def update_pipeline(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        pipeline = self.pipeline(parameters["PipelineName"])
+        if "RoleArn" in parameters:
+            caller.pass_role(parameters["RoleArn"], "sagemaker.amazonaws.com")
+        changed = {key: parameters[key] for key in ("PipelineDisplayName", "PipelineDescription", "RoleArn") if key in parameters}
+        if "PipelineDefinition" in parameters or "PipelineDefinitionS3Location" in parameters:
+            changed["PipelineDefinition"] = self.definition(parameters)
+        pipeline |= {**changed, "LastModifiedTime": now()}
+        return {"PipelineArn": pipeline["PipelineArn"]}
+
+    def definition(self, parameters: dict[str, Any]) -> str:
+        """The definition's text. Raises ValidationException for what AWS refuses at once."""
+        text = parameters.get("PipelineDefinition")
+        if text is None:
+            place = parameters["PipelineDefinitionS3Location"]
+            version = {"VersionId": place["VersionId"]} if "VersionId" in place else {}
+            s3 = adapter.client("s3", adapter.root_credentials())
+            text = s3.get_object(Bucket=place["Bucket"], Key=place["ObjectKey"], **version)["Body"].read().decode()
+        if len(text) > MOST_CHARACTERS:
+            raise AwsError("ValidationException", f"The definition has {len(text)} characters, more than {MOST_CHARACTERS}.")
+        try:
+            steps = json.loads(text)["Steps"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise AwsError("ValidationException", f"Unable to parse pipeline definition. {error!r}") from error
+        names = [step["Name"] for step in all_steps(steps)]
+        if len(names) != len(set(names)):
+            raise AwsError("ValidationException", "Unable to parse pipeline definition. Step names are not unique.")
+        return text
+
+    def describe_pipeline(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        return public(self.pipeline(parameters["PipelineName"]))
+
+    def list_pipelines(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        keys = ("PipelineArn", "PipelineName", "PipelineDisplayName", "PipelineDescription", "RoleArn", "CreationTime", "LastModifiedTime")
+        found = newest_first(list(self.pipelines.values()), parameters, "CreationTime")
+        prefix = parameters.get("PipelineNamePrefix", "")
+        listed = [{key: p[key] for key in keys} for p in found if p["PipelineName"].startswith(prefix)]
+        return page(listed, parameters, "PipelineSummaries")
+
+    def delete_pipeline(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        pipeline = self.pipeline(parameters["PipelineName"])
+        running = [e for e in self.executions.values() if e.pipeline is pipeline and e.status not in ENDED]
+        if running:
+            raise AwsError("ConflictException", f"Pipeline {pipeline['PipelineName']} has an execution that is not finished")
+        self.executions = {arn: e for arn, e in self.executions.items() if e.pipeline is not pipeline}
+        self.tags.pop(pipeline["PipelineArn"], None)
+        del self.pipelines[pipeline["PipelineName"]]
+        return {"PipelineArn": pipeline["PipelineArn"]}
+
+    def pipeline(self, name: str) -> dict[str, Any]:
+        for pipeline in self.pipelines.values():
+            if name in (pipeline["PipelineName"], pipeline["PipelineArn"]):
+                return pipeline
+        raise AwsError("ResourceNotFound", f"Pipeline '{name}' does not exist.")
+
+    # --- executions ----------------------------------------------------------------------------------------------
+
+    def start_pipeline_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        pipeline = self.pipeline(parameters["PipelineName"])
+        token = parameters.get("ClientRequestToken")
+        for execution in self.executions.values():
+            if token and execution.pipeline is pipeline and execution.token == token:
+                return {"PipelineExecutionArn": execution.arn}
+        execution = Execution(self, pipeline, parameters)
+        self.executions[execution.arn] = execution
+        adapter.in_background(execution.run)
+        return {"PipelineExecutionArn": execution.arn}
+
+    def stop_pipeline_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        self.execution(parameters).stop()
+        return {"PipelineExecutionArn": parameters["PipelineExecutionArn"]}
+
+    def describe_pipeline_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        execution = self.execution(parameters)
+        answer = {**execution.summary(), "PipelineArn": execution.pipeline["PipelineArn"], "LastModifiedTime": execution.modified}
+        if execution.failure:
+            answer["FailureReason"] = execution.failure
+        return answer
+
+    def list_pipeline_executions(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        pipeline = self.pipeline(parameters["PipelineName"])
+        found = [e.summary() for e in self.executions.values() if e.pipeline is pipeline]
+        return page(newest_first(found, parameters, "StartTime"), parameters, "PipelineExecutionSummaries")
+
+    def list_pipeline_execution_steps(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        steps = [public(step) for step in self.execution(parameters).steps.values()]
+        return page(newest_first(steps, parameters, "StartTime"), parameters, "PipelineExecutionSteps")
+
+    def list_pipeline_parameters_for_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        given = self.execution(parameters).given
+        return page([{"Name": name, "Value": str(value)} for name, value in given.items()], parameters, "PipelineParameters")
+
+    def describe_pipeline_definition_for_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        execution = self.execution(parameters)
+        return {"PipelineDefinition": execution.text, "CreationTime": execution.started}
+
+    def execution(self, parameters: dict[str, Any]) -> "Execution":
+        arn = parameters["PipelineExecutionArn"]
+        if arn not in self.executions:
+            raise AwsError("ResourceNotFound", f"Pipeline execution with ARN {arn} does not exist.")
+        return self.executions[arn]
+
+
+class Execution:
+    """One run of a pipeline."""
+
+    def __init__(self, service: Any, pipeline: dict[str, Any], request: dict[str, Any]):
+        self.service = service
+        self.pipeline = pipeline
+        self.text = pipeline["PipelineDefinition"]
+        self.definition = json.loads(self.text)
+        self.token = request.get("ClientRequestToken")
+        self.given = {entry["Name"]: entry["Value"] for entry in request.get("PipelineParameters", [])}
+        self.parameters = self.resolve_parameters()
+        self.id = short_id(12)
+        self.arn = f"{pipeline['PipelineArn']}/execution/{self.id}"
+        self.name = request.get("PipelineExecutionDisplayName", f"execution-{self.id}")
+        self.description = request.get("PipelineExecutionDescription", "")
+        self.started = self.modified = now()
+        self.status, self.failure = "Executing", ""
+        self.stopping = threading.Event()
+        self.steps: dict[str, dict[str, Any]] = {}
+        self.outputs: dict[str, dict[str, Any]] = {}
+        self.lock = threading.Condition()
+
+    def resolve_parameters(self) -> dict[str, Any]:
+        """Defaults with what the request overrides. Raises ValidationException for unknown or mistyped ones."""
+        declared = {entry["Name"]: entry for entry in self.definition.get("Parameters", [])}
+        unknown = [name for name in self.given if name not in declared]
+        if unknown:
+            raise AwsError("ValidationException", f"Unknown parameters: {', '.join(unknown)}. Declared: {', '.join(declared)}.")
+        values = {}
+        for name, entry in declared.items():
+            value = self.given.get(name, entry.get("DefaultValue"))
+            if value is None:
+                raise AwsError("ValidationException", f"Parameter {name} has no default and no value.")
+            try:
+                values[name] = PARAMETER_TYPES[entry["Type"]](value)
+            except ValueError as error:
+                raise AwsError("ValidationException", f"Parameter {name} is {value!r}, not of type {entry['Type']}.") from error
+            if "EnumValues" in entry and values[name] not in entry["EnumValues"]:
+                raise AwsError("ValidationException", f"Parameter {name} is {value!r}, not one of {entry['EnumValues']}.")
+        return values
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "PipelineExecutionArn": self.arn,
+            "StartTime": self.started,
+            "PipelineExecutionStatus": self.status,
+            "PipelineExecutionDisplayName": self.name,
+            "PipelineExecutionDescription": self.description,
+        }
+
+    def stop(self) -> None:
+        """Ask every running job to stop; no further step starts."""
+        if self.status in ENDED:
+            return
+        self.status = "Stopping"
+        self.stopping.set()
+        for step in self.steps.values():
+            if step["StepStatus"] == "Executing" and "job" in step:
+                step["job"]["stop"].set()
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        try:
+            self.credentials = adapter.credentials_of(self.pipeline["RoleArn"], "SageMaker", "sagemaker.amazonaws.com")
+            self.client = adapter.client("sagemaker", self.credentials)
+            self.run_steps(self.definition["Steps"])
+        except Exception as error:
+            self.failure = f"ClientError: {error}"
+            adapter.write_log("/rehearsal/pipelines", self.id, traceback.format_exc().splitlines())
+        if self.stopping.is_set():
+            self.status = "Stopped"
+        else:
+            self.status = "Failed" if self.failure else "Succeeded"
+        self.modified = now()
+
+    def run_steps(self, steps: list[dict[str, Any]]) -> None:
+        """Run a list of steps, each as soon as what it needs has succeeded."""
+        pending = {step["Name"]: step for step in steps}
+        running: set[str] = set()
+
+        def run_one(step: dict[str, Any]) -> None:
+            self.run_step(step)
+            with self.lock:
+                running.discard(step["Name"])
+                self.lock.notify_all()
+
+        with self.lock:
+            while pending or running:
+                if self.failure or self.stopping.is_set():
+                    pending = {}
+                for name, step in list(pending.items()):
+                    needed = dependencies(step)
+                    if all(self.steps.get(other, {}).get("StepStatus") == "Succeeded" for other in needed):
+                        del pending[name]
+                        running.add(name)
+                        adapter.in_background(run_one, step)
+                if pending and not running:
+                    raise StepFailed(f"steps {', '.join(pending)} depend on steps that never run")
+                if running:
+                    self.lock.wait(0.5)
+
+    def run_step(self, step: dict[str, Any]) -> None:
+        record = {"StepName": step["Name"], "StartTime": now(), "StepStatus": "Executing", "AttemptCount": 1, "Metadata": {}}
+        self.steps[step["Name"]] = record
+        try:
+            runner = getattr(self, f"run_{step['Type'].lower()}", None)
+            if runner is None:
+                raise StepFailed(f"The rehearsal does not play steps of type {step['Type']}.")
+            runner(step, record)
+            record["StepStatus"] = "Stopped" if self.stopping.is_set() and record.get("stopped") else "Succeeded"
+        except Exception as error:
+            reason = str(error)
+            if isinstance(error, botocore.exceptions.ClientError):
+                reason = f"{error.response['Error']['Code']}: {error.response['Error']['Message']}"
+            elif not isinstance(error, (StepFailed, AwsError, ValueError)):
+                adapter.write_log("/rehearsal/pipelines", self.id, traceback.format_exc().splitlines())
+            record |= {"StepStatus": "Failed", "FailureReason": reason[:1024]}
+            self.failure = self.failure or f"Step failure: One or multiple steps failed: {step['Name']}: {reason}"[:1300]
+        record["EndTime"] = now()
+
+    def run_training(self, step: dict[str, Any], record: dict[str, Any]) -> None:
+        self.run_job("training", step, record)
+
+    def run_processing(self, step: dict[str, Any], record: dict[str, Any]) -> None:
+        self.run_job("processing", step, record)
+
+    def run_job(self, kind: str, step: dict[str, Any], record: dict[str, Any]) -> None:
+        """Start a job with the pipeline's role and wait for its end, or take over an earlier one's results."""
+        title = f"{kind.title()}Job"
+        arguments = self.resolve(step["Arguments"])
+        check_members(f"Create{title}", arguments)
+        key = self.cache_key(step, arguments)
+        source = self.service.cache.get(key) if key else None
+        if source:
+            record["CacheHitResult"] = {"SourcePipelineExecutionArn": source["execution"]}
+            job = source["job"]
+        else:
+            name = job_name(self.id, step["Name"])
+            getattr(self.client, f"create_{kind}_job")(**{f"{title}Name": name}, **arguments)
+            job = record["job"] = self.service.jobs[kind][name]
+        record["Metadata"] = {title: {"Arn": job[f"{title}Arn"]}}
+        job["ended"].wait()
+        status = job[f"{title}Status"]
+        if status == "Failed":
+            raise StepFailed(job["FailureReason"])
+        record["stopped"] = status == "Stopped"
+        self.outputs[step["Name"]] = job
+        self.remember_property_files(step, job)
+        if key and not source and status == "Completed":
+            self.service.cache[key] = {"execution": self.arn, "job": job}
+
+    def cache_key(self, step: dict[str, Any], arguments: dict[str, Any]) -> str | None:
+        """The step's name and the attributes that AWS compares, when the step has caching switched on."""
+        if not step.get("CacheConfig", {}).get("Enabled"):
+            return None
+        compared = {name: arguments.get(name) for name in CACHE_KEYS[step["Type"]]}
+        text = json.dumps([self.pipeline["PipelineArn"], step["Name"], compared], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def remember_property_files(self, step: dict[str, Any], job: dict[str, Any]) -> None:
+        """Read the property files that conditions will look into."""
+        outputs = {o["OutputName"]: o["S3Output"]["S3Uri"] for o in job.get("ProcessingOutputConfig", {}).get("Outputs", [])}
+        s3 = adapter.client("s3", self.credentials)
+        for declared in step.get("PropertyFiles", []):
+            bucket, key = objects.split(f"{outputs[declared['OutputName']].rstrip('/')}/{declared['FilePath']}")
+            content = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+            self.outputs.setdefault(f"{step['Name']}/files", {})[declared["PropertyFileName"]] = content
+
+    def run_condition(self, step: dict[str, Any], record: dict[str, Any]) -> None:
+        """Evaluate the conditions, and run the branch that they choose."""
+        arguments = step["Arguments"]
+        met = all(self.holds(condition) for condition in arguments["Conditions"])
+        record["Metadata"] = {"Condition": {"Outcome": "True" if met else "False"}}
+        record["StepStatus"] = "Succeeded"
+        self.run_steps(arguments.get("IfSteps" if met else "ElseSteps", []))
+
+    def holds(self, condition: dict[str, Any]) -> bool:
+        if condition["Type"] not in COMPARE:
+            raise StepFailed(f"The rehearsal does not play conditions of type {condition['Type']}.")
+        return COMPARE[condition["Type"]](self.resolve(condition["LeftValue"]), self.resolve(condition["RightValue"]))
+
+    def run_registermodel(self, step: dict[str, Any], record: dict[str, Any]) -> None:
+        arguments = self.resolve(step["Arguments"])
+        check_members("CreateModelPackage", arguments)
+        arn = self.client.create_model_package(**arguments)["ModelPackageArn"]
+        record["Metadata"] = {"RegisterModel": {"Arn": arn}}
+        self.outputs[step["Name"]] = {"ModelPackageArn": arn}
+
+    def run_fail(self, step: dict[str, Any], record: dict[str, Any]) -> None:
+        message = self.resolve(step["Arguments"]["ErrorMessage"])
+        record["Metadata"] = {"Fail": {"ErrorMessage": message}}
+        raise StepFailed(message)
+
+    # --- values ------------------------------------------------------------------------------------------------------
+
+    def resolve(self, value: Any) -> Any:
+        """Replace references and functions by their values, all the way down."""
+        if isinstance(value, list):
+            return [self.resolve(member) for member in value]
+        if not isinstance(value, dict):
+            return value
+        if set(value) == {"Get"}:
+            return self.get(value["Get"])
+        if set(value) == {"Std:Join"}:
+            parts = [self.resolve(part) for part in value["Std:Join"]["Values"]]
+            return value["Std:Join"]["On"].join(as_text(part) for part in parts)
+        if set(value) == {"Std:JsonGet"}:
+            step, _, name = value["Std:JsonGet"]["PropertyFile"]["Get"].removeprefix("Steps.").partition(".PropertyFiles.")
+            return walk(self.outputs[f"{step}/files"][name], value["Std:JsonGet"]["Path"], f"{name} of {step}")
+        return {name: self.resolve(member) for name, member in value.items()}
+
+    def get(self, path: str) -> Any:
+        """The value of a reference, as "Parameters.Epochs" or "Steps.Train.ModelArtifacts.S3ModelArtifacts"."""
+        kind, _, rest = path.partition(".")
+        if kind == "Parameters":
+            return self.parameters[rest]
+        if kind == "Execution":
+            return {
+                "PipelineExecutionId": self.id,
+                "PipelineExecutionArn": self.arn,
+                "PipelineName": self.pipeline["PipelineName"],
+                "PipelineArn": self.pipeline["PipelineArn"],
+                "StartDateTime": self.started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                "CurrentDateTime": now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            }[rest]
+        step, _, member = rest.partition(".")
+        return walk(self.outputs[step], member, f"step {step}")
+
+
+def all_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Steps with those in the branches of conditions."""
+    found = []
+    for step in steps:
+        found.append(step)
+        if step["Type"] == "Condition":
+            found += all_steps(step["Arguments"].get("IfSteps", [])) + all_steps(step["Arguments"].get("ElseSteps", []))
+    return found
+
+
+def dependencies(step: dict[str, Any]) -> set[str]:
+    """The steps that a step waits for: those it names in DependsOn and those it takes values from, not its own."""
+    own = {inner["Name"] for inner in all_steps([step])}
+    text = json.dumps(step)
+    referred = set(re.findall(r'"Get": "Steps\.([A-Za-z0-9_-]+)\.', text))
+    return (referred | set(step.get("DependsOn", []))) - own
+
+
+def walk(value: Any, path: str, where: str) -> Any:
+    """Follow a path of names, [numbers] and ['keys']. A list of named outputs is entered by its key."""
+    for name, number, key in re.findall(r"([A-Za-z0-9_-]+)|\[(\d+)\]|\[['\"]([^'\"]+)['\"]\]", path):
+        try:
+            if number:
+                value = value[int(number)]
+            elif key and isinstance(value, list):
+                value = next(member for member in value if key in (member.get("OutputName"), member.get("ChannelName")))
+            else:
+                value = value[name or key]
+        except (KeyError, IndexError, TypeError, StopIteration) as error:
+            raise StepFailed(f"{path} is not in {where}") from error
+    return value
+
+
+def as_text(value: Any) -> str:
+    """A value inside Std:Join; 2e-05 stays as Pipelines writes floats."""
+    return str(value)
+
+
+def check_members(operation: str, arguments: dict[str, Any]) -> None:
+    """Refuse arguments that the create request does not have."""
+    members = service_model("sagemaker").operation_model(operation).input_shape.members
+    unknown = [name for name in arguments if name not in members]
+    if unknown:
+        raise StepFailed(f"{operation} has no parameter {', '.join(unknown)}")

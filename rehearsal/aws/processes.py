@@ -1,0 +1,146 @@
+"""Every process that the play starts: in a group of its own, with its output in a log, and ended with the play."""
+
+import ctypes
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rehearsal.aws import adapter
+
+FLUSH_SECONDS = 0.2
+PR_SET_PDEATHSIG = 1
+
+_running: set[subprocess.Popen] = set()
+_lock = threading.Lock()
+
+
+def start(
+    command: list[str], environment: dict[str, str], folder: Path, emit: Callable[[list[str]], None]
+) -> subprocess.Popen:
+    """Start a program; `emit` gets its output, standard and error, in bunches of lines."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+    with _lock:
+        _running.add(process)
+    process.reader = threading.Thread(target=_read, args=(process, emit), daemon=True)
+    process.reader.start()
+    return process
+
+
+def wait(process: subprocess.Popen, timeout_seconds: float | None = None) -> int:
+    """Wait for the end of a process and of its output. Raises TimeoutExpired when it takes longer."""
+    try:
+        code = process.wait(timeout_seconds)
+        process.reader.join(timeout=5)
+        return code
+    finally:
+        if process.poll() is not None:
+            with _lock:
+                _running.discard(process)
+
+
+def end(process: subprocess.Popen, grace_seconds: float) -> None:
+    """SIGTERM, and SIGKILL to the whole group when it has not gone after the grace period."""
+    signal_to(process, signal.SIGTERM)
+    try:
+        wait(process, grace_seconds)
+    except subprocess.TimeoutExpired:
+        pass
+    _kill_group(process)
+    wait(process, 10)
+
+
+def end_all() -> None:
+    """End whatever still runs."""
+    with _lock:
+        processes = list(_running)
+    for process in processes:
+        signal_to(process, signal.SIGTERM)
+    deadline = time.monotonic() + 2
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for process in processes:
+        _kill_group(process)
+
+
+def signal_to(process: subprocess.Popen, number: int) -> None:
+    """Send a signal to the process itself, or, inside a PID namespace, to its entrypoint (the namespace's PID 1)."""
+    target = _entrypoint_of(process) if getattr(process, "in_namespace", False) else process.pid
+    try:
+        os.kill(target, number)
+    except ProcessLookupError:
+        pass
+
+
+def _entrypoint_of(process: subprocess.Popen) -> int:
+    """`unshare --fork` has one child: the entrypoint."""
+    try:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    except OSError:
+        children = []
+    return int(children[0]) if children else process.pid
+
+
+def _kill_group(process: subprocess.Popen) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _read(process: subprocess.Popen, emit: Callable[[list[str]], None]) -> None:
+    """Pass output on a few times a second, so that a log costs little and is still live."""
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def pump() -> None:
+        for raw in process.stdout:
+            lines.put(raw.decode("utf-8", "replace").rstrip("\r\n"))
+        lines.put(None)
+
+    threading.Thread(target=pump, daemon=True).start()
+    ended = False
+    while not ended:
+        bunch = [lines.get()]
+        time.sleep(FLUSH_SECONDS if bunch[0] is not None else 0)
+        while not lines.empty():
+            bunch.append(lines.get())
+        ended = None in bunch
+        shown = [line for line in bunch if line]
+        if shown:
+            emit(shown)
+
+
+def job_environment(credentials: dict[str, str]) -> dict[str, str]:
+    """What a container sees of its surroundings: paths, region, credentials, and where the played AWS is."""
+    return {
+        "PATH": f"{Path(os.environ['REHEARSAL_PYTHON']).parent}:{os.environ['PATH']}",
+        "HOME": os.environ.get("HOME", "/root"),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "AWS_REGION": adapter.REGION,
+        "AWS_DEFAULT_REGION": adapter.REGION,
+        "AWS_ENDPOINT_URL": adapter.endpoint(),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
+        "TOKENIZERS_PARALLELISM": "false",
+        **credentials,
+    }

@@ -1,0 +1,203 @@
+"""The JSON protocol of AWS services, with botocore's service models as the type system.
+
+A service is a class whose methods are named as its operations in snake case. Parameters are checked against the
+model before the method sees them; an operation without a method is refused by name.
+"""
+
+import datetime
+import json
+import logging
+import re
+import traceback
+import uuid
+from typing import Any
+
+import botocore.loaders
+import botocore.model
+import botocore.validate
+from botocore import xform_name
+
+from rehearsal.aws import adapter
+
+logger = logging.getLogger("rehearsal")
+_loader = botocore.loaders.Loader()
+
+
+class AwsError(Exception):
+    """An error as AWS answers it."""
+
+    def __init__(self, code: str, message: str, status: int = 400):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+
+
+def not_played(what: str) -> AwsError:
+    """The refusal of something that the rehearsal does not play."""
+    return AwsError("UnsupportedOperation", f"The rehearsal does not play {what}.")
+
+
+def service_model(name: str) -> botocore.model.ServiceModel:
+    """botocore's model of a service."""
+    return botocore.model.ServiceModel(_loader.load_service_model(name, "service-2"), name)
+
+
+class Caller:
+    """Who sent a request, and what else it may do."""
+
+    def __init__(self, access_key: str):
+        self.access_key = access_key
+
+    def pass_role(self, role_arn: str, service: str) -> None:
+        """Check iam:PassRole, as AWS does wherever a role is handed to a service."""
+        self.may("iam:PassRole", role_arn, {"iam:PassedToService": service})
+
+    def may(self, action: str, resource: str, context: dict[str, str] | None = None) -> None:
+        """Raise AccessDeniedException unless the caller may do an action that its request implies."""
+        adapter.caller_may(self.access_key, action, resource, context)
+
+
+class Service:
+    """Base of a played service. Subclasses set `name`, `target_prefix` and define operations."""
+
+    name: str
+    target_prefix: str
+
+    def __init__(self) -> None:
+        self.model = service_model(self.name)
+        adapter.add_service(self.name, self.target_prefix, self.handle, self.resource_of)
+
+    def resource_of(self, operation: str, parameters: dict[str, Any], path: str) -> str:
+        """The ARN that IAM evaluates the operation against."""
+        return "*"
+
+    def handle(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
+    ) -> adapter.Response:
+        """Answer one request."""
+        operation = headers.get("x-amz-target", "").rsplit(".", 1)[-1]
+        caller = Caller(access_key_of(headers))
+        try:
+            if not operation:
+                return self.handle_rest(method, path, headers, body, caller)
+            return reply(self.call(operation, json.loads(body or b"{}"), caller))
+        except AwsError as error:
+            return refuse(error)
+        except adapter.AccessDenied as error:
+            return refuse(AwsError("AccessDeniedException", str(error)))
+        except Exception as error:
+            logger.error("%s %s: %s", self.name, operation or path, traceback.format_exc())
+            return refuse(AwsError("InternalFailure", f"The rehearsal failed at {operation or path}: {error}", 500))
+
+    def handle_rest(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, caller: Caller
+    ) -> adapter.Response:
+        """Answer a request that names its operation by its path."""
+        raise not_played(f"{self.name} {method} {path}")
+
+    def call(self, operation: str, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        """Check the parameters and run the operation's method."""
+        if operation not in self.model.operation_names:
+            raise AwsError("UnknownOperationException", f"{self.name} has no operation {operation}.")
+        played = getattr(self, xform_name(operation), None)
+        if played is None:
+            raise not_played(f"{self.name}:{operation}")
+        check(self.model.operation_model(operation).input_shape, parameters)
+        return played(parameters, caller) or {}
+
+
+def check(shape: botocore.model.Shape | None, parameters: dict[str, Any]) -> None:
+    """Raise ValidationException for what the service's model refuses: members, types, lengths and patterns."""
+    report = botocore.validate.ParamValidator().validate(parameters, shape)
+    problems = [report.generate_report()] if report.has_errors() else list(pattern_problems(shape, parameters, ""))
+    if problems:
+        raise AwsError("ValidationException", problems[0])
+
+
+def pattern_problems(shape: Any, value: Any, where: str) -> Any:
+    """Yield what botocore's own validation leaves out: unknown members, enums, patterns and longest lengths."""
+    if shape.type_name == "structure":
+        for name, member in value.items():
+            if name not in shape.members:
+                yield f"Unknown parameter {where}{name}. Known: {', '.join(shape.members)}"
+            else:
+                yield from pattern_problems(shape.members[name], member, f"{where}{name}.")
+    elif shape.type_name == "list":
+        for number, member in enumerate(value):
+            yield from pattern_problems(shape.member, member, f"{where}{number}.")
+    elif shape.type_name == "map":
+        for name, member in value.items():
+            yield from pattern_problems(shape.value, member, f"{where}{name}.")
+    elif shape.type_name == "string":
+        pattern, longest = shape.metadata.get("pattern"), shape.metadata.get("max")
+        if shape.enum and value not in shape.enum:
+            yield f"Value '{value}' at '{where[:-1]}' is not one of: {', '.join(shape.enum)}"
+        elif longest and len(value) > longest:
+            yield f"Value '{value}' at '{where[:-1]}' is longer than {longest} characters"
+        elif pattern and not matches(pattern, value):
+            yield f"Value '{value}' at '{where[:-1]}' failed to satisfy constraint: Member must satisfy {pattern}"
+
+
+def matches(pattern: str, value: str) -> bool:
+    """Whether a value satisfies a model's pattern; a pattern that is not Python's is taken as satisfied."""
+    try:
+        return re.fullmatch(pattern.replace("\\p{", "[^\\s\\S]{") if "\\p{" in pattern else pattern, value) is not None
+    except re.error:
+        return True
+
+
+def access_key_of(headers: dict[str, str]) -> str:
+    """The access key that signed a request."""
+    found = re.search(r"Credential=([^/,\s]+)/", headers.get("authorization", ""))
+    return found.group(1) if found else ""
+
+
+def reply(answer: dict[str, Any]) -> adapter.Response:
+    """A successful JSON response."""
+    body = json.dumps(answer, default=to_json).encode()
+    return 200, {"Content-Type": "application/x-amz-json-1.1"}, body
+
+
+def refuse(error: AwsError) -> adapter.Response:
+    """An error response that boto3 raises under its code."""
+    body = json.dumps({"__type": error.code, "message": error.message, "Message": error.message}).encode()
+    headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-errortype": error.code}
+    return error.status, headers, body
+
+
+def to_json(value: Any) -> Any:
+    """Times as the JSON protocol writes them: seconds since 1970."""
+    if isinstance(value, datetime.datetime):
+        return value.timestamp()
+    raise TypeError(f"{type(value).__name__} cannot be sent")
+
+
+def now() -> datetime.datetime:
+    """The present, in UTC."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def short_id(length: int = 12) -> str:
+    """A random id in lower case letters and digits."""
+    return uuid.uuid4().hex[:length]
+
+
+def page(items: list[Any], parameters: dict[str, Any], key: str) -> dict[str, Any]:
+    """One page of a list: MaxResults items from NextToken on."""
+    start = int(parameters.get("NextToken") or parameters.get("nextToken") or 0)
+    size = int(parameters.get("MaxResults") or parameters.get("PageSize") or 100)
+    answer: dict[str, Any] = {key: items[start : start + size]}
+    if start + size < len(items):
+        answer["NextToken"] = str(start + size)
+    return answer
+
+
+def newest_first(items: list[dict[str, Any]], parameters: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """Sorted by a time, the newest first unless the request says Ascending."""
+    return sorted(items, key=lambda item: item[key], reverse=parameters.get("SortOrder", "Descending") != "Ascending")
+
+
+def tags_of(tags: list[dict[str, str]] | dict[str, str] | None) -> dict[str, str]:
+    """Tags as a mapping, from either shape that AWS uses."""
+    return dict(tags) if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags or []}

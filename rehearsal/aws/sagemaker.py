@@ -1,0 +1,67 @@
+"""SageMaker: projects, jobs, pipelines, registry and endpoints behind one API."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from rehearsal.aws import adapter
+from rehearsal.aws.endpoints import Endpoints
+from rehearsal.aws.jobs import Jobs
+from rehearsal.aws.pipelines import Pipelines
+from rehearsal.aws.projects import Projects
+from rehearsal.aws.protocol import Caller, Service
+from rehearsal.aws.registry import Registry
+
+# Which parameter names the resource of an operation, in the order in which they are looked for.
+RESOURCES = {
+    "PipelineExecutionArn": "{}",
+    "ModelPackageArn": "{}",
+    "ResourceArn": "{}",
+    "ModelPackageGroupName": "arn:aws:sagemaker:{region}:{account}:model-package-group/{}",
+    "ModelPackageName": "arn:aws:sagemaker:{region}:{account}:model-package/{}",
+    "PipelineName": "arn:aws:sagemaker:{region}:{account}:pipeline/{}",
+    "ProjectName": "arn:aws:sagemaker:{region}:{account}:project/{}",
+    "TrainingJobName": "arn:aws:sagemaker:{region}:{account}:training-job/{}",
+    "ProcessingJobName": "arn:aws:sagemaker:{region}:{account}:processing-job/{}",
+    "EndpointName": "arn:aws:sagemaker:{region}:{account}:endpoint/{}",
+    "EndpointConfigName": "arn:aws:sagemaker:{region}:{account}:endpoint-config/{}",
+    "ModelName": "arn:aws:sagemaker:{region}:{account}:model/{}",
+}
+# Operations that take no resource, whatever their parameters (docs.aws.amazon.com/service-authorization).
+WITHOUT_RESOURCE = re.compile(r"^List(?!PipelineExecution|PipelineParameters|Tags)")
+
+
+class SageMaker(Service, Projects, Jobs, Pipelines, Registry, Endpoints):
+    """The control plane, and InvokeEndpoint."""
+
+    name = "sagemaker"
+    target_prefix = "SageMaker."
+
+    def __init__(self, folder: Path, catalog: Any):
+        super().__init__()
+        self.folder = folder
+        self.tags = {}
+        self.start_projects(catalog)
+        self.start_jobs()
+        self.start_pipelines()
+        self.start_registry()
+        self.start_endpoints()
+
+    def resource_of(self, operation: str, parameters: dict[str, Any], path: str) -> str:
+        if not operation:
+            return f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:endpoint/{path.split('/')[2].lower()}"
+        if WITHOUT_RESOURCE.match(operation):
+            return "*"
+        for member, form in RESOURCES.items():
+            if value := parameters.get(member):
+                named = value if value.startswith("arn:") else form
+                return named.format(str(value).lower(), region=adapter.REGION, account=adapter.ACCOUNT)
+        return "*"
+
+    def handle_rest(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, caller: Caller
+    ) -> adapter.Response:
+        invoked = re.fullmatch(r"/endpoints/([A-Za-z0-9-]+)/invocations", path)
+        if method != "POST" or not invoked:
+            return super().handle_rest(method, path, headers, body, caller)
+        return self.invoke_endpoint(invoked.group(1), headers, body)

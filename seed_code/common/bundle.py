@@ -1,0 +1,112 @@
+"""Folders of code, samples and deployment templates, each under the hash of its content, and their upload.
+
+    python bundle.py publish     upload what is new, then the definition (the build does this)
+
+A step's folder holds just the files that its script imports, and the settings that it reads. So a change of train.py
+changes the address of Train's code and of nothing else, and a change of the README changes no address at all.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "src"))
+
+import settings  # noqa: E402  (src/ is not a package: the jobs run its files as they are)
+
+# What each step's script reads from settings.toml. The keys that are pipeline parameters are left out.
+READS = {
+    "preprocess": ("data.label", "data.problem", "data.label_separator", "data.labels", "data.validation_share",
+                   "data.test_share", "data.seed", "task"),
+    "train": ("task", "model", "training.weight_decay", "training.warmup_share", "training.seed"),
+    "evaluate": ("gate.metric",),
+}  # fmt: skip
+# Not imported by the script, but needed beside it: what starts it, and what Train packs into the model.
+BESIDE = {"preprocess": (), "train": ("inference.py",), "evaluate": ()}
+START = ("start.py", "requirements.txt")
+DEFINITION = ROOT / "pipeline.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Files under the hash of their names and contents."""
+
+    kind: str
+    files: dict[str, bytes]
+
+    @property
+    def digest(self) -> str:
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(self.files.items())}
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:20]
+
+    @property
+    def prefix(self) -> str:
+        """Where the files lie in the project's bucket."""
+        return f"{self.kind}/{self.digest}"
+
+
+def code(step: str) -> Bundle:
+    """The code of a step: its script, what that imports from src/, and its part of the settings."""
+    names = {*START, *BESIDE[step]}
+    for script in (f"{step}.py", *BESIDE[step]):
+        names |= imported(script)
+    files = {name: (ROOT / "src" / name).read_bytes() for name in sorted(names)}
+    files["settings.json"] = json.dumps(part(settings.load(ROOT / "src"), READS[step]), indent=2, sort_keys=True).encode()
+    return Bundle("code", files)
+
+
+def imported(script: str, seen: frozenset[str] = frozenset()) -> set[str]:
+    """A script of src/ and every file of src/ that it imports, however indirectly."""
+    tree = ast.parse((ROOT / "src" / script).read_text())
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    found = {script}
+    for name in {f"{module}.py" for module in modules} - seen - found:
+        if (ROOT / "src" / name).exists():
+            found |= imported(name, seen | found)
+    return found
+
+
+def part(chosen: settings.Settings, paths: tuple[str, ...]) -> dict[str, Any]:
+    """The sections, or single keys of them, that `paths` name."""
+    result: dict[str, Any] = {}
+    for path in paths:
+        section, _, key = path.partition(".")
+        result.setdefault(section, {}).update({key: chosen[section][key]} if key else chosen[section])
+    return result
+
+
+def folder(kind: str) -> Bundle:
+    """All files below `sample` or `deploy`."""
+    files = sorted(path for path in (ROOT / kind).rglob("*") if path.is_file())
+    return Bundle(kind, {str(path.relative_to(ROOT / kind)): path.read_bytes() for path in files})
+
+
+def publish(bucket: str) -> None:
+    """Upload every bundle that is not there yet, and then the definition, whose arrival runs the pipeline."""
+    import boto3
+
+    s3 = boto3.client("s3")
+    for bundle in (*map(code, READS), folder("sample"), folder("deploy")):
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{bundle.prefix}/")
+        there = {found["Key"] for page in pages for found in page.get("Contents", [])}
+        missing = {f"{bundle.prefix}/{name}": body for name, body in bundle.files.items()}
+        missing = {key: body for key, body in missing.items() if key not in there}
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda item: s3.put_object(Bucket=bucket, Key=item[0], Body=item[1]), missing.items()))
+        print(f"s3://{bucket}/{bundle.prefix}: {len(missing)} of {len(bundle.files)} files uploaded", flush=True)
+    s3.put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=DEFINITION.read_bytes())
+    print(f"s3://{bucket}/pipeline/pipeline.json", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["publish"]:
+        sys.exit(__doc__)
+    publish(os.environ["PROJECT_BUCKET"])

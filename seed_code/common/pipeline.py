@@ -1,0 +1,488 @@
+"""Write this project's SageMaker pipeline definition to standard output.
+
+    python pipeline.py > pipeline.json
+
+    Preprocess -> Train (spot | on_demand | both to compare) -> Evaluate -> Gate -> Register, or Fail
+
+Nothing is uploaded and AWS is not asked anything: equal inputs give the same bytes, on any machine.
+"""
+
+import os
+
+# The SDK reads these while it is imported. The credentials are not real: no request is ever signed.
+ENVIRONMENT = dict(os.environ)
+os.environ.update(
+    AWS_DEFAULT_REGION="us-east-1",  # the SDK insists on one; the definition gets its own from Project
+    AWS_ACCESS_KEY_ID="unused",
+    AWS_SECRET_ACCESS_KEY="unused",
+    AWS_EC2_METADATA_DISABLED="true",
+    SAGEMAKER_VALIDATE_ROLE="false",  # else the SDK simulates the role's policies in IAM
+    SAGEMAKER_ADMIN_CONFIG_OVERRIDE=os.devnull,  # else a file on this machine would change the result
+    SAGEMAKER_USER_CONFIG_OVERRIDE=os.devnull,
+)
+for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+    os.environ.pop(name, None)
+
+import gc
+import gc
+import json
+import logging
+import sys
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+gc.disable()  # a program of two seconds; collecting would take another
+logging.disable(logging.WARNING)
+warnings.simplefilter("ignore")
+
+from sagemaker.core import image_uris
+from sagemaker.core.processing import Processor
+from sagemaker.core.shapes import ProcessingInput, ProcessingOutput, ProcessingS3Input, ProcessingS3Output
+from sagemaker.core.telemetry import telemetry_logging
+from sagemaker.core.training.configs import (
+    CheckpointConfig,
+    Compute,
+    InputData,
+    MetricDefinition,
+    OutputDataConfig,
+    StoppingCondition,
+    Tag,
+)
+from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo
+from sagemaker.core.workflow.execution_variables import ExecutionVariables
+from sagemaker.core.workflow.functions import Join, JsonGet
+from sagemaker.core.workflow.parameters import ParameterFloat, ParameterInteger, ParameterString
+from sagemaker.core.workflow.pipeline_context import PipelineSession
+from sagemaker.core.workflow.properties import PropertyFile
+from sagemaker.mlops.workflow.condition_step import ConditionStep
+from sagemaker.mlops.workflow.fail_step import FailStep
+from sagemaker.mlops.workflow.pipeline import Pipeline
+from sagemaker.mlops.workflow.retry import (
+    SageMakerJobExceptionTypeEnum,
+    SageMakerJobStepRetryPolicy,
+    StepExceptionTypeEnum,
+    StepRetryPolicy,
+)
+from sagemaker.mlops.workflow.steps import (
+    CacheConfig,
+    ConfigurableRetryStep,
+    ProcessingStep,
+    StepTypeEnum,
+    TrainingStep,
+)
+from sagemaker.train import ModelTrainer
+
+import bundle
+import settings  # src/settings.py: bundle puts src/ on the path
+
+# Telemetry off: it would ask AWS who we are. The SDK's own switch makes every look-up validate a configuration.
+telemetry_logging._send_telemetry_request = lambda *event: None
+
+HOUR = 3600
+INFERENCE_INSTANCE_TYPES = ["ml.m5.large", "ml.m5.xlarge", "ml.c5.xlarge", "ml.g4dn.xlarge"]
+
+
+@dataclass(frozen=True)
+class Project:
+    """What the build knows and a run cannot change."""
+
+    name: str
+    id: str
+    bucket: str
+    model_group: str
+    role: str
+    region: str
+
+    @classmethod
+    def from_environment(cls, environment: dict[str, str]) -> "Project":
+        """The variables of the build project; an example account's where there are none, as on a laptop."""
+        return cls(
+            name=environment.get("PROJECT_NAME", "example"),
+            id=environment.get("PROJECT_ID", "p-example"),
+            bucket=environment.get("PROJECT_BUCKET", "sagemaker-p-example-111122223333"),
+            model_group=environment.get("PROJECT_MODEL_GROUP", "example-p-example"),
+            role=environment.get("PIPELINE_ROLE_ARN", "arn:aws:iam::111122223333:role/sagemaker-p-example-pipeline"),
+            region=environment.get("AWS_REGION", "us-east-1"),
+        )
+
+    def address(self, content: bundle.Bundle) -> str:
+        """Where the build uploads a bundle."""
+        return f"s3://{self.bucket}/{content.prefix}"
+
+    def run(self, *names: Any) -> Join:
+        """An address below this execution's own folder: no execution writes over another's results."""
+        return Join("/", [f"s3://{self.bucket}/runs", ExecutionVariables.PIPELINE_EXECUTION_ID, *names])
+
+    def tags(self, step: str) -> dict[str, str]:
+        """Jobs do not inherit the pipeline's tags; Studio and the bill find them by these."""
+        return {"sagemaker:project-name": self.name, "sagemaker:project-id": self.id, "Step": step}
+
+    @cached_property
+    def training_image(self) -> str:
+        """Runs every job: what preprocesses and evaluates is what trains."""
+        return self.image("training", "ml.g4dn.xlarge", version="5.3.0", base_framework_version="pytorch2.9.0")
+
+    @cached_property
+    def inference_image(self) -> str:
+        return self.image("inference", "ml.m5.xlarge", version="5.5.3", base_framework_version="pytorch2.6.0")
+
+    def image(self, scope: str, instance_type: str, **versions: str) -> str:
+        """A Hugging Face image of AWS, from the tables that come with the SDK."""
+        return image_uris.retrieve(
+            "huggingface", self.region, image_scope=scope, instance_type=instance_type, py_version="py312", **versions
+        )
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What can be chosen each time the pipeline is started; the defaults are those of settings.toml."""
+
+    input_data: ParameterString
+    processing_instance: ParameterString
+    training_instance: ParameterString
+    training_instances: ParameterInteger
+    epochs: ParameterInteger
+    batch_size: ParameterInteger
+    learning_rate: ParameterFloat
+    threshold: ParameterFloat
+    approval: ParameterString
+
+    @classmethod
+    def with_defaults(cls, project: Project, chosen: settings.Settings) -> "Parameters":
+        compute, training = chosen["compute"], chosen["training"]
+        data = chosen["data"]["source"] or project.address(bundle.folder("sample"))
+        return cls(
+            input_data=ParameterString("InputData", data),
+            processing_instance=ParameterString("ProcessingInstanceType", compute["processing_instance_type"]),
+            training_instance=ParameterString("TrainingInstanceType", compute["training_instance_type"]),
+            training_instances=ParameterInteger("TrainingInstanceCount", compute["training_instance_count"]),
+            epochs=ParameterInteger("Epochs", training["epochs"]),
+            batch_size=ParameterInteger("BatchSize", training["batch_size"]),
+            learning_rate=ParameterFloat("LearningRate", float(training["learning_rate"])),
+            threshold=ParameterFloat("Threshold", float(chosen["gate"]["threshold"])),
+            approval=ParameterString(
+                "ApprovalStatus", "PendingManualApproval", enum_values=["PendingManualApproval", "Approved", "Rejected"]
+            ),
+        )
+
+    def all(self) -> list[Any]:
+        return list(vars(self).values())
+
+
+class OfflineSession(PipelineSession):
+    """A session that does not look for, or create, a bucket in the account."""
+
+    def __init__(self, bucket: str):
+        super().__init__()
+        self.bucket = bucket
+
+    def default_bucket(self) -> str:
+        return self.bucket
+
+
+class ScriptTrainingStep(TrainingStep):
+    """A training step that starts our script itself, so that SIGTERM reaches it before a Spot reclaim.
+
+    ModelTrainer can only set an entrypoint together with source code that it uploads.
+    """
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        request = super().arguments
+        request["AlgorithmSpecification"]["ContainerEntrypoint"] = [
+            "python3",
+            "/opt/ml/input/data/code/train.py",
+        ]
+        return request
+
+
+class RegisterModelStep(ConfigurableRetryStep):
+    """A step that registers a model package: the request of CreateModelPackage as it is.
+
+    ModelBuilder.register() adds variables to the container, SAGEMAKER_SUBMIT_DIRECTORY="" among them.
+    """
+
+    def __init__(self, name: str, request: dict[str, Any], **options: Any):
+        super().__init__(name, StepTypeEnum.REGISTER_MODEL, **options)
+        self.request = request
+
+    arguments = property(lambda self: self.request)
+    properties = None  # nothing follows this step
+
+
+def preprocess(project: Project, parameters: Parameters, session: OfflineSession) -> ProcessingStep:
+    processor = processor_of(project, parameters, session, "preprocess")
+    request = processor.run(
+        inputs=[
+            processing_input("data", parameters.input_data),
+            processing_input("code", project.address(bundle.code("preprocess"))),
+        ],
+        outputs=[
+            processing_output(name, project.run("Preprocess", name))
+            for name in ("train", "validation", "test", "report")
+        ],
+    )
+    return ProcessingStep("Preprocess", request, cache_config=cache(), retry_policies=job_retries())
+
+
+def train(
+    project: Project,
+    parameters: Parameters,
+    session: OfflineSession,
+    chosen: settings.Settings,
+    preprocessing: ProcessingStep,
+    name: str,
+    spot: bool,
+) -> TrainingStep:
+    compute = chosen["compute"]
+    channels = {
+        "train": output(preprocessing, "train"),
+        "validation": output(preprocessing, "validation"),
+        "code": project.address(bundle.code("train")),
+    }
+    if chosen["model"]["weights"].startswith("s3://"):
+        channels["pretrained"] = chosen["model"]["weights"]
+    tags = project.tags(name) | {"TrainingType": "Spot" if spot else "OnDemand"}
+    trainer = ModelTrainer(
+        training_image=project.training_image,
+        role=project.role,
+        compute=Compute(
+            instance_type=parameters.training_instance,
+            instance_count=parameters.training_instances,
+            volume_size_in_gb=compute["volume_gb"],
+            enable_managed_spot_training=spot or None,
+        ),
+        hyperparameters={
+            "epochs": parameters.epochs.to_string(),
+            "batch_size": parameters.batch_size.to_string(),
+            "learning_rate": parameters.learning_rate.to_string(),
+        },
+        input_data_config=[InputData(channel_name=key, data_source=source) for key, source in channels.items()],
+        output_data_config=OutputDataConfig(s3_output_path=project.run(name)),
+        stopping_condition=StoppingCondition(
+            max_runtime_in_seconds=compute["max_run_hours"] * HOUR,
+            max_wait_time_in_seconds=compute["max_wait_hours"] * HOUR if spot else None,
+        ),
+        tags=[Tag(key=key, value=value) for key, value in tags.items()],
+        sagemaker_session=session,
+    )
+    trainer.with_checkpoint_config(checkpoints(parameters, preprocessing, name))
+    trainer.with_metric_definitions(metrics())
+    return ScriptTrainingStep(name, trainer.train(), cache_config=cache(), retry_policies=job_retries())
+
+
+def checkpoints(parameters: Parameters, preprocessing: ProcessingStep, name: str) -> CheckpointConfig:
+    """Where training resumes from: an address made only of what training depends on.
+
+    With the execution's id in it, the step would differ in each execution and never come from the cache; a fixed one
+    would bring the state of old data into a new run. It is beside the report, since a folder beside the training data
+    would be downloaded with it.
+    """
+    depends_on = [bundle.code("train").digest, parameters.epochs, parameters.batch_size, parameters.learning_rate]
+    return CheckpointConfig(
+        local_path="/opt/ml/checkpoints",
+        s3_uri=Join("/", [output(preprocessing, "report"), "checkpoints", name, *depends_on]),
+    )
+
+
+def metrics() -> list[MetricDefinition]:
+    """What SageMaker reads off train.py's output and draws."""
+    names = ("train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1")
+    return [MetricDefinition(name=name, regex=f"{name}=([0-9.eE+-]+)") for name in names]
+
+
+def evaluate(
+    project: Project,
+    parameters: Parameters,
+    session: OfflineSession,
+    preprocessing: ProcessingStep,
+    training: list[TrainingStep],
+) -> ProcessingStep:
+    processor = processor_of(project, parameters, session, "evaluate", env=training_times(training))
+    request = processor.run(
+        inputs=[
+            processing_input("model", training[0].properties.ModelArtifacts.S3ModelArtifacts),
+            processing_input("test", output(preprocessing, "test")),
+            processing_input("code", project.address(bundle.code("evaluate"))),
+        ],
+        outputs=[processing_output("evaluation", project.run("Evaluate", "evaluation"))],
+    )
+    return ProcessingStep(
+        "Evaluate",
+        request,
+        property_files=[PropertyFile("Evaluation", "evaluation", "evaluation.json")],
+        cache_config=cache(),
+        retry_policies=job_retries(),
+    )
+
+
+def training_times(training: list[TrainingStep]) -> dict[str, Any]:
+    """Seconds trained and seconds billed, as the text that an environment variable has to be."""
+    times = {}
+    for step, prefix in zip(training, ("TRAIN", "TRAIN_ON_DEMAND"), strict=False):
+        times[f"{prefix}_SECONDS"] = step.properties.TrainingTimeInSeconds.to_string()
+        times[f"{prefix}_BILLABLE_SECONDS"] = step.properties.BillableTimeInSeconds.to_string()
+    return times
+
+
+def gate(
+    parameters: Parameters, evaluation: ProcessingStep, registration: RegisterModelStep, metric: str
+) -> ConditionStep:
+    value = JsonGet(step_name=evaluation.name, property_file="Evaluation", json_path="gate.value")
+    message = [f"The model's {metric} on the test split is ", value, ", below the threshold ", parameters.threshold, "."]
+    return ConditionStep(
+        "Gate",
+        conditions=[ConditionGreaterThanOrEqualTo(value, parameters.threshold)],
+        if_steps=[registration],
+        else_steps=[FailStep("Fail", Join("", message))],
+    )
+
+
+def register(
+    project: Project, parameters: Parameters, training: TrainingStep, evaluation: ProcessingStep
+) -> RegisterModelStep:
+    container = {
+        "Image": project.inference_image,
+        "ModelDataUrl": training.properties.ModelArtifacts.S3ModelArtifacts,
+        "Environment": {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"},
+    }
+    statistics = {
+        "ContentType": "application/json",
+        "S3Uri": Join("/", [output(evaluation, "evaluation"), "evaluation.json"]),
+    }
+    request = {
+        "ModelPackageGroupName": project.model_group,
+        "ModelApprovalStatus": parameters.approval,
+        "InferenceSpecification": {
+            "Containers": [container],
+            "SupportedContentTypes": ["application/json"],
+            "SupportedResponseMIMETypes": ["application/json"],
+            "SupportedRealtimeInferenceInstanceTypes": INFERENCE_INSTANCE_TYPES,
+            "SupportedTransformInstanceTypes": INFERENCE_INSTANCE_TYPES,
+        },
+        "ModelMetrics": {"ModelQuality": {"Statistics": statistics}},
+        # The deployment that this version was built with: approving it later deploys it just so.
+        "CustomerMetadataProperties": {"Deployment": project.address(bundle.folder("deploy"))},
+    }
+    return RegisterModelStep("Register", request, retry_policies=[service_retry()])
+
+
+def processor_of(
+    project: Project, parameters: Parameters, session: OfflineSession, script: str, **options: Any
+) -> Processor:
+    """A processing job that runs a script of src/."""
+    tags = project.tags(script.title())
+    return Processor(
+        role=project.role,
+        image_uri=project.training_image,
+        instance_count=1,
+        instance_type=parameters.processing_instance,
+        entrypoint=["python3", "/opt/ml/processing/input/code/start.py", f"{script}.py"],
+        max_runtime_in_seconds=2 * HOUR,
+        tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+        sagemaker_session=session,
+        **options,
+    )
+
+
+def processing_input(name: str, uri: Any) -> ProcessingInput:
+    return ProcessingInput(
+        input_name=name,
+        s3_input=ProcessingS3Input(
+            s3_uri=uri,
+            local_path=f"/opt/ml/processing/input/{name}",
+            s3_data_type="S3Prefix",
+            s3_input_mode="File",
+        ),
+    )
+
+
+def processing_output(name: str, uri: Any) -> ProcessingOutput:
+    return ProcessingOutput(
+        output_name=name,
+        s3_output=ProcessingS3Output(
+            s3_uri=uri, local_path=f"/opt/ml/processing/output/{name}", s3_upload_mode="EndOfJob"
+        ),
+    )
+
+
+def output(step: ProcessingStep, name: str) -> Any:
+    """Where a processing step wrote one of its outputs; after a cache hit, where it did so first."""
+    return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
+
+
+def cache() -> CacheConfig:
+    return CacheConfig(enable_caching=True, expire_after="P30D")
+
+
+def service_retry() -> StepRetryPolicy:
+    return StepRetryPolicy(
+        exception_types=[StepExceptionTypeEnum.SERVICE_FAULT, StepExceptionTypeEnum.THROTTLING],
+        interval_seconds=10,
+        backoff_rate=2.0,
+        max_attempts=5,
+    )
+
+
+def job_retries() -> list[StepRetryPolicy]:
+    no_capacity = SageMakerJobStepRetryPolicy(
+        exception_types=[
+            SageMakerJobExceptionTypeEnum.INTERNAL_ERROR,
+            SageMakerJobExceptionTypeEnum.CAPACITY_ERROR,
+            SageMakerJobExceptionTypeEnum.RESOURCE_LIMIT,
+        ],
+        interval_seconds=60,
+        backoff_rate=2.0,
+        max_attempts=5,
+    )
+    return [service_retry(), no_capacity]
+
+
+def build(project: Project, chosen: settings.Settings) -> Pipeline:
+    """The pipeline that settings.toml describes."""
+    session = OfflineSession(project.bucket)
+    parameters = Parameters.with_defaults(project, chosen)
+    mode = chosen["compute"]["mode"]
+
+    preprocessing = preprocess(project, parameters, session)
+    training = [train(project, parameters, session, chosen, preprocessing, "Train", spot=mode != "on_demand")]
+    if mode == "compare":
+        training.append(train(project, parameters, session, chosen, preprocessing, "TrainOnDemand", spot=False))
+    evaluation = evaluate(project, parameters, session, preprocessing, training)
+    registration = register(project, parameters, training[0], evaluation)
+    gating = gate(parameters, evaluation, registration, chosen["gate"]["metric"])
+
+    steps = [preprocessing, *training, evaluation, gating]
+    return Pipeline(
+        name=project.model_group,
+        parameters=parameters.all(),
+        steps=steps,
+        pipeline_experiment_config=None,  # else every run makes an experiment and a trial
+        sagemaker_session=session,
+    )
+
+
+def without_nulls(value: Any) -> Any:
+    """The SDK writes null for some of what is not set, such as MlflowConfig."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
+def main() -> None:
+    project = Project.from_environment(ENVIRONMENT)
+    try:
+        chosen = settings.load()
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    definition = json.loads(build(project, chosen).definition())
+    json.dump(without_nulls(definition), sys.stdout, indent=2, sort_keys=True)
+    print()
+
+
+if __name__ == "__main__":
+    main()

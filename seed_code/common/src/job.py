@@ -1,0 +1,43 @@
+"""The container contract: where a SageMaker job finds its inputs and how it says why it failed.
+
+Training: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+Processing: https://docs.aws.amazon.com/sagemaker/latest/dg/build-your-own-processing-container.html
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+OPT_ML = Path(os.environ.get("OPT_ML", "/opt/ml"))
+CODE = Path(__file__).parent
+
+
+def hyperparameters() -> dict[str, str]:
+    """The job's hyperparameters; SageMaker hands every value over as a string. Empty outside a training job."""
+    path = OPT_ML / "input/config/hyperparameters.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def report_failure(message: str) -> None:
+    """Leave the reason where SageMaker looks for it: `failure` for training, `message` for processing jobs."""
+    output = OPT_ML / "output"
+    if OPT_ML.exists():
+        output.mkdir(exist_ok=True)
+        for name in ("failure", "message"):
+            (output / name).write_text(message[:1024])
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run `main`; what a user can mend ends in one line, anything else in its traceback, and both in the job's page."""
+    try:
+        main()
+    except (ValueError, FileNotFoundError) as error:
+        report_failure(str(error))
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except Exception:
+        report_failure(traceback.format_exc(limit=-3))
+        raise

@@ -1,0 +1,118 @@
+"""Reads settings.toml and says in one line what is wrong with it."""
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+# Every key that a team may set, with its type. [task] belongs to src/task.py, which lists its own in SETTINGS.
+KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "data": {
+        "source": str,
+        "label": str,
+        "problem": str,
+        "label_separator": str,
+        "labels": dict,
+        "validation_share": float,
+        "test_share": float,
+        "seed": int,
+    },
+    "task": {},
+    "model": {"name": str, "weights": str, "config": dict},
+    "training": {
+        "epochs": int,
+        "batch_size": int,
+        "learning_rate": float,
+        "weight_decay": float,
+        "warmup_share": float,
+        "seed": int,
+    },
+    "gate": {"metric": str, "threshold": float},
+    "compute": {
+        "mode": str,
+        "processing_instance_type": str,
+        "training_instance_type": str,
+        "training_instance_count": int,
+        "volume_gb": int,
+        "max_run_hours": int,
+        "max_wait_hours": int,
+    },
+}
+CHOICES = {
+    ("data", "problem"): ("multi_class", "multi_label"),
+    ("compute", "mode"): ("spot", "on_demand", "compare"),
+}
+RANGES = {
+    ("data", "validation_share"): (0.01, 0.5),
+    ("data", "test_share"): (0.01, 0.5),
+    ("training", "epochs"): (1, 10_000),
+    ("training", "batch_size"): (1, 65_536),
+    ("gate", "threshold"): (0.0, 1.0),
+    ("compute", "training_instance_count"): (1, 64),
+    ("compute", "max_run_hours"): (1, 120),
+    ("compute", "max_wait_hours"): (1, 240),
+}
+
+Settings = dict[str, dict[str, Any]]
+
+
+def load(code: Path = Path(__file__).parent) -> Settings:
+    """Read `settings.json` (the part of the settings that travels with a job's code), else `../settings.toml`.
+
+    Raises ValueError when the file is not TOML, or when a section, key, type or value is not known.
+    """
+    shipped = code / "settings.json"
+    if shipped.exists():
+        return json.loads(shipped.read_text())
+    path = code.parent / "settings.toml"
+    try:
+        settings = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path.name} is not valid TOML: {error}. Correct that line.") from error
+    check(settings)
+    return settings
+
+
+def check(settings: Settings) -> None:
+    """Raise ValueError at the first section, key, type or value that is not known."""
+    for section, values in settings.items():
+        check_name("section", f"[{section}]", [f"[{name}]" for name in KNOWN])
+        if section != "task":
+            check_section(section, values, KNOWN[section])
+    for section in KNOWN:
+        if section not in settings:
+            raise ValueError(f"settings.toml has no [{section}] section. Add it; the seed's settings.toml shows how.")
+    if settings["compute"]["max_wait_hours"] < settings["compute"]["max_run_hours"]:
+        raise ValueError(
+            f"[compute] max_wait_hours is {settings['compute']['max_wait_hours']}, less than max_run_hours "
+            f"({settings['compute']['max_run_hours']}). Spot waits count the run itself: make it at least as long."
+        )
+
+
+def check_section(section: str, values: dict[str, Any], known: dict[str, Any]) -> None:
+    """Check one section against its known keys; all of them must be there."""
+    for key, value in values.items():
+        check_name("key", f"[{section}] {key}", [f"[{section}] {name}" for name in known])
+        kind = known[key]
+        if kind is float and type(value) is int:
+            continue
+        if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
+            raise ValueError(f"[{section}] {key} is {value!r}, which is not of type {kind.__name__}. Correct it.")
+        choices = CHOICES.get((section, key))
+        if choices and value not in choices:
+            raise ValueError(f"[{section}] {key} is {value!r}. Choose one of: {', '.join(choices)}.")
+        low, high = RANGES.get((section, key), (value, value))
+        if isinstance(value, (int, float)) and not low <= value <= high:
+            raise ValueError(f"[{section}] {key} is {value}. It must be between {low} and {high}.")
+    missing = [key for key in known if key not in values]
+    if missing:
+        raise ValueError(f"settings.toml: [{section}] lacks {', '.join(missing)}. The seed's settings.toml shows how.")
+
+
+def check_name(what: str, name: str, known: list[str]) -> None:
+    """Raise ValueError with the nearest known name when `name` is not one of `known`."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
+        raise ValueError(f"settings.toml: unknown {what} {name}. {hint}")

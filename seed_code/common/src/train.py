@@ -1,0 +1,183 @@
+"""Train the model that settings.toml and task.py describe, and go on where an interrupted run stopped.
+
+Run it locally:  python src/train.py --train work/prepared/train --validation work/prepared/validation --output work
+In SageMaker:    a training job, on demand or on spot instances; the container runs this file itself.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import examples
+import job
+import metrics
+import settings
+import task
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging as transformers_logging
+
+# The served model carries the code that it is served with.
+SERVING_CODE = ("inference.py", "task.py", "examples.py")
+
+
+def parse_arguments() -> argparse.Namespace:
+    channels, chosen, given = job.OPT_ML / "input/data", settings.load()["training"], job.hyperparameters()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path, default=os.environ.get("SM_CHANNEL_TRAIN", channels / "train"))
+    parser.add_argument("--validation", type=Path, default=os.environ.get("SM_CHANNEL_VALIDATION", channels / "validation"))
+    parser.add_argument("--pretrained", type=Path, default=os.environ.get("SM_CHANNEL_PRETRAINED", channels / "pretrained"))
+    parser.add_argument("--output", type=Path, help="a local folder that takes model, plots and checkpoints")
+    parser.add_argument("--epochs", type=int, default=int(given.get("epochs", chosen["epochs"])))
+    parser.add_argument("--batch-size", type=int, default=int(given.get("batch_size", chosen["batch_size"])))
+    parser.add_argument("--learning-rate", type=float, default=float(given.get("learning_rate", chosen["learning_rate"])))
+    arguments = parser.parse_args()
+    local = arguments.output
+    arguments.model = local / "model" if local else Path(os.environ.get("SM_MODEL_DIR", job.OPT_ML / "model"))
+    arguments.plots = local / "plots" if local else Path(os.environ.get("SM_OUTPUT_DATA_DIR", job.OPT_ML / "output/data"))
+    arguments.checkpoints = local / "checkpoints" if local else job.OPT_ML / "checkpoints"
+    return arguments
+
+
+class Interruption(TrainerCallback):
+    """Saves and stops after the current step when SageMaker takes the instance away (SIGTERM)."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        signal.signal(signal.SIGTERM, self.request)
+
+    def request(self, *_: object) -> None:
+        self.requested = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        control.should_save |= self.requested
+        control.should_training_stop |= self.requested
+        return control
+
+
+class Progress(TrainerCallback):
+    """Prints one line an epoch, in the form that the metric definitions in pipeline.py look for."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        names = {"loss": "train_loss", "eval_loss": "validation_loss", "eval_accuracy": "validation_accuracy",
+                 "eval_macro_f1": "validation_macro_f1"}
+        figures = [f"{name}={logs[key]:.4f}" for key, name in names.items() if key in (logs or {})]
+        if figures:
+            print(f"epoch={state.epoch:.2f} " + " ".join(figures), flush=True)
+
+
+def make_trainer(classifier: Any, train: Any, validation: Any, arguments: argparse.Namespace, chosen: dict) -> Trainer:
+    """A Hugging Face Trainer over the task's batches, measured on the validation split after every epoch."""
+    truth = metrics.targets([validation[i]["labels"] for i in range(len(validation))], len(train.labels), train.problem)
+
+    def compute_metrics(prediction: Any) -> dict[str, float]:
+        logits = torch.from_numpy(prediction.predictions)
+        scores = logits.softmax(-1) if train.problem == "multi_class" else logits.sigmoid()
+        return metrics.measure(scores.numpy(), truth, train.problem)
+
+    class TaskTrainer(Trainer):
+        """The Trainer, with augmentation in the batches of training only."""
+
+        def get_eval_dataloader(self, eval_dataset: Any = None) -> torch.utils.data.DataLoader:
+            size = self.args.eval_batch_size
+            batches = torch.utils.data.DataLoader(validation, batch_size=size, collate_fn=classifier.collate)
+            return self.accelerator.prepare(batches)
+
+    training = TrainingArguments(
+        output_dir=str(arguments.checkpoints),
+        num_train_epochs=arguments.epochs,
+        per_device_train_batch_size=arguments.batch_size,
+        per_device_eval_batch_size=2 * arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        weight_decay=chosen["weight_decay"],
+        warmup_steps=chosen["warmup_share"],
+        seed=chosen["seed"],
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="macro_f1",
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False),
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=torch.cuda.is_available(),
+        report_to="none",
+        logging_strategy="epoch",
+        disable_tqdm=True,
+    )
+    trainer = TaskTrainer(
+        model=classifier.model,
+        args=training,
+        train_dataset=train,
+        eval_dataset=validation,
+        data_collator=lambda rows: classifier.collate(rows, training=True),
+        compute_metrics=compute_metrics,
+        callbacks=[Progress()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def plot_history(history: list[dict[str, float]], path: Path) -> None:
+    """Draw training and validation loss, and validation accuracy, over the epochs."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    losses, quality = figure.subplots(1, 2)
+    curves = ((losses, "loss", "training"), (losses, "eval_loss", "validation"),
+              (quality, "eval_accuracy", "accuracy"), (quality, "eval_macro_f1", "macro F1"))
+    for axes, key, name in curves:
+        points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+        axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    losses.set(title="loss", xlabel="epoch")
+    quality.set(title="validation", xlabel="epoch", ylim=(0, 1.02))
+    for axes in (losses, quality):
+        axes.legend()
+        axes.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def save(classifier: Any, folder: Path) -> None:
+    """Write the model and, beside it, the code that serves it."""
+    code = folder / "code"
+    code.mkdir(parents=True, exist_ok=True)
+    classifier.save(folder)
+    for name in SERVING_CODE:
+        shutil.copyfile(job.CODE / name, code / name)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    chosen = settings.load()
+    transformers_logging.disable_progress_bar()
+    set_seed(chosen["training"]["seed"])
+    train, validation = examples.Prepared(arguments.train), examples.Prepared(arguments.validation)
+    print(f"{len(train)} examples to train on, {len(validation)} to validate on, {len(train.labels)} classes", flush=True)
+
+    pretrained = arguments.pretrained if arguments.pretrained.exists() else None
+    classifier = task.Classifier.create(chosen, train, pretrained)
+    trainer = make_trainer(classifier, train, validation, arguments, chosen["training"])
+    interruption = Interruption()
+    trainer.add_callback(interruption)
+
+    arguments.checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoint = get_last_checkpoint(str(arguments.checkpoints))
+    print(f"resuming from {Path(checkpoint).name}" if checkpoint else "no checkpoint: starting at step 0", flush=True)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if interruption.requested:
+        print(f"interrupted: checkpoint saved at step {trainer.state.global_step}", flush=True)
+        raise SystemExit(143)
+
+    save(classifier, arguments.model)
+    plot_history(trainer.state.log_history, arguments.plots / "training.png")
+    (arguments.plots / "history.json").write_text(json.dumps(trainer.state.log_history, indent=2))
+
+
+if __name__ == "__main__":
+    job.run(main)
