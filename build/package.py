@@ -94,16 +94,21 @@ def function_files() -> dict[str, bytes]:
         for path in sorted(Path(folder).rglob("*")):
             name = str(path.relative_to(folder))
             # Of a distribution's records only its version and licence matter at run time.
-            if path.is_file() and path.suffix != ".pyc" and not re.search(r"(RECORD|INSTALLER|REQUESTED|\.lock)$", name):
+            if (
+                path.is_file()
+                and path.suffix != ".pyc"
+                and not re.search(r"(RECORD|INSTALLER|REQUESTED|\.lock)$", name)
+            ):
                 files[name] = path.read_bytes()
     return files
 
 
 def stamped(template: str, stamp: dict[str, str]) -> bytes:
-    """A template with the values of its Bundle mapping set. Raises ValueError when one is not there exactly once."""
+    """A template with the values of its Bundle mapping set. Raises ValueError when its names are others."""
     text = (ROOT / "templates" / template).read_text()
-    for name, value in stamp.items():
-        text, count = re.subn(rf"(?m)^      {name}: .*$", f"      {name}: '{value}'", text)
-        if count != 1:
-            raise ValueError(f"{template}: the mapping Bundle has {count} lines {name}, not one.")
-    return text.encode()
+    found = re.search(r"(?m)^    Stamp:\n((?:      \w+: .*\n)+)", text)
+    names = re.findall(r"(?m)^      (\w+):", found.group(1)) if found else []
+    if sorted(names) != sorted(stamp):
+        raise ValueError(f"{template}: the mapping Bundle has {', '.join(names)}, not {', '.join(stamp)}.")
+    values = "".join(f"      {name}: '{stamp[name]}'\n" for name in names)
+    return (text[: found.start(1)] + values + text[found.end(1) :]).encode()

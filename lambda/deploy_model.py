@@ -79,4 +79,3 @@ def deploy(
             raise
     logger.info("stack %s", outcome, extra={"stack": name, "package": package_arn})
     return {"outcome": outcome, "stack": name, "package": package_arn}
-

@@ -13,7 +13,6 @@ class Project:
 
     name: str
     id: str
-    arn: str
     bucket: str
     pipeline: str
     model_group: str
@@ -21,7 +20,7 @@ class Project:
     @classmethod
     def from_environment(cls) -> "Project":
         """Read the variables that every function of the project has. Raises KeyError where one is missing."""
-        names = ("NAME", "ID", "ARN", "BUCKET", "PIPELINE", "MODEL_GROUP")
+        names = ("NAME", "ID", "BUCKET", "PIPELINE", "MODEL_GROUP")
         return cls(*(os.environ[f"PROJECT_{name}"] for name in names))
 
     @property

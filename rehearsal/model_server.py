@@ -29,7 +29,7 @@ class Container(BaseHTTPRequestHandler):
         if self.path != "/invocations" or length > MOST_BYTES:
             self.answer(404 if length <= MOST_BYTES else 413, b"", "text/plain")
             return
-        accept = self.headers.get("Accept", "application/json")
+        accept = self.headers.get("Accept", "*/*").replace("*/*", "application/json")
         try:
             rows = self.server.code.input_fn(self.rfile.read(length), self.headers.get("Content-Type", ""))
             answer = self.server.code.output_fn(self.server.code.predict_fn(rows, self.server.model), accept)

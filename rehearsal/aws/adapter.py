@@ -20,7 +20,7 @@ from ministack import app as ministack_app
 from ministack.core import concurrency, iam_actions, iam_evaluator, router
 from ministack.core.arn import parse_arn
 from ministack.core.responses import get_account_id, get_region, request_scope
-from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, sts
+from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, s3, sts
 from ministack.services.cloudformation import provisioners, stacks
 
 ACCOUNT, REGION = "111122223333", "us-east-1"
@@ -282,6 +282,32 @@ def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str
 
 _original_invoke = eventbridge._invoke_target
 eventbridge._invoke_target = _invoke_target
+
+
+_version_of_event: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_of_event", default=None)
+
+
+def _fire_s3_event(*arguments: Any, version_id: str | None = None, **more: Any) -> None:
+    token = _version_of_event.set(version_id)
+    try:
+        _original_fire(*arguments, version_id=version_id, **more)
+    finally:
+        _version_of_event.reset(token)
+
+
+def _dispatch_event(event: dict[str, Any], view: Any = None) -> Any:
+    """ministack's S3 events to EventBridge lack the version, which AWS's have for a versioned bucket."""
+    version = _version_of_event.get()
+    if event.get("Source") == "aws.s3" and version:
+        detail = json.loads(event["Detail"])
+        detail["object"]["version-id"] = version
+        event = {**event, "Detail": json.dumps(detail)}
+    return _original_dispatch(event, view)
+
+
+_original_fire, _original_dispatch = s3._fire_s3_event, eventbridge._dispatch_event
+s3._fire_s3_event = _fire_s3_event
+eventbridge._dispatch_event = _dispatch_event
 
 
 # --- builds -------------------------------------------------------------------------------------------------------

@@ -59,7 +59,9 @@ class Builds:
             if processes.wait(process):
                 adapter.end_phase(build, "DOWNLOAD_SOURCE", "FAILED", f"{' '.join(command[-3:])} failed")
                 return False
-        resolved = subprocess.run(["git", "rev-parse", "HEAD"], cwd=workspace / "src", capture_output=True, text=True, check=True)
+        resolved = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=workspace / "src", capture_output=True, text=True, check=True
+        )
         build["resolvedSourceVersion"] = environment["CODEBUILD_RESOLVED_SOURCE_VERSION"] = resolved.stdout.strip()
         adapter.end_phase(build, "DOWNLOAD_SOURCE", "SUCCEEDED")
         return True
@@ -75,7 +77,9 @@ class Builds:
             adapter.end_phase(build, "DOWNLOAD_SOURCE", "FAILED", f"YAML_FILE_ERROR: {name} does not exist")
             return False
         spec = yaml.safe_load(path.read_text())
-        environment |= {k: str(v) for k, v in (spec.get("env", {}).get("variables") or {}).items() if k not in environment}
+        environment |= {
+            k: str(v) for k, v in (spec.get("env", {}).get("variables") or {}).items() if k not in environment
+        }
         environment["CODEBUILD_SRC_DIR"] = str(source)
         succeeded = True
         for phase in PHASES:

@@ -37,7 +37,10 @@ class CodeCommit(Service):
         self.push_lock = threading.Lock()
         folder.mkdir(parents=True)
         adapter.add_resource_type(
-            "AWS::CodeCommit::Repository", self.create_from_template, self.update_from_template, self.delete_from_template
+            "AWS::CodeCommit::Repository",
+            self.create_from_template,
+            self.update_from_template,
+            self.delete_from_template,
         )
 
     # --- repositories -----------------------------------------------------------------------------------------
@@ -84,13 +87,24 @@ class CodeCommit(Service):
             archive.extractall(folder)
             git(Path(folder), "init", "--quiet", "--initial-branch", branch)
             git(Path(folder), "add", "--all", "--force")
-            git(Path(folder), "commit", "--quiet", "--message", "Initial commit by AWS CloudFormation", environment=AUTHOR)
+            git(
+                Path(folder),
+                "commit",
+                "--quiet",
+                "--message",
+                "Initial commit by AWS CloudFormation",
+                environment=AUTHOR,
+            )
             git(Path(folder), "push", "--quiet", str(self.folder / name), branch)
 
     def update_from_template(self, physical_id: str, old: dict, new: dict, stack: str) -> tuple[str, dict]:
         repository = self.repositories[new["RepositoryName"]]
         repository["repositoryDescription"] = new.get("RepositoryDescription", "")
-        attributes = {"Arn": repository["Arn"], "CloneUrlHttp": repository["cloneUrlHttp"], "Name": new["RepositoryName"]}
+        attributes = {
+            "Arn": repository["Arn"],
+            "CloneUrlHttp": repository["cloneUrlHttp"],
+            "Name": new["RepositoryName"],
+        }
         return physical_id, attributes
 
     def delete_from_template(self, physical_id: str, properties: dict[str, Any]) -> None:
@@ -103,7 +117,9 @@ class CodeCommit(Service):
 
     def list_repositories(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         keys = ("repositoryName", "repositoryId")
-        return page([{key: found[key] for key in keys} for found in self.repositories.values()], parameters, "repositories")
+        return page(
+            [{key: found[key] for key in keys} for found in self.repositories.values()], parameters, "repositories"
+        )
 
     def get_branch(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         self.find(parameters["repositoryName"])
@@ -198,7 +214,7 @@ class CodeCommit(Service):
         if kind.lower() != "basic":
             raise PermissionError
         username, _, password = base64.b64decode(given).decode().partition(":")
-        key = adapter.verify_git_signature(username, password, headers["host"], f"/v1/repos/{name}")
+        key = adapter.verify_git_signature(username, password, headers["host"].split(":")[0], f"/v1/repos/{name}")
         adapter.git_may(key, "codecommit:GitPush" if writes else "codecommit:GitPull", arn_of(name))
 
     def run_backend(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> adapter.Response:

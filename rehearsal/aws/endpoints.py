@@ -30,8 +30,18 @@ class Endpoints:
         self.models, self.configs, self.endpoints = {}, {}, {}
         add = adapter.add_resource_type
         add("AWS::SageMaker::Model", self.create_model_resource, self.replace_model, self.delete_model_resource)
-        add("AWS::SageMaker::EndpointConfig", self.create_config_resource, self.replace_config, self.delete_config_resource)
-        add("AWS::SageMaker::Endpoint", self.create_endpoint_resource, self.update_endpoint_resource, self.delete_endpoint_resource)
+        add(
+            "AWS::SageMaker::EndpointConfig",
+            self.create_config_resource,
+            self.replace_config,
+            self.delete_config_resource,
+        )
+        add(
+            "AWS::SageMaker::Endpoint",
+            self.create_endpoint_resource,
+            self.update_endpoint_resource,
+            self.delete_endpoint_resource,
+        )
 
     # --- models and configurations -------------------------------------------------------------------------------
 
@@ -39,7 +49,9 @@ class Endpoints:
         name = properties.get("ModelName") or adapter.physical_name(stack, logical_id, 63)
         containers_of = properties.get("Containers") or [properties["PrimaryContainer"]]
         if len(containers_of) != 1 or "ModelPackageName" not in containers_of[0]:
-            raise ValueError("The rehearsal does not play models of several containers, or of none from a model package.")
+            raise ValueError(
+                "The rehearsal does not play models of several containers, or of none from a model package."
+            )
         package = self.package(containers_of[0]["ModelPackageName"])
         if package["ModelApprovalStatus"] != "Approved":
             raise ValueError(f"Model package {package['ModelPackageArn']} is not Approved.")
@@ -82,7 +94,9 @@ class Endpoints:
         return self.create_config_resource("EndpointConfig", new, stack)
 
     def delete_config_resource(self, physical_id: str, properties: dict[str, Any]) -> None:
-        self.configs = {name: config for name, config in self.configs.items() if config["EndpointConfigArn"] != physical_id}
+        self.configs = {
+            name: config for name, config in self.configs.items() if config["EndpointConfigArn"] != physical_id
+        }
         self.tags.pop(physical_id, None)
 
     def describe_model(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -106,7 +120,9 @@ class Endpoints:
         return self.listed(self.endpoints, keys, parameters, "Endpoints")
 
     @staticmethod
-    def listed(records: dict[str, dict], keys: tuple[str, ...], parameters: dict[str, Any], member: str) -> dict[str, Any]:
+    def listed(
+        records: dict[str, dict], keys: tuple[str, ...], parameters: dict[str, Any], member: str
+    ) -> dict[str, Any]:
         found = newest_first(list(records.values()), parameters, "CreationTime")
         return page([{key: record[key] for key in keys} for record in found], parameters, member)
 
@@ -166,7 +182,9 @@ class Endpoints:
             body, headers.get("content-type", "application/octet-stream"), headers.get("accept", "application/json")
         )
         if status >= 400:
-            message = f"Received client error ({status}) from primary with message \"{answer.decode('utf-8', 'replace')}\"."
+            message = (
+                f'Received client error ({status}) from primary with message "{answer.decode("utf-8", "replace")}".'
+            )
             raise AwsError("ModelError", message, 424)
         return 200, {"Content-Type": content_type, "x-Amzn-Invoked-Production-Variant": "AllTraffic"}, answer
 
@@ -197,9 +215,13 @@ class ModelServer:
     def fetch(self, s3: Any, url: str) -> None:
         """Unpack the model's archive."""
         model = self.folder / "ml/model"
-        objects.download(s3, url, self.folder / "download")
-        with tarfile.open(next((self.folder / "download").iterdir())) as archive:
+        bucket, key = objects.split(url)
+        download = self.folder / "model.tar.gz"
+        download.parent.mkdir(parents=True)
+        download.write_bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        with tarfile.open(download) as archive:
             archive.extractall(model, filter="data")
+        download.unlink()
 
     def emit(self, lines: list[str]) -> None:
         adapter.write_log(self.group, "AllTraffic/i-0", lines)

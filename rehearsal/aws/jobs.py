@@ -35,16 +35,22 @@ class Jobs:
         stopping = parameters["StoppingCondition"]
         spot = parameters.get("EnableManagedSpotTraining", False)
         if spot and stopping.get("MaxWaitTimeInSeconds", 0) < stopping.get("MaxRuntimeInSeconds", 86400):
-            raise AwsError("ValidationException", "MaxWaitTimeInSeconds must be at least MaxRuntimeInSeconds with managed spot")
+            raise AwsError(
+                "ValidationException", "MaxWaitTimeInSeconds must be at least MaxRuntimeInSeconds with managed spot"
+            )
         if not spot and "MaxWaitTimeInSeconds" in stopping:
             raise AwsError("ValidationException", "MaxWaitTimeInSeconds is only for managed spot training")
         if "ContainerEntrypoint" not in parameters["AlgorithmSpecification"]:
-            raise AwsError("UnsupportedOperation", "The rehearsal does not play training without a ContainerEntrypoint.")
+            raise AwsError(
+                "UnsupportedOperation", "The rehearsal does not play training without a ContainerEntrypoint."
+            )
         return {"TrainingJobArn": self.create_job("training", parameters, caller)["TrainingJobArn"]}
 
     def create_processing_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         if "ContainerEntrypoint" not in parameters["AppSpecification"]:
-            raise AwsError("UnsupportedOperation", "The rehearsal does not play processing without a ContainerEntrypoint.")
+            raise AwsError(
+                "UnsupportedOperation", "The rehearsal does not play processing without a ContainerEntrypoint."
+            )
         return {"ProcessingJobArn": self.create_job("processing", parameters, caller)["ProcessingJobArn"]}
 
     def create_job(self, kind: str, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -69,7 +75,9 @@ class Jobs:
 
     def job(self, kind: str, name: str) -> dict[str, Any]:
         if name not in self.jobs[kind]:
-            raise AwsError("ResourceNotFound" if kind == "processing" else "ValidationException", f"Job {name} not found")
+            raise AwsError(
+                "ResourceNotFound" if kind == "processing" else "ValidationException", f"Job {name} not found"
+            )
         return self.jobs[kind][name]
 
     def describe_training_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -157,10 +165,14 @@ class Run:
         record = self.record
         channels = record.get("InputDataConfig", [])
         self.write_config("hyperparameters", record.get("HyperParameters", {}))
-        self.write_config("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"})
+        self.write_config(
+            "resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}
+        )
         self.write_config("inputdataconfig", {c["ChannelName"]: {"TrainingInputMode": "File"} for c in channels})
         if record["ResourceConfig"].get("InstanceCount", 1) != 1:
-            raise ValueError("The rehearsal does not play training on several instances. Set TrainingInstanceCount to 1.")
+            raise ValueError(
+                "The rehearsal does not play training on several instances. Set TrainingInstanceCount to 1."
+            )
         for channel in channels:
             source = channel["DataSource"]["S3DataSource"]["S3Uri"]
             objects.download(self.s3, source, self.ml / "input/data" / channel["ChannelName"])
@@ -221,7 +233,9 @@ class Run:
         record["ProcessingStartTime"] = now()
         app = record["AppSpecification"]
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", 86400)
-        code = self.execute(app["ContainerEntrypoint"] + app.get("ContainerArguments", []), record.get("Environment", {}), limit)
+        code = self.execute(
+            app["ContainerEntrypoint"] + app.get("ContainerArguments", []), record.get("Environment", {}), limit
+        )
         if record["stop"].is_set():
             return "Stopped"
         self.check_exit(code)

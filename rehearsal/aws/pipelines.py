@@ -52,7 +52,10 @@ class Pipelines:
     def create_pipeline(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         name = parameters["PipelineName"]
         if name in self.pipelines:
-            raise AwsError("ValidationException", f"Pipeline names must be unique within an AWS account and region. Pipeline with name ({name}) already exists.")
+            raise AwsError(
+                "ValidationException",
+                f"Pipeline names must be unique within an AWS account and region. Pipeline with name ({name}) already exists.",
+            )
         caller.pass_role(parameters["RoleArn"], "sagemaker.amazonaws.com")
         arn = f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:pipeline/{name.lower()}"
         self.pipelines[name] = {
@@ -73,7 +76,11 @@ class Pipelines:
         pipeline = self.pipeline(parameters["PipelineName"])
         if "RoleArn" in parameters:
             caller.pass_role(parameters["RoleArn"], "sagemaker.amazonaws.com")
-        changed = {key: parameters[key] for key in ("PipelineDisplayName", "PipelineDescription", "RoleArn") if key in parameters}
+        changed = {
+            key: parameters[key]
+            for key in ("PipelineDisplayName", "PipelineDescription", "RoleArn")
+            if key in parameters
+        }
         if "PipelineDefinition" in parameters or "PipelineDefinitionS3Location" in parameters:
             changed["PipelineDefinition"] = self.definition(parameters)
         pipeline |= {**changed, "LastModifiedTime": now()}
@@ -88,7 +95,9 @@ class Pipelines:
             s3 = adapter.client("s3", adapter.root_credentials())
             text = s3.get_object(Bucket=place["Bucket"], Key=place["ObjectKey"], **version)["Body"].read().decode()
         if len(text) > MOST_CHARACTERS:
-            raise AwsError("ValidationException", f"The definition has {len(text)} characters, more than {MOST_CHARACTERS}.")
+            raise AwsError(
+                "ValidationException", f"The definition has {len(text)} characters, more than {MOST_CHARACTERS}."
+            )
         try:
             steps = json.loads(text)["Steps"]
         except (ValueError, TypeError, KeyError) as error:
@@ -102,7 +111,15 @@ class Pipelines:
         return public(self.pipeline(parameters["PipelineName"]))
 
     def list_pipelines(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        keys = ("PipelineArn", "PipelineName", "PipelineDisplayName", "PipelineDescription", "RoleArn", "CreationTime", "LastModifiedTime")
+        keys = (
+            "PipelineArn",
+            "PipelineName",
+            "PipelineDisplayName",
+            "PipelineDescription",
+            "RoleArn",
+            "CreationTime",
+            "LastModifiedTime",
+        )
         found = newest_first(list(self.pipelines.values()), parameters, "CreationTime")
         prefix = parameters.get("PipelineNamePrefix", "")
         listed = [{key: p[key] for key in keys} for p in found if p["PipelineName"].startswith(prefix)]
@@ -112,7 +129,9 @@ class Pipelines:
         pipeline = self.pipeline(parameters["PipelineName"])
         running = [e for e in self.executions.values() if e.pipeline is pipeline and e.status not in ENDED]
         if running:
-            raise AwsError("ConflictException", f"Pipeline {pipeline['PipelineName']} has an execution that is not finished")
+            raise AwsError(
+                "ConflictException", f"Pipeline {pipeline['PipelineName']} has an execution that is not finished"
+            )
         self.executions = {arn: e for arn, e in self.executions.items() if e.pipeline is not pipeline}
         self.tags.pop(pipeline["PipelineArn"], None)
         del self.pipelines[pipeline["PipelineName"]]
@@ -143,7 +162,11 @@ class Pipelines:
 
     def describe_pipeline_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         execution = self.execution(parameters)
-        answer = {**execution.summary(), "PipelineArn": execution.pipeline["PipelineArn"], "LastModifiedTime": execution.modified}
+        answer = {
+            **execution.summary(),
+            "PipelineArn": execution.pipeline["PipelineArn"],
+            "LastModifiedTime": execution.modified,
+        }
         if execution.failure:
             answer["FailureReason"] = execution.failure
         return answer
@@ -159,7 +182,9 @@ class Pipelines:
 
     def list_pipeline_parameters_for_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         given = self.execution(parameters).given
-        return page([{"Name": name, "Value": str(value)} for name, value in given.items()], parameters, "PipelineParameters")
+        return page(
+            [{"Name": name, "Value": str(value)} for name, value in given.items()], parameters, "PipelineParameters"
+        )
 
     def describe_pipeline_definition_for_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         execution = self.execution(parameters)
@@ -199,7 +224,9 @@ class Execution:
         declared = {entry["Name"]: entry for entry in self.definition.get("Parameters", [])}
         unknown = [name for name in self.given if name not in declared]
         if unknown:
-            raise AwsError("ValidationException", f"Unknown parameters: {', '.join(unknown)}. Declared: {', '.join(declared)}.")
+            raise AwsError(
+                "ValidationException", f"Unknown parameters: {', '.join(unknown)}. Declared: {', '.join(declared)}."
+            )
         values = {}
         for name, entry in declared.items():
             value = self.given.get(name, entry.get("DefaultValue"))
@@ -208,9 +235,13 @@ class Execution:
             try:
                 values[name] = PARAMETER_TYPES[entry["Type"]](value)
             except ValueError as error:
-                raise AwsError("ValidationException", f"Parameter {name} is {value!r}, not of type {entry['Type']}.") from error
+                raise AwsError(
+                    "ValidationException", f"Parameter {name} is {value!r}, not of type {entry['Type']}."
+                ) from error
             if "EnumValues" in entry and values[name] not in entry["EnumValues"]:
-                raise AwsError("ValidationException", f"Parameter {name} is {value!r}, not one of {entry['EnumValues']}.")
+                raise AwsError(
+                    "ValidationException", f"Parameter {name} is {value!r}, not one of {entry['EnumValues']}."
+                )
         return values
 
     def summary(self) -> dict[str, Any]:
@@ -275,7 +306,13 @@ class Execution:
                     self.lock.wait(0.5)
 
     def run_step(self, step: dict[str, Any]) -> None:
-        record = {"StepName": step["Name"], "StartTime": now(), "StepStatus": "Executing", "AttemptCount": 1, "Metadata": {}}
+        record = {
+            "StepName": step["Name"],
+            "StartTime": now(),
+            "StepStatus": "Executing",
+            "AttemptCount": 1,
+            "Metadata": {},
+        }
         self.steps[step["Name"]] = record
         try:
             runner = getattr(self, f"run_{step['Type'].lower()}", None)
@@ -290,7 +327,9 @@ class Execution:
             elif not isinstance(error, (StepFailed, AwsError, ValueError)):
                 adapter.write_log("/rehearsal/pipelines", self.id, traceback.format_exc().splitlines())
             record |= {"StepStatus": "Failed", "FailureReason": reason[:1024]}
-            self.failure = self.failure or f"Step failure: One or multiple steps failed: {step['Name']}: {reason}"[:1300]
+            self.failure = (
+                self.failure or f"Step failure: One or multiple steps failed: {step['Name']}: {reason}"[:1300]
+            )
         record["EndTime"] = now()
 
     def run_training(self, step: dict[str, Any], record: dict[str, Any]) -> None:
@@ -334,7 +373,9 @@ class Execution:
 
     def remember_property_files(self, step: dict[str, Any], job: dict[str, Any]) -> None:
         """Read the property files that conditions will look into."""
-        outputs = {o["OutputName"]: o["S3Output"]["S3Uri"] for o in job.get("ProcessingOutputConfig", {}).get("Outputs", [])}
+        outputs = {
+            o["OutputName"]: o["S3Output"]["S3Uri"] for o in job.get("ProcessingOutputConfig", {}).get("Outputs", [])
+        }
         s3 = adapter.client("s3", self.credentials)
         for declared in step.get("PropertyFiles", []):
             bucket, key = objects.split(f"{outputs[declared['OutputName']].rstrip('/')}/{declared['FilePath']}")
@@ -380,7 +421,9 @@ class Execution:
             parts = [self.resolve(part) for part in value["Std:Join"]["Values"]]
             return value["Std:Join"]["On"].join(as_text(part) for part in parts)
         if set(value) == {"Std:JsonGet"}:
-            step, _, name = value["Std:JsonGet"]["PropertyFile"]["Get"].removeprefix("Steps.").partition(".PropertyFiles.")
+            step, _, name = (
+                value["Std:JsonGet"]["PropertyFile"]["Get"].removeprefix("Steps.").partition(".PropertyFiles.")
+            )
             return walk(self.outputs[f"{step}/files"][name], value["Std:JsonGet"]["Path"], f"{name} of {step}")
         return {name: self.resolve(member) for name, member in value.items()}
 

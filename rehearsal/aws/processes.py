@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rehearsal.aws import adapter
@@ -18,13 +19,16 @@ PR_SET_PDEATHSIG = 1
 
 _running: set[subprocess.Popen] = set()
 _lock = threading.Lock()
+# PR_SET_PDEATHSIG counts the thread that forked as the parent: this one lives as long as the play.
+_spawner = ThreadPoolExecutor(max_workers=1)
 
 
 def start(
     command: list[str], environment: dict[str, str], folder: Path, emit: Callable[[list[str]], None]
 ) -> subprocess.Popen:
     """Start a program; `emit` gets its output, standard and error, in bunches of lines."""
-    process = subprocess.Popen(
+    process = _spawner.submit(
+        subprocess.Popen,
         command,
         cwd=folder,
         env=environment,
@@ -33,7 +37,7 @@ def start(
         stderr=subprocess.STDOUT,
         start_new_session=True,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-    )
+    ).result()
     with _lock:
         _running.add(process)
     process.reader = threading.Thread(target=_read, args=(process, emit), daemon=True)

@@ -25,7 +25,9 @@ class Projects:
     def create_project(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         name = parameters["ProjectName"]
         if name in self.projects:
-            raise AwsError("ValidationException", f"Project names must be unique within an AWS account and region: {name} exists.")
+            raise AwsError(
+                "ValidationException", f"Project names must be unique within an AWS account and region: {name} exists."
+            )
         catalog, providers = parameters.get("ServiceCatalogProvisioningDetails"), parameters.get("TemplateProviders")
         if bool(catalog) == bool(providers):
             raise AwsError("ValidationException", "Give either ServiceCatalogProvisioningDetails or TemplateProviders.")
@@ -105,7 +107,9 @@ class Projects:
                 ],
             )
             stack = self.follow(cloudformation, launch["stack"])
-            self.settle(project, stack["StackStatus"] == "CREATE_COMPLETE", "Create", stack.get("StackStatusReason", ""))
+            self.settle(
+                project, stack["StackStatus"] == "CREATE_COMPLETE", "Create", stack.get("StackStatusReason", "")
+            )
         except Exception as error:
             self.settle(project, False, "Create", str(error))
 

@@ -19,7 +19,10 @@ class Registry:
     def start_registry(self) -> None:
         self.groups, self.packages = {}, {}
         adapter.add_resource_type(
-            "AWS::SageMaker::ModelPackageGroup", self.create_group_resource, self.update_group_resource, self.delete_group_resource
+            "AWS::SageMaker::ModelPackageGroup",
+            self.create_group_resource,
+            self.update_group_resource,
+            self.delete_group_resource,
         )
 
     # --- groups ------------------------------------------------------------------------------------------------
@@ -111,7 +114,11 @@ class Registry:
         return public(self.package(parameters["ModelPackageName"]))
 
     def list_model_packages(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        group = self.group(parameters["ModelPackageGroupName"])["ModelPackageGroupName"] if parameters.get("ModelPackageGroupName") else None
+        group = (
+            self.group(parameters["ModelPackageGroupName"])["ModelPackageGroupName"]
+            if parameters.get("ModelPackageGroupName")
+            else None
+        )
         keys = (
             "ModelPackageGroupName",
             "ModelPackageVersion",
@@ -131,7 +138,11 @@ class Registry:
 
     def update_model_package(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         package = self.package(parameters["ModelPackageArn"])
-        package |= {key: value for key, value in parameters.items() if key not in ("ModelPackageArn", "CustomerMetadataProperties")}
+        package |= {
+            key: value
+            for key, value in parameters.items()
+            if key not in ("ModelPackageArn", "CustomerMetadataProperties")
+        }
         package.setdefault("CustomerMetadataProperties", {}).update(parameters.get("CustomerMetadataProperties", {}))
         package["LastModifiedTime"] = now()
         if "ModelApprovalStatus" in parameters:

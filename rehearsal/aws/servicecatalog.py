@@ -143,10 +143,17 @@ class ServiceCatalog(Service):
 
     def describe_product(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         product = self.product(parameters)
-        return {"ProductViewSummary": summary_of(product), "ProvisioningArtifacts": [public(a) for a in product["artifacts"]]}
+        return {
+            "ProductViewSummary": summary_of(product),
+            "ProvisioningArtifacts": [public(a) for a in product["artifacts"]],
+        }
 
     def list_provisioning_artifacts(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        return {"ProvisioningArtifactDetails": [public(a) for a in self.product({"Id": parameters["ProductId"]})["artifacts"]]}
+        return {
+            "ProvisioningArtifactDetails": [
+                public(a) for a in self.product({"Id": parameters["ProductId"]})["artifacts"]
+            ]
+        }
 
     def list_launch_paths(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         paths = [
@@ -167,9 +174,14 @@ class ServiceCatalog(Service):
 
     def product(self, parameters: dict[str, Any]) -> dict[str, Any]:
         for product in self.products.values():
-            if parameters.get("Id") in (product["ProductId"], product["Id"]) or parameters.get("Name") == product["Name"]:
+            if (
+                parameters.get("Id") in (product["ProductId"], product["Id"])
+                or parameters.get("Name") == product["Name"]
+            ):
                 return product
-        raise AwsError("ResourceNotFoundException", f"Product {parameters.get('Id') or parameters.get('Name')} not found")
+        raise AwsError(
+            "ResourceNotFoundException", f"Product {parameters.get('Id') or parameters.get('Name')} not found"
+        )
 
     # --- provisioning, on behalf of SageMaker projects -------------------------------------------------------------
 
@@ -181,7 +193,9 @@ class ServiceCatalog(Service):
             if product["ProductId"] in portfolio["products"] and (role is None or role in portfolio["principals"]):
                 break
         else:
-            raise AwsError("AccessDeniedException", f"Product {product['ProductId']} is in no portfolio granted to {role}")
+            raise AwsError(
+                "AccessDeniedException", f"Product {product['ProductId']} is in no portfolio granted to {role}"
+            )
         launch_role = portfolio["launch_roles"].get(product["ProductId"])
         if launch_role is None:
             raise AwsError("ValidationException", f"Product {product['ProductId']} has no launch constraint")

@@ -58,7 +58,9 @@ def code(step: str) -> Bundle:
     for script in (f"{step}.py", *BESIDE[step]):
         names |= imported(script)
     files = {name: (ROOT / "src" / name).read_bytes() for name in sorted(names)}
-    files["settings.json"] = json.dumps(part(settings.load(ROOT / "src"), READS[step]), indent=2, sort_keys=True).encode()
+    files["settings.json"] = json.dumps(
+        part(settings.load(ROOT / "src"), READS[step]), indent=2, sort_keys=True
+    ).encode()
     return Bundle("code", files)
 
 

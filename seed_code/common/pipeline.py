@@ -24,7 +24,6 @@ for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
     os.environ.pop(name, None)
 
 import gc
-import gc
 import json
 import logging
 import sys
@@ -331,7 +330,13 @@ def gate(
     parameters: Parameters, evaluation: ProcessingStep, registration: RegisterModelStep, metric: str
 ) -> ConditionStep:
     value = JsonGet(step_name=evaluation.name, property_file="Evaluation", json_path="gate.value")
-    message = [f"The model's {metric} on the test split is ", value, ", below the threshold ", parameters.threshold, "."]
+    message = [
+        f"The model's {metric} on the test split is ",
+        value,
+        ", below the threshold ",
+        parameters.threshold,
+        ".",
+    ]
     return ConditionStep(
         "Gate",
         conditions=[ConditionGreaterThanOrEqualTo(value, parameters.threshold)],

@@ -12,13 +12,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from sklearn.metrics import classification_report, confusion_matrix
+from transformers.utils import logging as transformers_logging
+
 import examples
 import job
 import metrics
-import numpy as np
 import settings
 import task
-from sklearn.metrics import classification_report, confusion_matrix
 
 ROWS_A_BATCH = 64
 MOST_BYTES, MOST_FILES = 20 * 2**30, 1000
@@ -97,12 +99,17 @@ def spot_saving() -> dict[str, Any]:
         seconds, billable = os.environ.get(f"{prefix}_SECONDS"), os.environ.get(f"{prefix}_BILLABLE_SECONDS")
         if seconds and billable:
             saving = 1 - int(billable) / int(seconds) if int(seconds) else 0.0
-            runs[name] = {"training_seconds": int(seconds), "billable_seconds": int(billable), "saving": round(saving, 4)}
+            runs[name] = {
+                "training_seconds": int(seconds),
+                "billable_seconds": int(billable),
+                "saving": round(saving, 4),
+            }
     return runs
 
 
 def main(given: list[str] | None = None) -> None:
     arguments = parse_arguments(given)
+    transformers_logging.disable_progress_bar()
     gate = settings.load()["gate"]
     archive = arguments.model / "model.tar.gz"
     with tempfile.TemporaryDirectory() as folder:

@@ -12,15 +12,16 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging as transformers_logging
+
 import examples
 import job
 import metrics
 import settings
 import task
-import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
-from transformers.utils import logging as transformers_logging
 
 # The served model carries the code that it is served with.
 SERVING_CODE = ("inference.py", "task.py", "examples.py")
@@ -28,18 +29,26 @@ SERVING_CODE = ("inference.py", "task.py", "examples.py")
 
 def parse_arguments() -> argparse.Namespace:
     channels, chosen, given = job.OPT_ML / "input/data", settings.load()["training"], job.hyperparameters()
+
+    def channel(name: str) -> Path:
+        return Path(os.environ.get(f"SM_CHANNEL_{name.upper()}", channels / name))
+
+    def hyperparameter(name: str) -> str:
+        return given.get(name) or str(chosen[name])
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path, default=os.environ.get("SM_CHANNEL_TRAIN", channels / "train"))
-    parser.add_argument("--validation", type=Path, default=os.environ.get("SM_CHANNEL_VALIDATION", channels / "validation"))
-    parser.add_argument("--pretrained", type=Path, default=os.environ.get("SM_CHANNEL_PRETRAINED", channels / "pretrained"))
+    parser.add_argument("--train", type=Path, default=channel("train"))
+    parser.add_argument("--validation", type=Path, default=channel("validation"))
+    parser.add_argument("--pretrained", type=Path, default=channel("pretrained"))
     parser.add_argument("--output", type=Path, help="a local folder that takes model, plots and checkpoints")
-    parser.add_argument("--epochs", type=int, default=int(given.get("epochs", chosen["epochs"])))
-    parser.add_argument("--batch-size", type=int, default=int(given.get("batch_size", chosen["batch_size"])))
-    parser.add_argument("--learning-rate", type=float, default=float(given.get("learning_rate", chosen["learning_rate"])))
+    parser.add_argument("--epochs", type=int, default=hyperparameter("epochs"))
+    parser.add_argument("--batch-size", type=int, default=hyperparameter("batch_size"))
+    parser.add_argument("--learning-rate", type=float, default=hyperparameter("learning_rate"))
     arguments = parser.parse_args()
     local = arguments.output
     arguments.model = local / "model" if local else Path(os.environ.get("SM_MODEL_DIR", job.OPT_ML / "model"))
-    arguments.plots = local / "plots" if local else Path(os.environ.get("SM_OUTPUT_DATA_DIR", job.OPT_ML / "output/data"))
+    plots = Path(os.environ.get("SM_OUTPUT_DATA_DIR", job.OPT_ML / "output/data"))
+    arguments.plots = local / "plots" if local else plots
     arguments.checkpoints = local / "checkpoints" if local else job.OPT_ML / "checkpoints"
     return arguments
 
@@ -64,8 +73,12 @@ class Progress(TrainerCallback):
     """Prints one line an epoch, in the form that the metric definitions in pipeline.py look for."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        names = {"loss": "train_loss", "eval_loss": "validation_loss", "eval_accuracy": "validation_accuracy",
-                 "eval_macro_f1": "validation_macro_f1"}
+        names = {
+            "loss": "train_loss",
+            "eval_loss": "validation_loss",
+            "eval_accuracy": "validation_accuracy",
+            "eval_macro_f1": "validation_macro_f1",
+        }
         figures = [f"{name}={logs[key]:.4f}" for key, name in names.items() if key in (logs or {})]
         if figures:
             print(f"epoch={state.epoch:.2f} " + " ".join(figures), flush=True)
@@ -129,8 +142,12 @@ def plot_history(history: list[dict[str, float]], path: Path) -> None:
 
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     losses, quality = figure.subplots(1, 2)
-    curves = ((losses, "loss", "training"), (losses, "eval_loss", "validation"),
-              (quality, "eval_accuracy", "accuracy"), (quality, "eval_macro_f1", "macro F1"))
+    curves = (
+        (losses, "loss", "training"),
+        (losses, "eval_loss", "validation"),
+        (quality, "eval_accuracy", "accuracy"),
+        (quality, "eval_macro_f1", "macro F1"),
+    )
     for axes, key, name in curves:
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
         axes.plot(*zip(*points, strict=True), marker="o", label=name)
@@ -158,7 +175,7 @@ def main() -> None:
     transformers_logging.disable_progress_bar()
     set_seed(chosen["training"]["seed"])
     train, validation = examples.Prepared(arguments.train), examples.Prepared(arguments.validation)
-    print(f"{len(train)} examples to train on, {len(validation)} to validate on, {len(train.labels)} classes", flush=True)
+    print(f"{len(train)} to train on, {len(validation)} to validate on, {len(train.labels)} classes", flush=True)
 
     pretrained = arguments.pretrained if arguments.pretrained.exists() else None
     classifier = task.Classifier.create(chosen, train, pretrained)

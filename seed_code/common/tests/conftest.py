@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-import preprocess
 import pytest
+
+import preprocess
 
 ROOT = Path(__file__).parent.parent
 

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+
 import settings
 import task
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from examples import Example, Prepared
 from PIL import Image, ImageOps, UnidentifiedImageError
 from safetensors.torch import load_file, save_file
 from torchvision import models
 from torchvision.transforms import v2
 from transformers.utils import ModelOutput
+
+from examples import Example, Prepared
 
 SETTINGS = {"size": int, "random_crop": int, "random_flip": bool}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -84,7 +85,9 @@ class Network(torch.nn.Module):
     def forward(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> ModelOutput:
         scaled = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
         logits = self.backbone(scaled)
-        return ModelOutput(logits=logits) if labels is None else ModelOutput(loss=self.loss(logits, labels), logits=logits)
+        return (
+            ModelOutput(logits=logits) if labels is None else ModelOutput(loss=self.loss(logits, labels), logits=logits)
+        )
 
 
 class Classifier:

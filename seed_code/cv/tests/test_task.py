@@ -2,13 +2,14 @@
 
 import io
 
-import examples
 import numpy as np
 import pytest
-import settings
-import task
 import torch
 from PIL import Image
+
+import examples
+import settings
+import task
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +19,18 @@ def classifier(prepared):
 
 def picture(mode: str, size: tuple[int, int], **options) -> bytes:
     content = io.BytesIO()
-    Image.new(mode, size, 128 if mode == "L" else (200, 10, 10)).save(content, "PNG" if mode == "L" else "JPEG", **options)
+    Image.new(mode, size, 128 if mode == "L" else (200, 10, 10)).save(
+        content, "PNG" if mode == "L" else "JPEG", **options
+    )
     return content.getvalue()
 
 
 def test_grey_and_colour_of_any_shape_become_square_rgb():
-    assert task.to_pixels(picture("L", (9, 5)), 32).shape == task.to_pixels(picture("RGB", (50, 80)), 32).shape == (32, 32, 3)
+    assert (
+        task.to_pixels(picture("L", (9, 5)), 32).shape
+        == task.to_pixels(picture("RGB", (50, 80)), 32).shape
+        == (32, 32, 3)
+    )
 
 
 def test_a_picture_is_turned_as_exif_says():

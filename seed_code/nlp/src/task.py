@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from examples import Example, Prepared
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
@@ -20,6 +19,8 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+
+from examples import Example, Prepared
 
 SETTINGS = {"text": str, "max_characters": int, "max_tokens": int, "vocabulary": int}
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".jsonl": None}

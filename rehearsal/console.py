@@ -1,0 +1,82 @@
+"""What a person sees of the rehearsal: one line a hop with its time, progress of what takes long, a table at the end."""
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+TICK_SECONDS = 0.25
+WIDTH = 34
+
+
+class Console:
+    """Prints hops. On a terminal a running hop shows its progress in place; elsewhere only its end is a line."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.live = sys.stdout.isatty()
+        self.hops: list[tuple[str, str, float]] = []
+        self.chapter_name = ""
+
+    def chapter(self, name: str) -> None:
+        """A headline."""
+        self.chapter_name = name
+        print(f"\n{name}", flush=True)
+
+    @contextmanager
+    def hop(self, name: str) -> Iterator["Hop"]:
+        """One hop of the chain: `with console.hop("push") as hop: ...; hop.result = "commit 1a2b3c4"`."""
+        hop = Hop(name, self.live)
+        try:
+            yield hop
+        except BaseException:
+            hop.close("FAILED" if hop.result == "" else hop.result, failed=True)
+            raise
+        hop.close(hop.result)
+        self.hops.append((self.chapter_name, name, hop.seconds))
+
+    def table(self, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        """A table with columns as wide as their widest entry."""
+        widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+        for row in (header, tuple("-" * width for width in widths), *rows):
+            print("  " + "  ".join(entry.ljust(width) for entry, width in zip(row, widths, strict=True)).rstrip())
+
+
+class Hop:
+    """A hop while it runs."""
+
+    def __init__(self, name: str, live: bool):
+        self.name = name
+        self.result = ""
+        self.seconds = 0.0
+        self.progress: Callable[[], str] = lambda: ""
+        self.started = time.monotonic()
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.show if live else self.wait_quietly, daemon=True)
+        self.thread.start()
+
+    def show(self) -> None:
+        while not self.ended.wait(TICK_SECONDS):
+            width = shutil.get_terminal_size().columns
+            text = f"  ... {self.name.ljust(WIDTH)} {time.monotonic() - self.started:6.1f} s  {self.progress()}"
+            print(f"\r{text[: width - 1].ljust(width - 1)}", end="", flush=True)
+
+    def wait_quietly(self) -> None:
+        """Without a terminal: a line of progress every ten seconds, for logs."""
+        while not self.ended.wait(10):
+            print(
+                f"  ... {self.name.ljust(WIDTH)} {time.monotonic() - self.started:6.1f} s  {self.progress()}",
+                flush=True,
+            )
+
+    def close(self, result: str, failed: bool = False) -> None:
+        self.ended.set()
+        self.thread.join()
+        self.seconds = time.monotonic() - self.started
+        clear = "\r\033[K" if sys.stdout.isatty() else ""
+        print(
+            f"{clear}  {'!!!' if failed else ' ok'} {self.name.ljust(WIDTH)} {self.seconds:6.1f} s  {result}",
+            flush=True,
+        )

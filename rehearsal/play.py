@@ -1,0 +1,269 @@
+"""Plays the story from start to end, for one variant or both, and cleans up whatever happens."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from build import ROOT, VARIANTS
+from rehearsal import server
+from rehearsal.console import Console
+from rehearsal.server import PlayedAws
+from rehearsal.story import Outcome, Project, Scientist, StoryFailed, edit_settings, install
+
+SAMPLES = {
+    "nlp": (b"Thank you so much, the support team was wonderful and very quick!", "text/plain"),
+    "cv": (ROOT / "seed_code/cv/sample/7/03.png", "image/png"),
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody asked for: `make rehearse TASK= DATA= SETTINGS= KEEP=1 PORT=`."""
+
+    variants: tuple[str, ...]
+    data: Path | None
+    settings: dict
+    keep: bool
+    port: int | None
+
+    @classmethod
+    def from_environment(cls, environment: dict[str, str]) -> "Wish":
+        """Read and check the variables before anything is started. Raises ValueError for a wrong one."""
+        task, data, settings = (environment.get(name, "") for name in ("TASK", "DATA", "SETTINGS"))
+        if task and task not in VARIANTS:
+            raise ValueError(f"TASK is {task!r}. Choose one of: {', '.join(VARIANTS)}.")
+        if (data or settings) and not task:
+            raise ValueError("DATA and SETTINGS are for one task. Say which with TASK=nlp or TASK=cv.")
+        if data and not Path(data).exists():
+            raise ValueError(f"DATA is {data!r}, and there is no such file or folder.")
+        port = environment.get("PORT", "")
+        if port and not (port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(f"PORT is {port!r}. Give a number between 1 and 65535.")
+        if not shutil.which("git"):
+            raise ValueError("git is not installed. Install git and try again.")
+        return cls(
+            variants=(task,) if task else ("nlp", "cv"),
+            data=Path(data) if data else None,
+            settings=read_settings(settings, task) if settings else {},
+            keep=environment.get("KEEP", "") not in ("", "0"),
+            port=int(port) if port else None,
+        )
+
+
+def read_settings(path: str, task: str) -> dict:
+    """Read the TOML that is laid over the seed's. Raises ValueError where it does not fit."""
+    try:
+        given = tomllib.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise ValueError(f"SETTINGS is {path!r}, and there is no such file.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"SETTINGS {path} is not valid TOML: {error}.") from None
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(ROOT / "seed_code" / task / "settings.toml", folder))
+        try:
+            edit_settings(copy, given)
+        except ValueError as error:
+            raise ValueError(f"SETTINGS {path}: {error}") from None
+    return given
+
+
+def play(wish: Wish) -> None:
+    """Start the play, tell the story, and end everything, whatever happens on the way."""
+    if kept := server.recall():
+        raise ValueError(f"a rehearsal is up at {kept.endpoint}. End it first with: make rehearse-down")
+    console = Console()
+    played = server.start(wish.port)
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    outcomes: list[Outcome] = []
+    kept = False
+    try:
+        built, launch_role = install(played, console)
+        for number, variant in enumerate(wish.variants):
+            # Once by each route: the first variant from Service Catalog, the second from the template in S3.
+            route = launch_role if number else None
+            outcomes.append(play_variant(played, console, wish, variant, built, route))
+        kept = wish.keep
+    finally:
+        if kept:
+            server.remember(played)
+        else:
+            played.end()
+    show(console, outcomes)
+    if kept:
+        explain(played)
+
+
+def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, built, launch_role) -> Outcome:
+    """One project from its template to its end."""
+    console.chapter(f"{variant}: a project, from its template to a prediction (data scientist)")
+    started = time.monotonic()
+    scientist = Scientist(played, console, variant, Path(played.folder) / "clones")
+    project = scientist.create_project(built, launch_role)
+    scientist.clone(project)
+    scientist.wait_for_build(project, "first build")
+    execution = scientist.next_execution(project)
+    if wish.data or wish.settings:
+        stop_sample_run(scientist, project, execution)
+        use_own_data(scientist, project, wish)
+        scientist.wait_for_build(project, "build")
+        execution = scientist.next_execution(project)
+    steps = scientist.follow(project, execution)
+    model = scientist.registered(project, steps)
+    plots = scientist.fetch_plots(model, steps)
+    scientist.approve(project, model)
+    payload, content_type, shown = example(variant, wish.data)
+    scientist.predict(project, payload, content_type, shown)
+    seconds = time.monotonic() - started
+    outcome = Outcome(variant, model["ModelPackageVersion"], model["figures"], seconds, plots)
+    if wish.keep:
+        return outcome
+    if not wish.data and not wish.settings:
+        continue_story(scientist, project, console)
+    scientist.delete_project(project)
+    return outcome
+
+
+def stop_sample_run(scientist: Scientist, project: Project, execution: str) -> None:
+    """The first build ran the pipeline on the sample; with data of one's own there is no need to wait for it."""
+    with scientist.console.hop("stop the run on the sample") as hop:
+        scientist.client("sagemaker").stop_pipeline_execution(
+            PipelineExecutionArn=execution, ClientRequestToken=f"stop-{execution[-12:]}".ljust(32, "-")
+        )
+        hop.result = execution.rsplit("/", 1)[-1]
+
+
+def use_own_data(scientist: Scientist, project: Project, wish: Wish) -> None:
+    """Upload the data, point settings.toml to it, lay the given settings over it, and push."""
+    change = json.loads(json.dumps(wish.settings))
+    if wish.data:
+        files = [wish.data] if wish.data.is_file() else sorted(path for path in wish.data.rglob("*") if path.is_file())
+        with scientist.console.hop("upload the data") as hop:
+            s3 = scientist.client("s3")
+            for number, path in enumerate(files, 1):
+                relative = path.name if wish.data.is_file() else path.relative_to(wish.data)
+                s3.put_object(Bucket=project.bucket, Key=f"data/{relative}", Body=path.read_bytes())
+                hop.progress = lambda done=number: f"{done} of {len(files)} files"
+            hop.result = f"s3://{project.bucket}/data: {len(files)} files"
+        change.setdefault("data", {})["source"] = f"s3://{project.bucket}/data"
+    edit_settings(project.clone / "settings.toml", change)
+    scientist.push(project, "our own data and settings")
+
+
+def example(variant: str, data: Path | None) -> tuple[bytes, str, str]:
+    """Something to predict: a picture of the data, or a sentence."""
+    content, content_type = SAMPLES[variant]
+    if variant == "cv":
+        picture = next(path for path in sorted(data.rglob("*.jpg")) + sorted(data.rglob("*.png"))) if data else content
+        kind = "image/jpeg" if picture.suffix == ".jpg" else content_type
+        return picture.read_bytes(), kind, f"{picture.parent.name}/{picture.name}"
+    return content, content_type, f"{content.decode()[:40]!r}..."
+
+
+def continue_story(scientist: Scientist, project: Project, console: Console) -> None:
+    """What a team meets next: a better hyperparameter, an override, a README, a broken test."""
+    settings = project.clone / "settings.toml"
+    console.chapter(f"{project.variant}: what comes after")
+    edit_settings(settings, {"training": {"weight_decay": 0.02}})
+    scientist.push(project, "weight_decay = 0.02")
+    scientist.wait_for_build(project, "build")
+    steps = scientist.follow(project, scientist.next_execution(project))
+    scientist.registered(project, steps)
+
+    with console.hop("start with Epochs=1, Threshold=0") as hop:
+        started = scientist.client("sagemaker").start_pipeline_execution(
+            PipelineName=project.full_name,
+            PipelineParameters=[{"Name": "Epochs", "Value": "1"}, {"Name": "Threshold", "Value": "0"}],
+        )
+        hop.result = started["PipelineExecutionArn"].rsplit("/", 1)[-1]
+    project.seen_executions.add(started["PipelineExecutionArn"])
+    steps = scientist.follow(project, started["PipelineExecutionArn"])
+    with console.hop("what the job was told") as hop:
+        job = steps["Train"]["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[1]
+        told = scientist.client("sagemaker").describe_training_job(TrainingJobName=job)["HyperParameters"]
+        hop.result = f"epochs = {told['epochs']}"
+        if told["epochs"] != "1":
+            raise StoryFailed(f"Epochs=1 was given, and the job got epochs = {told['epochs']}")
+
+    readme = project.clone / "README.md"
+    readme.write_text(readme.read_text() + "\nOurs since today.\n")
+    scientist.push(project, "README only")
+    scientist.wait_for_build(project, "build")
+    with console.hop("no run") as hop:
+        wait_for_unchanged(scientist, project)
+        if execution := scientist.next_execution(project, wait=False):
+            raise StoryFailed(f"a push of the README alone started {execution}")
+        hop.result = "the definition is the same, so no pipeline runs"
+
+    (project.clone / "tests/test_broken.py").write_text("def test_that_fails():\n    assert 1 + 1 == 3\n")
+    scientist.push(project, "a test that fails")
+    scientist.wait_for_build(project, "build", expected="FAILED")
+
+
+def wait_for_unchanged(scientist: Scientist, project: Project) -> None:
+    """Wait until the function has said that it had nothing to start."""
+    deadline = time.monotonic() + 30
+    while not any("unchanged" in line for line in scientist.function_log(project)()):
+        if time.monotonic() > deadline:
+            raise StoryFailed("the function did not report an unchanged definition", scientist.function_log(project)())
+        time.sleep(0.1)
+
+
+def show(console: Console, outcomes: list[Outcome]) -> None:
+    """The closing table."""
+    print()
+    console.table(
+        ("variant", "model version", "metrics on the test split", "to the prediction", "plots"),
+        [
+            (
+                outcome.variant,
+                str(outcome.version),
+                ", ".join(f"{name} {value:.3f}" for name, value in outcome.metrics.items()),
+                f"{outcome.seconds:.1f} s",
+                os.path.relpath(outcome.plots),
+            )
+            for outcome in outcomes
+        ],
+    )
+    print(f"\nPlayed in {time.monotonic() - console.started:.0f} s.")
+
+
+def explain(played: PlayedAws) -> None:
+    """How to talk to a play that is left up."""
+    environment = "\n".join(f"  export {name}={value}" for name, value in played.environment().items())
+    helper = "!aws codecommit credential-helper --ignore-host-check $@"
+    print(f"""
+The played AWS stays up at {played.endpoint}. To talk to it with the plain AWS CLI and git:
+
+{environment}
+  aws sagemaker list-projects
+  aws sagemaker list-model-packages
+  git -c credential.helper='{helper}' -c credential.UseHttpPath=true \\
+      clone $(aws codecommit get-repository --repository-name <name> --query repositoryMetadata.cloneUrlHttp --output text)
+
+End it with: make rehearse-down""")
+
+
+def down() -> None:
+    """End a play that was left up."""
+    played = server.recall()
+    if played is None:
+        print("no rehearsal is up")
+    else:
+        played.end()
+        print(f"ended the rehearsal at {played.endpoint}")
+    server.forget()
+
+
+def fail(error: StoryFailed) -> None:
+    """Tell which hop failed, what its log says last, and what to try."""
+    print(f"\nerror: {error}", file=sys.stderr)
+    for line in error.log[-25:]:
+        print(f"  | {line}", file=sys.stderr)
+    print(error.hint or "Run it again with KEEP=1 to look around in the played AWS.", file=sys.stderr)

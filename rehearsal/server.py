@@ -1,0 +1,159 @@
+"""Starts and ends the played AWS, and remembers one that was left up."""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+ROOT = Path(__file__).parent.parent
+EMULATOR = ROOT / ".venv/emulator/bin/python"
+STATE = ROOT / ".rehearsal"
+ACCOUNT, REGION = "111122223333", "us-east-1"
+START_SECONDS = 60
+END_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class PlayedAws:
+    """A running play: where it answers, with which root credentials, and what it uses on this machine."""
+
+    port: int
+    pid: int
+    folder: str
+    secret: str
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        return Path(self.folder) / "aws.log"
+
+    def credentials(self) -> dict[str, str]:
+        """Of the account's root: the platform engineer's, before there is anything else."""
+        return {"aws_access_key_id": ACCOUNT, "aws_secret_access_key": self.secret}
+
+    def client(self, service: str, credentials: dict[str, str] | None = None) -> "boto3.client":
+        """A boto3 client of the play."""
+        return boto3.client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.endpoint,
+            config=Config(retries={"max_attempts": 2}, read_timeout=300),
+            **(credentials or self.credentials()),
+        )
+
+    def environment(self, credentials: dict[str, str] | None = None) -> dict[str, str]:
+        """The variables by which the AWS CLI and git reach the play."""
+        chosen = credentials or self.credentials()
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_DEFAULT_REGION": REGION,
+            **{name.upper(): value for name, value in chosen.items()},
+        }
+
+    def end(self) -> None:
+        """End the play and every process that it started, and remove its folder."""
+        try:
+            os.kill(self.pid, signal.SIGTERM)
+            deadline = time.monotonic() + END_SECONDS
+            while alive(self.pid) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            # What the play started dies with it; the play itself may hang on ministack's threads.
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def start(port: int | None = None) -> PlayedAws:
+    """Start the play on a port, or on a free one. Raises ValueError for one in use, RuntimeError when it fails."""
+    if port is not None and in_use(port):
+        raise ValueError(f"port {port} is in use. Choose another with PORT=, or end what listens there.")
+    chosen = port or free_port()
+    folder = tempfile.mkdtemp(prefix="rehearsal-")
+    secret = secrets.token_hex(20)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "PYTHONPATH": str(ROOT),
+        "REHEARSAL_PYTHON": sys.executable,
+    }
+    with (Path(folder) / "aws.log").open("w") as log:
+        process = subprocess.Popen(
+            [str(EMULATOR), "-m", "rehearsal.aws", "--port", str(chosen), "--folder", folder],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    played = PlayedAws(chosen, process.pid, folder, secret)
+    deadline = time.monotonic() + START_SECONDS
+    while "ready" not in played.log.read_text().splitlines():
+        if process.poll() is not None or time.monotonic() > deadline:
+            said = played.log.read_text()[-2000:]
+            played.end()
+            raise RuntimeError(f"the played AWS did not start:\n{said}")
+        time.sleep(0.02)
+    return played
+
+
+def remember(played: PlayedAws) -> None:
+    """Note a play that is left up, for `make rehearse-down`."""
+    STATE.mkdir(exist_ok=True)
+    (STATE / "kept.json").write_text(json.dumps(asdict(played)))
+    (STATE / "kept.json").chmod(0o600)
+
+
+def recall() -> PlayedAws | None:
+    """The play that was left up, if it still is."""
+    path = STATE / "kept.json"
+    if not path.exists():
+        return None
+    played = PlayedAws(**json.loads(path.read_text()))
+    return played if alive(played.pid) else None
+
+
+def forget() -> None:
+    """Forget the play that was left up."""
+    (STATE / "kept.json").unlink(missing_ok=True)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def in_use(port: int) -> bool:
+    """Whether something listens on a port of the loopback interface."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

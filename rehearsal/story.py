@@ -1,0 +1,547 @@
+"""The story that a rehearsal tells: a platform engineer installs the bundle, a data scientist uses it.
+
+Every hop is what the person would do in an account: API calls with that person's credentials, and git.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from botocore.exceptions import ClientError
+
+from build.package import Package, package
+from build.publish import publish
+from rehearsal.console import Console, Hop
+from rehearsal.server import ACCOUNT, STATE, PlayedAws
+
+BUNDLE_BUCKET = f"sagemaker-bundle-{ACCOUNT}"
+PORTFOLIO_STACK = "sagemaker-bundle"
+POLL_SECONDS = 0.2
+LONGEST_SECONDS = 1200
+LONGEST_SECONDS_TO_START = 45
+PRODUCTS = {"cv": "Image classification on GPU spot", "nlp": "Text classification on GPU spot"}
+PROJECT_NAMES = {"cv": "DigitReader", "nlp": "MessageDesk"}  # capitals, which buckets do not allow: a project may
+STUDIO_ROLE = "StudioExecutionRole"
+# What a data scientist's Studio role is allowed here; docs/architecture.md says which of it Studio's own roles lack.
+STUDIO_ACTIONS = {
+    "sagemaker": [
+        "CreateProject", "DeleteProject", "DescribeEndpoint", "DescribeModelPackage", "DescribePipeline",
+        "DescribePipelineExecution", "DescribeProject", "DescribeProcessingJob", "DescribeTrainingJob",
+        "InvokeEndpoint", "ListEndpoints", "ListModelPackageGroups", "ListModelPackages", "ListModels",
+        "ListPipelineExecutions", "ListPipelineExecutionSteps", "ListPipelines", "ListProjects",
+        "StartPipelineExecution", "StopPipelineExecution", "UpdateModelPackage",
+    ],
+    "servicecatalog": ["SearchProducts", "DescribeProduct", "ListLaunchPaths", "ListProvisioningArtifacts"],
+    "codecommit": ["CreatePullRequest", "GetBranch", "GetRepository", "GitPull", "GitPush", "ListRepositories"],
+    "codebuild": ["BatchGetBuilds", "ListBuildsForProject"],
+    "cloudformation": ["DescribeStacks", "DescribeStackEvents"],
+    "logs": ["DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents"],
+    "s3": ["GetObject", "ListBucket", "PutObject"],
+}  # fmt: skip
+
+
+class StoryFailed(Exception):
+    """A hop that did not end as it should: what happened, the log of it, and what to try."""
+
+    def __init__(self, what: str, log: list[str] | None = None, hint: str = ""):
+        super().__init__(what)
+        self.log = log or []
+        self.hint = hint
+
+
+@dataclass
+class Outcome:
+    """A row of the closing table."""
+
+    variant: str
+    version: int
+    metrics: dict[str, float]
+    seconds: float
+    plots: Path
+
+
+@dataclass
+class Project:
+    """A project as its data scientist sees it."""
+
+    name: str
+    id: str
+    variant: str
+    clone: Path
+    seen_builds: set[str] = field(default_factory=set)
+    seen_executions: set[str] = field(default_factory=set)
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}-{self.id}"
+
+    @property
+    def bucket(self) -> str:
+        return f"sagemaker-{self.id}-{ACCOUNT}"
+
+    @property
+    def build(self) -> str:
+        return f"sagemaker-{self.id}-build"
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.full_name}-staging"
+
+
+def install(played: PlayedAws, console: Console) -> tuple[Package, str]:
+    """The platform engineer's part; answers the package and the launch role's ARN."""
+    console.chapter("Install the bundle, once an account (platform engineer)")
+    iam, cloudformation, s3 = (played.client(name) for name in ("iam", "cloudformation", "s3"))
+    trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
+    document = {"Version": "2012-10-17", "Statement": [trust]}
+    role = iam.create_role(RoleName=STUDIO_ROLE, AssumeRolePolicyDocument=json.dumps(document))["Role"]["Arn"]
+
+    with console.hop("package") as hop:
+        built = package(BUNDLE_BUCKET)
+        hop.result = f"2 seeds, {len(built.objects)} objects"
+    with console.hop("upload") as hop:
+        s3.create_bucket(Bucket=BUNDLE_BUCKET)
+        hop.result = f"s3://{BUNDLE_BUCKET}: {len(publish(s3, built))} objects"
+    with console.hop("portfolio.yaml") as hop:
+        cloudformation.create_stack(
+            StackName=PORTFOLIO_STACK,
+            TemplateURL=f"{played.endpoint}/{BUNDLE_BUCKET}/{built.portfolio}",
+            Parameters=[{"ParameterKey": "StudioRoleArn", "ParameterValue": role}],
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        stack = wait_for_stack(cloudformation, PORTFOLIO_STACK)
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        hop.result = f"{stack['StackStatus']}: portfolio {outputs['PortfolioId']}"
+    allow_studio(iam, outputs["LaunchRoleArn"])
+    return built, outputs["LaunchRoleArn"]
+
+
+def allow_studio(iam: Any, launch_role: str) -> None:
+    """Give the Studio role what a data scientist needs."""
+    actions = [f"{service}:{action}" for service, names in STUDIO_ACTIONS.items() for action in names]
+    statements = [
+        {"Effect": "Allow", "Action": actions, "Resource": "*"},
+        {"Effect": "Allow", "Action": "iam:PassRole", "Resource": launch_role},
+    ]
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    iam.put_role_policy(RoleName=STUDIO_ROLE, PolicyName="projects", PolicyDocument=document)
+
+
+def studio_credentials(played: PlayedAws) -> dict[str, str]:
+    """A data scientist's credentials: a session of the Studio role."""
+    role = f"arn:aws:iam::{ACCOUNT}:role/{STUDIO_ROLE}"
+    given = played.client("sts").assume_role(RoleArn=role, RoleSessionName="data-scientist")["Credentials"]
+    return {
+        "aws_access_key_id": given["AccessKeyId"],
+        "aws_secret_access_key": given["SecretAccessKey"],
+        "aws_session_token": given["SessionToken"],
+    }
+
+
+class Scientist:
+    """The data scientist's part, for one variant."""
+
+    def __init__(self, played: PlayedAws, console: Console, variant: str, folder: Path):
+        self.played = played
+        self.console = console
+        self.variant = variant
+        self.folder = folder
+        self.credentials = studio_credentials(played)
+        self.clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        if service not in self.clients:
+            self.clients[service] = self.played.client(service, self.credentials)
+        return self.clients[service]
+
+    # --- project -------------------------------------------------------------------------------------------------
+
+    def create_project(self, built: Package, launch_role: str | None) -> Project:
+        """Create a project: from the product, or, with a launch role, from the template in S3."""
+        name = PROJECT_NAMES[self.variant]
+        if launch_role is None:
+            with self.console.hop("products that Studio shows") as hop:
+                found = self.client("servicecatalog").search_products()["ProductViewSummaries"]
+                hop.result = ", ".join(sorted(product["Name"] for product in found))
+            product = next(p["ProductId"] for p in found if p["Name"] == PRODUCTS[self.variant])
+            artifacts = self.client("servicecatalog").list_provisioning_artifacts(ProductId=product)
+            details = {
+                "ProductId": product,
+                "ProvisioningArtifactId": artifacts["ProvisioningArtifactDetails"][0]["Id"],
+            }
+            request, route = {"ServiceCatalogProvisioningDetails": details}, "Service Catalog"
+        else:
+            url = f"https://{BUNDLE_BUCKET}.s3.us-east-1.amazonaws.com/{built.projects[self.variant]}"
+            provider = {"TemplateName": f"gpu-spot-{self.variant}", "TemplateURL": url, "RoleARN": launch_role}
+            request, route = {"TemplateProviders": [{"CfnTemplateProvider": provider}]}, "template in S3"
+        with self.console.hop(f"CreateProject ({route})") as hop:
+            created = self.client("sagemaker").create_project(ProjectName=name, **request)
+            self.wait_for_project(name, "CreateCompleted", hop)
+            hop.result = f"{name} {created['ProjectId']}"
+        return Project(name, created["ProjectId"], self.variant, self.folder / self.variant / name)
+
+    def wait_for_project(self, name: str, status: str, hop: Hop) -> None:
+        def settled() -> bool:
+            found = self.client("sagemaker").describe_project(ProjectName=name)
+            hop.progress = lambda: found["ProjectStatus"]
+            if found["ProjectStatus"].endswith("Failed"):
+                details = found.get("ServiceCatalogProvisionedProductDetails", {})
+                reason = details.get("ProvisionedProductStatusMessage", "see the stack's events")
+                raise StoryFailed(f"project {name} is {found['ProjectStatus']}: {reason}", self.stack_events())
+            return found["ProjectStatus"] == status
+
+        wait_until(settled, f"project {name} to be {status}")
+
+    def stack_events(self, stacks: list[str] | None = None) -> list[str]:
+        """What failed in the given stacks, or in all there are, for an error message."""
+        cloudformation = self.played.client("cloudformation")
+        names = stacks or [stack["StackName"] for stack in cloudformation.describe_stacks()["Stacks"]]
+        return [
+            f"{event['StackName']} {event['LogicalResourceId']} {event['ResourceStatus']}: "
+            f"{event.get('ResourceStatusReason', '')}"
+            for name in names
+            for event in cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+            if "FAILED" in event["ResourceStatus"]
+        ]
+
+    def clone(self, project: Project) -> None:
+        url = self.client("codecommit").get_repository(repositoryName=project.full_name)["repositoryMetadata"][
+            "cloneUrlHttp"
+        ]
+        with self.console.hop("git clone") as hop:
+            project.clone.parent.mkdir(parents=True, exist_ok=True)
+            self.git(project.clone.parent, "clone", "--quiet", url, str(project.clone))
+            files = self.git(project.clone, "ls-files").splitlines()
+            hop.result = f"{url}: {len(files)} files"
+
+    def git(self, folder: Path, *arguments: str) -> str:
+        """git, with the AWS CLI's credential helper and nothing of this machine's settings."""
+        aws = Path(sys.executable).parent / "aws"
+        options = [
+            "-c", f"credential.helper=!'{aws}' codecommit credential-helper --ignore-host-check $@",
+            "-c", "credential.UseHttpPath=true",
+            "-c", "user.name=Data Scientist", "-c", "user.email=scientist@example.com",
+        ]  # fmt: skip
+        environment = {
+            **os.environ,
+            **self.played.environment(self.credentials),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_SYSTEM": os.devnull,
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+        done = subprocess.run(
+            ["git", *options, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise StoryFailed(f"git {arguments[0]} failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def push(self, project: Project, what: str) -> None:
+        """Commit everything and push it."""
+        with self.console.hop(f"git push: {what}") as hop:
+            self.git(project.clone, "add", "--all")
+            self.git(project.clone, "commit", "--quiet", "--message", what)
+            self.git(project.clone, "push", "--quiet", "origin", "main")
+            hop.result = self.git(project.clone, "rev-parse", "--short", "HEAD").strip()
+
+    # --- build ---------------------------------------------------------------------------------------------------
+
+    def wait_for_build(self, project: Project, name: str, expected: str = "SUCCEEDED") -> dict[str, Any]:
+        """Follow the next build to its end."""
+        codebuild = self.client("codebuild")
+        with self.console.hop(name) as hop:
+
+            def next_build() -> str | None:
+                ids = codebuild.list_builds_for_project(projectName=project.build)["ids"]
+                return next((build for build in ids if build not in project.seen_builds), None)
+
+            build_id = wait_until(next_build, f"a build of {project.build} to start")
+            project.seen_builds.add(build_id)
+
+            def ended() -> dict[str, Any] | None:
+                build = codebuild.batch_get_builds(ids=[build_id])["builds"][0]
+                hop.progress = lambda: f"{build['currentPhase']}  {self.last_line(build['logs'])}"
+                return build if build["buildStatus"] != "IN_PROGRESS" and build.get("endTime") else None
+
+            build = wait_until(ended, f"build {build_id} to end")
+            hop.result = f"{build['buildStatus']}{self.why(build)}"
+            if build["buildStatus"] != expected:
+                log = self.log_lines(build["logs"]["groupName"], build["logs"]["streamName"])
+                hint = f"Run the command that failed in a clone of the repository: {project.clone}"
+                raise StoryFailed(f"build {build_id} is {build['buildStatus']}{self.why(build)}", log, hint)
+        return build
+
+    @staticmethod
+    def why(build: dict[str, Any]) -> str:
+        """In which phase a build failed, and at what."""
+        for phase in build["phases"]:
+            if phase.get("phaseStatus") == "FAILED" and phase.get("contexts"):
+                return f" in {phase['phaseType']}: {phase['contexts'][0]['message']}"
+        return ""
+
+    def last_line(self, logs: dict[str, str]) -> str:
+        lines = self.log_lines(logs.get("groupName", ""), logs.get("streamName", ""), 1)
+        return lines[-1][:60] if lines else ""
+
+    def log_lines(self, group: str, stream: str, most: int = 40) -> list[str]:
+        """The end of a log stream; nothing where there is none yet."""
+        try:
+            events = self.client("logs").get_log_events(
+                logGroupName=group, logStreamName=stream, startFromHead=False, limit=most
+            )["events"]
+        except ClientError:
+            return []
+        return [event["message"] for event in events]
+
+    # --- run -----------------------------------------------------------------------------------------------------
+
+    def next_execution(self, project: Project, wait: bool = True) -> str | None:
+        """The ARN of the next execution of the pipeline; None where there is none and nobody waits."""
+        sagemaker = self.client("sagemaker")
+
+        def newest() -> str | None:
+            try:
+                listed = sagemaker.list_pipeline_executions(PipelineName=project.full_name)[
+                    "PipelineExecutionSummaries"
+                ]
+            except sagemaker.exceptions.ResourceNotFound:
+                return None
+            arns = [execution["PipelineExecutionArn"] for execution in listed]
+            return next((arn for arn in arns if arn not in project.seen_executions), None)
+
+        arn = wait_until(newest, "the pipeline to start", hint=self.function_log(project)) if wait else newest()
+        if arn:
+            project.seen_executions.add(arn)
+        return arn
+
+    def function_log(self, project: Project) -> Callable[[], list[str]]:
+        """The log of the function that starts the pipeline, for when it does not."""
+        group = f"/aws/lambda/sagemaker-{project.id}-execute-pipeline"
+
+        def lines() -> list[str]:
+            try:
+                return [e["message"] for e in self.client("logs").filter_log_events(logGroupName=group)["events"]][-40:]
+            except ClientError as error:
+                return [str(error)]
+
+        return lines
+
+    def follow(self, project: Project, execution: str, expected: str = "Succeeded") -> dict[str, dict[str, Any]]:
+        """Follow an execution to its end, a line for every step."""
+        sagemaker = self.client("sagemaker")
+        finished: dict[str, dict[str, Any]] = {}
+        status = "Executing"
+        while status in ("Executing", "Stopping"):
+            with self.console.hop(f"pipeline {execution.rsplit('/', 1)[-1]}") as hop:
+
+                def changed() -> tuple[str, list[dict[str, Any]]] | None:
+                    now = sagemaker.describe_pipeline_execution(PipelineExecutionArn=execution)[
+                        "PipelineExecutionStatus"
+                    ]
+                    steps = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=execution)[
+                        "PipelineExecutionSteps"
+                    ]
+                    hop.progress = lambda: self.progress_of(steps)
+                    new = [s for s in steps if s["StepStatus"] != "Executing" and s["StepName"] not in finished]
+                    new.sort(key=lambda step: step["EndTime"] if "EndTime" in step else step["StartTime"])
+                    return (now, new) if new or now not in ("Executing", "Stopping") else None
+
+                status, steps = wait_until(changed, f"{execution} to go on")
+                hop.name = " + ".join(step["StepName"] for step in steps) or "execution"
+                hop.result = "; ".join(self.describe_step(step) for step in steps) or status
+                for step in steps:
+                    finished[step["StepName"]] = step
+        if status != expected:
+            failed = next((s for s in finished.values() if s["StepStatus"] == "Failed"), {})
+            log = self.step_log(failed) if failed else []
+            raise StoryFailed(f"execution {execution} is {status}: {failed.get('FailureReason', '')}", log)
+        return finished
+
+    def progress_of(self, steps: list[dict[str, Any]]) -> str:
+        """The running steps, each with the last line of its log."""
+        running = [step for step in steps if step["StepStatus"] == "Executing"]
+        return "; ".join(f"{step['StepName']}: {(self.step_log(step, 1) or [''])[-1][:50]}" for step in running)
+
+    def step_log(self, step: dict[str, Any], most: int = 40) -> list[str]:
+        for kind, metadata in step.get("Metadata", {}).items():
+            if kind in ("TrainingJob", "ProcessingJob"):
+                return self.log_lines(f"/aws/sagemaker/{kind}s", f"{metadata['Arn'].rsplit('/', 1)[-1]}/algo-1", most)
+        return []
+
+    def describe_step(self, step: dict[str, Any]) -> str:
+        """What a finished step did, in a few words."""
+        metadata = step.get("Metadata", {})
+        if "CacheHitResult" in step:
+            return "taken from the cache"
+        if "Condition" in metadata:
+            return f"passed: {metadata['Condition']['Outcome']}"
+        if "RegisterModel" in metadata:
+            return metadata["RegisterModel"]["Arn"].split("model-package/")[1]
+        if step["StepStatus"] == "Failed":
+            return f"Failed: {step['FailureReason']}"
+        lines = [line for line in self.step_log(step) if re.search(r"=\d|: \d", line)]
+        return lines[-1][:90] if lines else step["StepStatus"]
+
+    # --- model ---------------------------------------------------------------------------------------------------
+
+    def registered(self, project: Project, steps: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """The model package that an execution registered, with its measured figures."""
+        sagemaker = self.client("sagemaker")
+        with self.console.hop("model package") as hop:
+            arn = steps["Register"]["Metadata"]["RegisterModel"]["Arn"]
+            found = sagemaker.describe_model_package(ModelPackageName=arn)
+            found["figures"] = self.figures(found)
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in found["figures"].items())
+            hop.result = f"version {found['ModelPackageVersion']}, {found['ModelApprovalStatus']}: {figures}"
+        return found
+
+    def figures(self, model_package: dict[str, Any]) -> dict[str, float]:
+        """The metrics that the registry shows for a package."""
+        metrics = self.read_json(model_package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"])
+        return {name: entry["value"] for name, entry in metrics["multiclass_classification_metrics"].items()}
+
+    def read_json(self, uri: str) -> Any:
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        return json.loads(self.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    def fetch_plots(self, model_package: dict[str, Any], steps: dict[str, dict[str, Any]]) -> Path:
+        """Bring the plots of training and evaluation to this machine."""
+        target = STATE / self.variant
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        uri = model_package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"].removeprefix("s3://")
+        bucket, _, key = uri.partition("/")
+        s3 = self.client("s3")
+        for found in s3.list_objects_v2(Bucket=bucket, Prefix=key.rsplit("/", 1)[0])["Contents"]:
+            (target / found["Key"].rsplit("/", 1)[1]).write_bytes(
+                s3.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
+            )
+        job = steps["Train"]["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[1]
+        output = self.client("sagemaker").describe_training_job(TrainingJobName=job)["OutputDataConfig"]["S3OutputPath"]
+        key = f"{output.removeprefix(f's3://{bucket}/')}/{job}/output/output.tar.gz"
+        with tarfile.open(fileobj=BytesIO(s3.get_object(Bucket=bucket, Key=key)["Body"].read())) as archive:
+            archive.extractall(target, filter="data")
+        return target
+
+    def approve(self, project: Project, model_package: dict[str, Any]) -> None:
+        """Approve a version, and wait until its endpoint serves."""
+        with self.console.hop("approve, deploy to staging") as hop:
+            self.client("sagemaker").update_model_package(
+                ModelPackageArn=model_package["ModelPackageArn"], ModelApprovalStatus="Approved"
+            )
+            stack_name = f"sagemaker-{project.id}-staging"
+            cloudformation = self.client("cloudformation")
+
+            known: list[str] = []
+
+            def deployed() -> dict[str, Any] | None:
+                try:
+                    stack = cloudformation.describe_stacks(StackName=(known or [stack_name])[0])["Stacks"][0]
+                except ClientError:
+                    return None
+                known[:] = [stack["StackId"]]
+                hop.progress = lambda: stack["StackStatus"]
+                if any(word in stack["StackStatus"] for word in ("ROLLBACK", "FAILED", "DELETE")):
+                    raise StoryFailed(f"stack {stack_name} is {stack['StackStatus']}", self.stack_events(known))
+                package = {p["ParameterKey"]: p["ParameterValue"] for p in stack["Parameters"]}["ModelPackageArn"]
+                ended = stack["StackStatus"].endswith("COMPLETE") and package == model_package["ModelPackageArn"]
+                return stack if ended else None
+
+            wait_until(deployed, f"stack {stack_name}")
+            hop.result = f"{project.endpoint} is {self.client('sagemaker').describe_endpoint(EndpointName=project.endpoint)['EndpointStatus']}"
+
+    def predict(self, project: Project, payload: bytes, content_type: str, shown: str) -> None:
+        with self.console.hop("prediction") as hop:
+            answer = self.client("sagemaker-runtime").invoke_endpoint(
+                EndpointName=project.endpoint, ContentType=content_type, Body=payload
+            )
+            best = json.loads(answer["Body"].read())[0]
+            hop.result = f"{shown} -> {best['label']} ({best['scores'][best['label']]:.2f})"
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def delete_project(self, project: Project) -> None:
+        """Delete the project and look for anything that is left."""
+        sagemaker = self.client("sagemaker")
+        with self.console.hop("delete the project") as hop:
+            sagemaker.delete_project(ProjectName=project.name)
+
+            def gone() -> bool:
+                found = [p for p in sagemaker.list_projects()["ProjectSummaryList"] if p["ProjectName"] == project.name]
+                if found and found[0]["ProjectStatus"] == "DeleteFailed":
+                    raise StoryFailed(f"project {project.name} could not be deleted", self.stack_events())
+                return not found
+
+            wait_until(gone, f"project {project.name} to go")
+            left = leftovers(self.played, project.id)
+            if left:
+                raise StoryFailed(f"deleting {project.name} left: {', '.join(left)}")
+            hop.result = "nothing is left: no stack, bucket, repository, pipeline, model, endpoint or role"
+
+
+def leftovers(played: PlayedAws, project_id: str) -> list[str]:
+    """Whatever in the account still names a project."""
+    sagemaker = played.client("sagemaker")
+    found = [stack["StackName"] for stack in played.client("cloudformation").describe_stacks()["Stacks"]]
+    found += [bucket["Name"] for bucket in played.client("s3").list_buckets()["Buckets"]]
+    found += [r["repositoryName"] for r in played.client("codecommit").list_repositories()["repositories"]]
+    found += [p["PipelineName"] for p in sagemaker.list_pipelines()["PipelineSummaries"]]
+    found += [g["ModelPackageGroupName"] for g in sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]]
+    found += [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]]
+    found += [m["ModelName"] for m in sagemaker.list_models()["Models"]]
+    found += [role["RoleName"] for role in played.client("iam").list_roles()["Roles"]]
+    found += [f["FunctionName"] for f in played.client("lambda").list_functions()["Functions"]]
+    found += [rule["Name"] for rule in played.client("events").list_rules()["Rules"]]
+    found += played.client("sqs").list_queues().get("QueueUrls", [])
+    found += played.client("codebuild").list_projects()["projects"]
+    return [name for name in found if project_id in name]
+
+
+def edit_settings(path: Path, change: dict[str, dict[str, Any]]) -> None:
+    """Lay values over settings.toml, keeping its comments. Raises ValueError for a section or key it does not have."""
+    document = tomlkit.parse(path.read_text())
+    for section, values in change.items():
+        if section not in document:
+            raise ValueError(f"unknown section [{section}]. The seed's settings.toml has: {', '.join(document)}.")
+        for key, value in values.items():
+            if key not in document[section] and section != "model":
+                known = ", ".join(document[section])
+                raise ValueError(f"unknown key [{section}] {key}. The seed's settings.toml has: {known}.")
+            document[section][key] = value
+    path.write_text(tomlkit.dumps(document))
+
+
+def wait_for_stack(cloudformation: Any, name: str) -> dict[str, Any]:
+    """Wait until a stack's operation has ended. Raises StoryFailed when it failed."""
+
+    def ended() -> dict[str, Any] | None:
+        stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        return None if stack["StackStatus"].endswith("IN_PROGRESS") else stack
+
+    stack = wait_until(ended, f"stack {name}")
+    if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+        log = [f"{e['LogicalResourceId']} {e['ResourceStatus']}: {e.get('ResourceStatusReason', '')}" for e in events]
+        raise StoryFailed(f"stack {name} is {stack['StackStatus']}", [line for line in log if "FAILED" in line])
+    return stack
+
+
+def wait_until(look: Callable[[], Any], what: str, hint: Callable[[], list[str]] | None = None) -> Any:
+    """Look again and again until there is something to see, and answer it."""
+    deadline = time.monotonic() + (LONGEST_SECONDS if hint is None else LONGEST_SECONDS_TO_START)
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(POLL_SECONDS)
+    raise StoryFailed(f"gave up waiting for {what}", hint() if hint else [])
