@@ -23,6 +23,10 @@ lint: .venv/ready ## Check code and templates
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/cfn-lint templates/*.yaml seed_code/common/deploy/endpoint.yaml
+	@for variant in cv nlp; do \
+	    into=$$(mktemp -d) && $(BIN)/python -m build assemble $$variant $$into > /dev/null && \
+	    $(BIN)/ruff check --quiet $$into && $(BIN)/ruff format --quiet --check $$into && rm -rf $$into || exit 1; \
+	done
 	@echo "lint: clean"
 
 assemble: .venv/ready ## Lay a landed repository out: VARIANT=cv|nlp INTO=folder

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import boto3
 from aws_lambda_powertools import Logger
+
 from project import Project, find_stack
 
 STAGE = "staging"

@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 from aws_lambda_powertools import Logger
+
 from project import Project
 
 logger = Logger(service="execute-pipeline")

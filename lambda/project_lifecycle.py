@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 from aws_lambda_powertools import Logger
+
 from project import STAGES, Project, find_stack
 
 WAIT_SECONDS = 5

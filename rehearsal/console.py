@@ -37,6 +37,15 @@ class Console:
         hop.close(hop.result)
         self.hops.append((self.chapter_name, name, hop.seconds))
 
+    def note(self, name: str, seconds: float, result: str) -> None:
+        """A line for something that ended inside a hop that goes on."""
+        print(f"{self.clear}      {name.ljust(WIDTH - 2)} {seconds:6.1f} s  {result}", flush=True)
+
+    @property
+    def clear(self) -> str:
+        """What removes the progress line of a terminal."""
+        return "\r\033[K" if self.live else ""
+
     def table(self, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         """A table with columns as wide as their widest entry."""
         widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]

@@ -80,7 +80,7 @@ def play(wish: Wish) -> None:
         raise ValueError(f"a rehearsal is up at {kept.endpoint}. End it first with: make rehearse-down")
     console = Console()
     played = server.start(wish.port)
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything that was started is ended
     outcomes: list[Outcome] = []
     kept = False
     try:

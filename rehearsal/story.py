@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -275,9 +276,10 @@ class Scientist:
                 return build if build["buildStatus"] != "IN_PROGRESS" and build.get("endTime") else None
 
             build = wait_until(ended, f"build {build_id} to end")
-            hop.result = f"{build['buildStatus']}{self.why(build)}"
+            log = self.log_lines(build["logs"]["groupName"], build["logs"]["streamName"])
+            broken = next((f": {line}" for line in log if line.startswith("FAILED ")), "")
+            hop.result = f"{build['buildStatus']}{broken or self.why(build)}"
             if build["buildStatus"] != expected:
-                log = self.log_lines(build["logs"]["groupName"], build["logs"]["streamName"])
                 hint = f"Run the command that failed in a clone of the repository: {project.clone}"
                 raise StoryFailed(f"build {build_id} is {build['buildStatus']}{self.why(build)}", log, hint)
         return build
@@ -338,34 +340,27 @@ class Scientist:
         return lines
 
     def follow(self, project: Project, execution: str, expected: str = "Succeeded") -> dict[str, dict[str, Any]]:
-        """Follow an execution to its end, a line for every step."""
-        sagemaker = self.client("sagemaker")
+        """Follow an execution to its end, a line for every step with the step's own time."""
+        arn = {"PipelineExecutionArn": execution}
         finished: dict[str, dict[str, Any]] = {}
-        status = "Executing"
-        while status in ("Executing", "Stopping"):
-            with self.console.hop(f"pipeline {execution.rsplit('/', 1)[-1]}") as hop:
+        with self.console.hop(f"pipeline run {execution.rsplit('/', 1)[-1]}") as hop:
 
-                def changed() -> tuple[str, list[dict[str, Any]]] | None:
-                    now = sagemaker.describe_pipeline_execution(PipelineExecutionArn=execution)[
-                        "PipelineExecutionStatus"
-                    ]
-                    steps = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=execution)[
-                        "PipelineExecutionSteps"
-                    ]
-                    hop.progress = lambda: self.progress_of(steps)
-                    new = [s for s in steps if s["StepStatus"] != "Executing" and s["StepName"] not in finished]
-                    new.sort(key=lambda step: step["EndTime"] if "EndTime" in step else step["StartTime"])
-                    return (now, new) if new or now not in ("Executing", "Stopping") else None
+            def ended() -> str | None:
+                status = self.client("sagemaker").describe_pipeline_execution(**arn)["PipelineExecutionStatus"]
+                steps = self.client("sagemaker").list_pipeline_execution_steps(**arn)["PipelineExecutionSteps"]
+                hop.progress = lambda: self.progress_of(steps)
+                for step in sorted((step for step in steps if "EndTime" in step), key=itemgetter("EndTime")):
+                    if step["StepName"] not in finished:
+                        finished[step["StepName"]] = step
+                        seconds = (step["EndTime"] - step["StartTime"]).total_seconds()
+                        self.console.note(step["StepName"], seconds, self.describe_step(step))
+                return status if status not in ("Executing", "Stopping") else None
 
-                status, steps = wait_until(changed, f"{execution} to go on")
-                hop.name = " + ".join(step["StepName"] for step in steps) or "execution"
-                hop.result = "; ".join(self.describe_step(step) for step in steps) or status
-                for step in steps:
-                    finished[step["StepName"]] = step
-        if status != expected:
-            failed = next((s for s in finished.values() if s["StepStatus"] == "Failed"), {})
-            log = self.step_log(failed) if failed else []
-            raise StoryFailed(f"execution {execution} is {status}: {failed.get('FailureReason', '')}", log)
+            hop.result = status = wait_until(ended, f"{execution} to end")
+            if status != expected:
+                failed = next((step for step in finished.values() if step["StepStatus"] == "Failed"), {})
+                log = self.step_log(failed) if failed else []
+                raise StoryFailed(f"execution {execution} is {status}: {failed.get('FailureReason', '')}", log)
         return finished
 
     def progress_of(self, steps: list[dict[str, Any]]) -> str:
@@ -390,7 +385,7 @@ class Scientist:
             return metadata["RegisterModel"]["Arn"].split("model-package/")[1]
         if step["StepStatus"] == "Failed":
             return f"Failed: {step['FailureReason']}"
-        lines = [line for line in self.step_log(step) if re.search(r"=\d|: \d", line)]
+        lines = [line for line in self.step_log(step) if re.search(r": \d|\d\.\d\d", line)]
         return lines[-1][:90] if lines else step["StepStatus"]
 
     # --- model ---------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ def main() -> None:
     from rehearsal.aws.sagemaker import SageMaker
     from rehearsal.aws.servicecatalog import ServiceCatalog
 
+    del os.environ["LOG_LEVEL"]  # ministack's, and no business of the functions that it starts
     repositories = CodeCommit(folder / "repositories")
     Builds(folder / "builds")
     SageMaker(folder, ServiceCatalog())

@@ -19,7 +19,7 @@ import botocore.session
 from ministack import app as ministack_app
 from ministack.core import concurrency, iam_actions, iam_evaluator, router
 from ministack.core.arn import parse_arn
-from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.core.responses import request_scope
 from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, s3, sts
 from ministack.services.cloudformation import provisioners, stacks
 
@@ -378,13 +378,6 @@ def write_log(group: str, stream: str, lines: Iterable[str]) -> None:
         cloudwatch_logs._append_log_events(record, events)
 
 
-def forget_log_groups(prefix: str) -> None:
-    """Drop the log groups that jobs made and no stack owns."""
-    with request_scope(ACCOUNT, REGION):
-        for name in [name for name in cloudwatch_logs._log_groups.keys() if name.startswith(prefix)]:
-            del cloudwatch_logs._log_groups[name]
-
-
 # --- running ------------------------------------------------------------------------------------------------------
 
 _loop: asyncio.AbstractEventLoop | None = None
@@ -450,8 +443,3 @@ async def serve(front: Callable[[Application], Application], port: int, ready: C
 
     _loop.call_later(0.05, ready)
     await hypercorn_serve(told_ready, config, shutdown_trigger=stop.wait)
-
-
-def account_and_region() -> tuple[str, str]:
-    """Of the request that is being answered."""
-    return get_account_id(), get_region()

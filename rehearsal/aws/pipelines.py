@@ -330,7 +330,7 @@ class Execution:
             self.failure = (
                 self.failure or f"Step failure: One or multiple steps failed: {step['Name']}: {reason}"[:1300]
             )
-        record["EndTime"] = now()
+        record.setdefault("EndTime", now())
 
     def run_training(self, step: dict[str, Any], record: dict[str, Any]) -> None:
         self.run_job("training", step, record)
@@ -387,7 +387,7 @@ class Execution:
         arguments = step["Arguments"]
         met = all(self.holds(condition) for condition in arguments["Conditions"])
         record["Metadata"] = {"Condition": {"Outcome": "True" if met else "False"}}
-        record["StepStatus"] = "Succeeded"
+        record |= {"StepStatus": "Succeeded", "EndTime": now()}
         self.run_steps(arguments.get("IfSteps" if met else "ElseSteps", []))
 
     def holds(self, condition: dict[str, Any]) -> bool:
