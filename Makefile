@@ -3,7 +3,6 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-UV := .venv/uv/bin/uv
 
 .PHONY: help rehearse rehearse-down test lint assemble definitions package publish benchmark clean
 
@@ -47,16 +46,5 @@ benchmark: .venv/ready ## Measure the figures of the README
 clean: ## Remove environments and what was built
 	rm -rf .venv dist
 
-# One environment for builds, jobs and tests, as CodeBuild has one; one for the emulator, which pins botocore.
-.venv/ready: Makefile requirements/uv.txt requirements/development.txt requirements/emulator.txt seed_code/common/requirements.txt
-	@command -v git > /dev/null || { echo "error: git is not installed. Install git and run make again." >&2; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11. Set PYTHON=, as in: make rehearse PYTHON=python3.12" >&2; exit 2; }
-	@echo "Setting up .venv, once: about 2 minutes, 8 GB (PyTorch)"
-	@rm -rf .venv
-	@$(PYTHON) -m venv .venv/uv
-	@$(UV:uv=python) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
-	@$(UV) pip install --python $(BIN)/python --no-deps --require-hashes --compile-bytecode -r seed_code/common/requirements.txt -r requirements/development.txt
-	@$(UV) venv --quiet --python $(PYTHON) .venv/emulator
-	@$(UV) pip install --python .venv/emulator/bin/python --no-deps --require-hashes --compile-bytecode -r requirements/emulator.txt
-	@touch $@
+.venv/ready: requirements/setup.sh requirements/uv.txt requirements/development.txt requirements/emulator.txt seed_code/common/requirements.txt
+	@PYTHON=$(PYTHON) sh requirements/setup.sh

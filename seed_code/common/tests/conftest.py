@@ -1,4 +1,4 @@
-"""The sample, prepared once for all tests."""
+"""A little data in the shape of settings.toml, prepared once for all tests."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 
 import preprocess
-
-ROOT = Path(__file__).parent.parent
+import settings
+import tiny
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared")
-    preprocess.main(["--data", str(ROOT / "sample"), "--output", str(folder)])
+    data, folder = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("prepared")
+    tiny.write_data(data, settings.load())
+    preprocess.main(["--data", str(data), "--output", str(folder)])
     return folder
 
 

@@ -1,0 +1,106 @@
+"""What a team receives: common/ and one variant, laid over each other."""
+
+import ast
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from build import ROOT, VARIANTS, VERSION
+from build.assemble import assemble, git, tracked, write
+
+LANDED = """
+    Makefile README.md SEED buildspec.yml bundle.py pipeline.py pyproject.toml requirements.txt settings.toml .gitignore
+    deploy/endpoint.yaml deploy/production.json deploy/staging.json
+    src/evaluate.py src/examples.py src/inference.py src/job.py src/metrics.py src/preprocess.py src/requirements.txt
+    src/settings.py src/start.py src/task.py src/train.py
+    tests/conftest.py tests/test_bundle.py tests/test_preprocess.py tests/test_settings.py tests/test_task.py
+""".split()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_landed_tree_is_the_one_that_the_readme_shows(variant):
+    files = assemble(variant)
+
+    assert sorted(name for name in files if not name.startswith("sample/")) == sorted(LANDED)
+    assert any(name.startswith("sample/") for name in files)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_file_lands_once_and_unchanged(variant):
+    landed = assemble(variant)
+    del landed["SEED"]
+
+    assert landed == {**tracked("common"), **tracked(variant)}
+    assert not tracked("common").keys() & tracked(variant).keys()
+
+
+def test_a_path_in_common_and_in_a_variant_is_an_error():
+    both = ROOT / "seed_code/nlp/buildspec.yml"
+    both.write_text("version: 0.2\n")
+    git("add", "--intent-to-add", str(both))
+    try:
+        with pytest.raises(ValueError, match=r"in both common/ and nlp/: buildspec.yml. Keep one of them."):
+            assemble("nlp")
+    finally:
+        git("rm", "--quiet", "--cached", str(both))
+        both.unlink()
+
+
+def test_what_git_does_not_track_does_not_land():
+    stray = ROOT / "seed_code/nlp/notes.txt"
+    stray.write_text("mine\n")
+    try:
+        assert "notes.txt" not in assemble("nlp")
+    finally:
+        stray.unlink()
+
+
+def test_seed_says_what_the_repository_was_made_from():
+    lines = dict(line.split(" = ") for line in assemble("cv")["SEED"].decode().splitlines())
+
+    assert lines == {"variant": "cv", "version": VERSION, "commit": git("rev-parse", "HEAD").strip()}
+
+
+def test_a_folder_with_something_in_it_is_not_written_over(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+
+    with pytest.raises(ValueError, match="is not empty. Name a new folder."):
+        write({"README.md": b""}, tmp_path)
+
+
+def imported_by(source: bytes) -> set[str]:
+    tree = ast.parse(source)
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_landed_imports_resolve_to_the_repository_or_its_requirements(variant):
+    files = assemble(variant)
+    required = {line.split("==")[0] for line in files["requirements.txt"].decode().splitlines() if "==" in line}
+    installed = packages_distributions()
+    own = {Path(name).stem for name in files if name.endswith(".py")}
+
+    outside = {
+        (name, module)
+        for name, source in files.items()
+        if name.endswith(".py")
+        for module in imported_by(source) - own - set(sys.stdlib_module_names)
+        if not required & {found.lower().replace("_", "-") for found in installed.get(module, [])}
+    }
+    assert outside == set()
+
+
+def test_nobody_imports_what_is_not_theirs():
+    """Seeds import nothing of ours, functions only themselves, the build only itself."""
+    ours = {"build", "rehearsal", "tests"}
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = {name: imported_by((ROOT / name).read_bytes()) & ours for name in listed.stdout.split()}
+    allowed = {"seed_code": set(), "lambda": set(), "build": {"build"}, "benchmarks": ours, "rehearsal": ours, "tests": ours}
+
+    assert len(found) > 30
+    assert {name: names for name, names in found.items() if not names <= allowed[name.split("/")[0]]} == {}

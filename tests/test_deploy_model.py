@@ -1,0 +1,61 @@
+"""The function that deploys: from the package's own address, within the project's bucket."""
+
+import deploy_model
+import pytest
+from project import Project, find_stack
+
+PROJECT = Project("tests", "p-tests", "tests-111122223333", "tests", "tests")
+TEMPLATE = """
+Parameters:
+  ProjectName: {Type: String}
+  ProjectId: {Type: String}
+  Stage: {Type: String}
+  ModelPackageArn: {Type: String}
+  EndpointRoleArn: {Type: String}
+  InstanceType: {Type: String}
+Resources:
+  Parameter:
+    Type: AWS::SSM::Parameter
+    Properties: {Type: String, Value: !Ref ModelPackageArn}
+"""
+
+
+def package(address: str) -> dict:
+    return {"ModelPackageArn": "arn:of:package/1", "CustomerMetadataProperties": {"Deployment": address}}
+
+
+@pytest.mark.parametrize("address", ["", "s3://another-bucket/deploy/1", "s3://tests-111122223333/code/1", "https://x/deploy/1"])
+def test_an_address_that_is_not_the_projects_is_refused(played, bucket, address):
+    with pytest.raises(ValueError, match="not s3://tests-111122223333/deploy/<hash>. Register it by the project's pipeline"):
+        deploy_model.read_deployment(played.client("s3"), PROJECT, package(address))
+
+
+def test_template_and_parameters_come_from_the_packages_address(played, bucket):
+    s3 = played.client("s3")
+    for name, body in (("endpoint.yaml", b"Resources: {}"), ("staging.json", b'{"InstanceType": "ml.m5.large"}')):
+        s3.put_object(Bucket=bucket, Key=f"deploy/abc/{name}", Body=body)
+
+    read = deploy_model.read_deployment(s3, PROJECT, package(f"s3://{bucket}/deploy/abc"))
+
+    assert read == ("Resources: {}", {"InstanceType": "ml.m5.large"})
+
+
+def test_a_stack_is_created_then_updated_then_left_alone(played, make_role, monkeypatch):
+    cloudformation = played.client("cloudformation")
+    role = make_role("endpoint-stack", "cloudformation", "ssm:*")
+    monkeypatch.setenv("STACK_ROLE_ARN", role)
+    monkeypatch.setenv("ENDPOINT_ROLE_ARN", role)
+
+    def deploy(version: int) -> str:
+        parameters = {"InstanceType": "ml.m5.large"}
+        done = deploy_model.deploy(cloudformation, PROJECT, f"arn:of:package/{version}", TEMPLATE, parameters)
+        waiter = "stack_update_complete" if done["outcome"] == "updated" else "stack_create_complete"
+        if done["outcome"] != "unchanged":
+            cloudformation.get_waiter(waiter).wait(StackName=done["stack"], WaiterConfig={"Delay": 1})
+        return done["outcome"]
+
+    assert [deploy(1), deploy(2), deploy(2)] == ["created", "updated", "unchanged"]
+
+
+def test_a_stack_that_is_not_there_is_none(played):
+    assert find_stack(played.client("cloudformation"), "no-such-stack") is None

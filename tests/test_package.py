@@ -1,0 +1,92 @@
+"""Packages: the same bytes for the same sources, named by their hash, and templates that lint."""
+
+import io
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from build import ROOT
+from build.assemble import assemble
+from build.package import package, stamped, zipped
+from build.publish import plan, publish
+
+
+@pytest.fixture(scope="module")
+def built():
+    return package("bundle-of-tests")
+
+
+def test_packaged_twice_it_is_the_same(built):
+    assert package("bundle-of-tests") == built
+
+
+def test_a_zip_depends_on_names_and_contents_alone():
+    assert zipped({"b": b"2", "a": b"1"}) == zipped({"a": b"1", "b": b"2"})
+
+
+def test_the_seed_lands_from_its_zip_as_assembled(built):
+    key = next(key for key in built.objects if key.startswith("seeds/cv"))
+    with zipfile.ZipFile(io.BytesIO(built.objects[key])) as archive:
+        landed = {name: archive.read(name) for name in archive.namelist()}
+
+    assert landed == assemble("cv")
+    assert len(built.objects[key]) < 20 * 2**20  # CodeCommit's limit
+
+
+def test_the_functions_import_from_their_zip_alone(built, tmp_path):
+    key = next(key for key in built.objects if key.startswith("functions/"))
+    zipfile.ZipFile(io.BytesIO(built.objects[key])).extractall(tmp_path)
+
+    code = "import execute_pipeline, deploy_model, project_lifecycle, sys; print(execute_pipeline.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == str(tmp_path / "execute_pipeline.py")
+    assert len(built.objects[key]) < 5 * 2**20
+
+
+def test_stamped_templates_have_no_finding(built, tmp_path):
+    for key, content in built.objects.items():
+        if key.startswith("templates/"):
+            (tmp_path / key.split("/")[1]).write_bytes(content)
+    paths = sorted(map(str, tmp_path.iterdir()))
+
+    done = subprocess.run(["cfn-lint", *paths], capture_output=True, text=True, check=False)
+
+    assert len(paths) == 3
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_stamp_that_the_template_does_not_have_is_an_error():
+    with pytest.raises(ValueError, match="portfolio.yaml: the mapping Bundle has .*, not Variant"):
+        stamped("portfolio.yaml", {"Variant": "cv"})
+
+
+def test_a_name_that_no_bucket_can_have_is_an_error():
+    with pytest.raises(ValueError, match="'My Bucket' is not a bucket name"):
+        package("My Bucket")
+
+
+def test_what_is_there_is_not_uploaded_again(played, built):
+    s3 = played.client("s3")
+    s3.create_bucket(Bucket="bundle-of-tests")
+
+    first, second = publish(s3, built), publish(s3, built)
+
+    assert (sorted(first), second) == (sorted(plan(built, set())), [])
+    template = built.projects["nlp"]
+    tags = s3.get_object_tagging(Bucket="bundle-of-tests", Key=template)["TagSet"]
+    assert tags == [{"Key": "sagemaker:studio-visibility", "Value": "true"}]
+
+
+def test_a_dry_run_lists_every_object(built):
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "publish", "--dry-run", "--bucket", "bundle-of-tests"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [f"s3://bundle-of-tests/{key}" for key in built.objects]

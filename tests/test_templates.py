@@ -1,0 +1,52 @@
+"""The templates: what CloudFormation takes, what Studio asks for, and what house style asks for."""
+
+import re
+
+import pytest
+
+from build import ROOT
+
+TEMPLATES = ("portfolio.yaml", "project.yaml")
+
+
+def text_of(name: str) -> str:
+    return (ROOT / "templates" / name).read_text()
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_there_is_no_yaml_alias(name):
+    """CloudFormation does not resolve them (AWSCloudFormation/latest/UserGuide/template-formats.html)."""
+    assert re.findall(r"(?m)(?:: |- )[&*][a-z-]+\s*$", text_of(name)) == []
+
+
+def test_studio_finds_its_parameters_and_its_products():
+    assert re.findall(r"(?m)^  (SageMakerProject\w+):$", text_of("project.yaml")) == [
+        "SageMakerProjectName",
+        "SageMakerProjectId",
+    ]
+    assert text_of("portfolio.yaml").count("Key: sagemaker:studio-visibility") == 2
+
+
+def test_every_rule_is_filtered_to_the_projects_own():
+    rules = re.findall(r"Type: AWS::Events::Rule\n(.*?)\n\n", text_of("project.yaml"), re.DOTALL)
+
+    assert len(rules) == 4
+    assert all("resources: [!GetAtt" in rule or "ModelPackageGroupName: [!Sub" in rule for rule in rules)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_statement_has_a_name_and_no_policy_allows_everything(name):
+    text = text_of(name)
+
+    assert "Action: '*'" not in text
+    assert [line for line in re.findall(r"- (\w+:\*)", text)] == []
+
+
+def test_every_star_resource_has_its_reason_above_it():
+    lines = "\n".join(text_of(name) for name in TEMPLATES).splitlines()
+    stars = [number for number, line in enumerate(lines) if re.match(r"\s+Resource: '\*'", line)]
+
+    assert stars
+    for number in stars:
+        statement = next(n for n in range(number, 0, -1) if "- Sid:" in lines[n])
+        assert lines[statement - 1].strip().startswith("#"), lines[statement]
