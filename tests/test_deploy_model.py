@@ -1,7 +1,8 @@
 """The function that deploys: from the package's own address, within the project's bucket."""
 
-import deploy_model
 import pytest
+
+import deploy_model
 from project import Project, find_stack
 
 PROJECT = Project("tests", "p-tests", "tests-111122223333", "tests", "tests")
@@ -24,9 +25,13 @@ def package(address: str) -> dict:
     return {"ModelPackageArn": "arn:of:package/1", "CustomerMetadataProperties": {"Deployment": address}}
 
 
-@pytest.mark.parametrize("address", ["", "s3://another-bucket/deploy/1", "s3://tests-111122223333/code/1", "https://x/deploy/1"])
+@pytest.mark.parametrize(
+    "address", ["", "s3://another-bucket/deploy/1", "s3://tests-111122223333/code/1", "https://x/deploy/1"]
+)
 def test_an_address_that_is_not_the_projects_is_refused(played, bucket, address):
-    with pytest.raises(ValueError, match="not s3://tests-111122223333/deploy/<hash>. Register it by the project's pipeline"):
+    with pytest.raises(
+        ValueError, match="not s3://tests-111122223333/deploy/<hash>. Register it by the project's pipeline"
+    ):
         deploy_model.read_deployment(played.client("s3"), PROJECT, package(address))
 
 

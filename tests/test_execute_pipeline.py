@@ -2,8 +2,9 @@
 
 import json
 
-import execute_pipeline
 import pytest
+
+import execute_pipeline
 from execute_pipeline import DefinitionVersion
 from project import Project
 

@@ -89,4 +89,6 @@ def test_a_dry_run_lists_every_object(built):
         check=True,
     )
 
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [f"s3://bundle-of-tests/{key}" for key in built.objects]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        f"s3://bundle-of-tests/{key}" for key in built.objects
+    ]

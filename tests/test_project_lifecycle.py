@@ -5,8 +5,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
-import project_lifecycle
 import pytest
+
+import project_lifecycle
 
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
 
@@ -33,7 +34,13 @@ def cloudformation():
 
 @pytest.fixture
 def project(played, bucket, monkeypatch):
-    values = {"NAME": "tests", "ID": "p-tests", "BUCKET": "emptied-111122223333", "PIPELINE": "none", "MODEL_GROUP": "none"}
+    values = {
+        "NAME": "tests",
+        "ID": "p-tests",
+        "BUCKET": "emptied-111122223333",
+        "PIPELINE": "none",
+        "MODEL_GROUP": "none",
+    }
     for name, value in values.items():
         monkeypatch.setenv(f"PROJECT_{name}", value)
     for name, value in played.environment().items():

@@ -39,7 +39,7 @@ def test_every_statement_has_a_name_and_no_policy_allows_everything(name):
     text = text_of(name)
 
     assert "Action: '*'" not in text
-    assert [line for line in re.findall(r"- (\w+:\*)", text)] == []
+    assert re.findall(r"- (\w+:\*)", text) == []
 
 
 def test_every_star_resource_has_its_reason_above_it():

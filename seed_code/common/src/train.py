@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,18 +71,31 @@ class Interruption(TrainerCallback):
 
 
 class Progress(TrainerCallback):
-    """Prints one line an epoch, in the form that the metric definitions in pipeline.py look for."""
+    """Prints one line an epoch, in the form that pipeline.py's metric definitions look for, and one every 10 seconds."""
+
+    EVERY_SECONDS = 10
+    NAMES = {
+        "loss": "train_loss",
+        "eval_loss": "validation_loss",
+        "eval_accuracy": "validation_accuracy",
+        "eval_macro_f1": "validation_macro_f1",
+    }
+
+    def __init__(self) -> None:
+        self.spoken = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if time.monotonic() - self.spoken >= self.EVERY_SECONDS:
+            self.say(f"step {state.global_step} of {state.max_steps} ({state.global_step / state.max_steps:.0%})")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        names = {
-            "loss": "train_loss",
-            "eval_loss": "validation_loss",
-            "eval_accuracy": "validation_accuracy",
-            "eval_macro_f1": "validation_macro_f1",
-        }
-        figures = [f"{name}={logs[key]:.4f}" for key, name in names.items() if key in (logs or {})]
+        figures = [f"{name}={logs[key]:.4f}" for key, name in self.NAMES.items() if key in (logs or {})]
         if figures:
-            print(f"epoch={state.epoch:.2f} " + " ".join(figures), flush=True)
+            self.say(f"epoch={state.epoch:.2f} " + " ".join(figures))
+
+    def say(self, line: str) -> None:
+        self.spoken = time.monotonic()
+        print(line, flush=True)
 
 
 def make_trainer(classifier: Any, train: Any, validation: Any, arguments: argparse.Namespace, chosen: dict) -> Trainer:

@@ -1,0 +1,173 @@
+"""Bad input: one line that says what was wrong and what to do, and nothing half-made left behind."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, rehearse
+
+from build.assemble import assemble, write
+
+LEFT = "rehearsal-*"
+
+
+def folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob(LEFT))
+
+
+@pytest.mark.parametrize(
+    "variables, said",
+    [
+        ({"TASK": "audio"}, "error: TASK is 'audio'. Choose one of: cv, nlp."),
+        ({"DATA": "x.csv"}, "error: DATA and SETTINGS are for one task. Say which with TASK=nlp or TASK=cv."),
+        (
+            {"TASK": "nlp", "DATA": "no/such.csv"},
+            "error: DATA is 'no/such.csv', and there is no such file or folder.",
+        ),
+        ({"TASK": "nlp", "SETTINGS": "no.toml"}, "error: SETTINGS is 'no.toml', and there is no such file."),
+        ({"PORT": "80808"}, "error: PORT is '80808'. Give a number between 1 and 65535."),
+    ],
+)
+def test_a_wrong_variable_ends_at_once_in_one_line(variables, said):
+    before = folders()
+
+    done = rehearse(**variables)
+
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (2, "", said)
+    assert folders() == before
+
+
+def test_an_unknown_setting_ends_at_once_in_one_line(tmp_path):
+    given = tmp_path / "mine.toml"
+    given.write_text("[training]\nepoch = 3\n")
+
+    done = rehearse(TASK="nlp", SETTINGS=str(given))
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"error: SETTINGS {given}: unknown key [training] epoch. The seed's settings.toml has:"
+    )
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_port_in_use_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        done = rehearse(PORT=str(port))
+
+    assert (done.returncode, done.stderr.strip()) == (
+        2,
+        f"error: port {port} is in use. Choose another with PORT=, or end what listens there.",
+    )
+
+
+def test_no_git_is_named(tmp_path):
+    done = rehearse(PATH=str(tmp_path))
+
+    assert (done.returncode, done.stderr.strip()) == (2, "error: git is not installed. Install git and try again.")
+
+
+def test_an_unknown_variant_is_named_by_the_build():
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "assemble", "audio", "x"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (2, "error: unknown variant 'audio'. Choose one of: cv, nlp.\n")
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+    landed = {}
+    for variant in ("cv", "nlp"):
+        landed[variant] = tmp_path_factory.mktemp(variant)
+        write(assemble(variant), landed[variant])
+    return landed
+
+
+def preprocess(seed: Path, data: Path, output: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "src/preprocess.py", "--data", data, "--output", output],
+        cwd=seed,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OPT_ML": str(output)},
+    )
+
+
+def texts(folder: Path, content: str) -> Path:
+    (folder / "data.csv").write_text(content)
+    return folder
+
+
+def pictures(folder: Path, content: bytes) -> Path:
+    for name in ("cat", "dog"):
+        (folder / name).mkdir()
+        (folder / name / "1.png").write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "variant, make, said",
+    [
+        ("nlp", lambda folder: folder / "none", "not found. Give the folder or file that holds the data."),
+        ("nlp", lambda folder: folder, "no .csv, .tsv, .jsonl file in"),
+        ("nlp", lambda folder: texts(folder, "text\nhello\n"), "column 'label' not in data.csv, which has: text."),
+        (
+            "nlp",
+            lambda folder: texts(folder, "text,label\nhi,a\nho,a\n"),
+            "the data has 1 class (a). At least 2 are needed.",
+        ),
+        ("nlp", lambda folder: texts(folder, "text,label\n"), "the data has 0 class (none). At least 2 are needed."),
+        (
+            "nlp",
+            lambda folder: texts(folder, "text,label\nhi,a\nho,b\n"),
+            "the data holds too few examples to be split.",
+        ),
+        ("cv", lambda folder: folder, "no picture (.jpg, .jpeg, .png, .webp, .bmp) in a folder below"),
+        ("cv", lambda folder: pictures(folder, b"\x89PNG broken"), "cat/1.png: not a picture that can be decoded"),
+    ],
+)
+def test_bad_data_fails_the_step_in_one_line(seeds, tmp_path, variant, make, said):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "out").mkdir()
+
+    done = preprocess(seeds[variant], make(tmp_path / "data"), tmp_path / "out")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    # What SageMaker shows on the job's page.
+    assert (tmp_path / "out/output/message").read_text() == done.stderr.removeprefix("error: ").strip()
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (("epochs = ", "epoch = "), "unknown key [training] epoch. Did you mean [training] epochs?"),
+        (("[gate]", "[gates]"), "unknown section [gates]. Did you mean [gate]?"),
+        (('mode = "spot"', 'mode = "cheap"'), "[compute] mode is 'cheap'. Choose one of: spot, on_demand, compare."),
+        (("threshold = 0.5", "threshold = 5"), "[gate] threshold is 5. It must be between 0.0 and 1.0."),
+        (("max_wait_hours = 8", "max_wait_hours = 1"), "[compute] max_wait_hours is 1, less than max_run_hours (4)."),
+        (("seed = 1 ", "seed = one "), "settings.toml is not valid TOML:"),
+    ],
+)
+def test_a_wrong_setting_fails_the_build_in_one_line(tmp_path, change, said):
+    write(assemble("nlp"), tmp_path)
+    settings = tmp_path / "settings.toml"
+    assert change[0] in settings.read_text()
+    settings.write_text(settings.read_text().replace(*change, 1))
+
+    done = subprocess.run([sys.executable, "pipeline.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

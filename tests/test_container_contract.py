@@ -1,0 +1,172 @@
+"""What a job's process sees: its own /opt/ml, its data, its role, the signals; and what becomes of what it leaves."""
+
+import io
+import json
+import tarfile
+import uuid
+
+import pytest
+from conftest import wait_for
+
+CODE = """
+import json, os, pathlib, signal, sys, time
+ml = pathlib.Path(os.environ.get("OPT_ML", "/opt/ml"))
+config = ml / "input/config"
+told = json.loads((config / "hyperparameters.json").read_text())
+(ml / "output/data/seen.json").write_text(json.dumps({
+    "pid": os.getpid(),
+    "parent": os.getppid(),
+    "hyperparameters": told,
+    "hosts": json.loads((config / "resourceconfig.json").read_text())["hosts"],
+    "channels": sorted(p.name for p in (ml / "input/data").iterdir()),
+    "data": sorted(str(p.relative_to(ml / "input/data/train")) for p in (ml / "input/data/train").rglob("*.txt")),
+    "checkpoints": sorted(p.name for p in (ml / "checkpoints").iterdir()),
+    "key": os.environ["AWS_ACCESS_KEY_ID"],
+    "job": os.environ["TRAINING_JOB_NAME"],
+}))
+print("hello from the container", flush=True)
+if told.get("do") == "fail":
+    (ml / "output/failure").write_text("the reason of the script")
+    sys.exit(3)
+if told.get("do") == "wait":
+    def stop(*_):
+        (ml / "checkpoints/saved").write_text("on SIGTERM")
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, stop)
+    print("waiting", flush=True)
+    time.sleep(60)
+(ml / "model/weights").write_text("trained")
+"""
+
+
+@pytest.fixture(scope="module")
+def role(make_role):
+    return make_role("jobs", "sagemaker", "s3:*")
+
+
+@pytest.fixture
+def start(played, bucket, role):
+    """Starts a training job on two little files, and answers its name."""
+    s3, sagemaker = played.client("s3"), played.client("sagemaker")
+    objects = {
+        "jobs/code/run.py": CODE,
+        "jobs/train/a.txt": "1",
+        "jobs/train/sub/b.txt": "2",
+        "jobs/training2/c.txt": "3",
+    }
+    for key, body in objects.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=body.encode())
+
+    def training(**hyperparameters: str) -> str:
+        name = f"contract-{uuid.uuid4().hex[:8]}"
+
+        def channel(kind: str) -> dict:
+            source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/jobs/{kind}"}
+            return {"ChannelName": kind, "DataSource": {"S3DataSource": source}}
+
+        sagemaker.create_training_job(
+            TrainingJobName=name,
+            AlgorithmSpecification={
+                "TrainingImage": "image",
+                "TrainingInputMode": "File",
+                "ContainerEntrypoint": ["python3", "/opt/ml/input/data/code/run.py"],
+            },
+            RoleArn=role,
+            HyperParameters=hyperparameters,
+            InputDataConfig=[channel("code"), channel("train")],
+            OutputDataConfig={"S3OutputPath": f"s3://{bucket}/jobs/output"},
+            ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+            StoppingCondition={"MaxRuntimeInSeconds": 100},
+            CheckpointConfig={"S3Uri": f"s3://{bucket}/jobs/checkpoints/{name}"},
+        )
+        return name
+
+    return training
+
+
+@pytest.fixture
+def end_of(played):
+    sagemaker = played.client("sagemaker")
+
+    def ended(name: str) -> dict:
+        def look():
+            job = sagemaker.describe_training_job(TrainingJobName=name)
+            return job if job["TrainingJobStatus"] not in ("InProgress", "Stopping") else None
+
+        return wait_for(look)
+
+    return ended
+
+
+@pytest.fixture
+def archive_of(played, bucket):
+    def read(name: str, archive: str) -> dict[str, bytes]:
+        body = played.client("s3").get_object(Bucket=bucket, Key=f"jobs/output/{name}/output/{archive}")["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+            return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
+
+    return read
+
+
+def test_a_job_finds_its_data_and_leaves_its_model(start, end_of, archive_of):
+    name = start(epochs="3")
+    job = end_of(name)
+
+    seen = json.loads(archive_of(name, "output.tar.gz")["seen.json"])
+    assert job["TrainingJobStatus"] == "Completed"
+    assert job["ModelArtifacts"]["S3ModelArtifacts"].endswith(f"{name}/output/model.tar.gz")
+    assert archive_of(name, "model.tar.gz") == {"weights": b"trained"}
+    assert (seen["hyperparameters"], seen["hosts"], seen["job"]) == ({"epochs": "3"}, ["algo-1"], name)
+    assert (seen["channels"], seen["data"], seen["checkpoints"]) == (["code", "train"], ["a.txt", "sub/b.txt"], [])
+    assert seen["key"].startswith("ASIA")  # its role's, not the account's
+
+
+def test_the_entrypoint_is_pid_1_where_namespaces_are_permitted(start, end_of, archive_of):
+    name = start()
+    end_of(name)
+
+    seen = json.loads(archive_of(name, "output.tar.gz")["seen.json"])
+    assert seen["pid"] == 1 or seen["parent"] != 0
+
+
+def test_a_failure_is_told_in_the_scripts_own_words(start, end_of):
+    job = end_of(start(do="fail"))
+
+    assert (job["TrainingJobStatus"], job["FailureReason"]) == (
+        "Failed",
+        "AlgorithmError: the reason of the script (exit code 3)",
+    )
+
+
+def test_a_stop_reaches_the_script_and_its_checkpoint_reaches_s3(start, end_of, played, bucket):
+    name = start(do="wait")
+    logs = played.client("logs")
+
+    def waiting() -> bool:
+        try:
+            found = logs.filter_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=name)
+        except logs.exceptions.ResourceNotFoundException:
+            return False
+        return any(event["message"] == "waiting" for event in found["events"])
+
+    wait_for(waiting)
+    played.client("sagemaker").stop_training_job(TrainingJobName=name)
+    job = end_of(name)
+
+    saved = played.client("s3").get_object(Bucket=bucket, Key=f"jobs/checkpoints/{name}/saved")["Body"].read()
+    assert (job["TrainingJobStatus"], saved) == ("Stopped", b"on SIGTERM")
+
+
+def test_a_job_without_data_says_which_address_is_empty(played, bucket, role, end_of):
+    source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/nothing/here"}
+    played.client("sagemaker").create_training_job(
+        TrainingJobName="contract-empty",
+        AlgorithmSpecification={"TrainingImage": "i", "TrainingInputMode": "File", "ContainerEntrypoint": ["true"]},
+        RoleArn=role,
+        InputDataConfig=[{"ChannelName": "train", "DataSource": {"S3DataSource": source}}],
+        OutputDataConfig={"S3OutputPath": f"s3://{bucket}/jobs/output"},
+        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        StoppingCondition={"MaxRuntimeInSeconds": 100},
+    )
+
+    assert f"No S3 objects found under S3 URL 's3://{bucket}/nothing/here'" in end_of("contract-empty")["FailureReason"]
