@@ -1,6 +1,6 @@
 """Bad input: one line that says what was wrong and what to do, and nothing half-made left behind."""
 
-import os
+import json
 import socket
 import subprocess
 import sys
@@ -82,71 +82,75 @@ def test_an_unknown_variant_is_named_by_the_build():
     assert (done.returncode, done.stderr) == (2, "error: unknown variant 'audio'. Choose one of: cv, nlp.\n")
 
 
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory):
-    landed = {}
-    for variant in ("cv", "nlp"):
-        landed[variant] = tmp_path_factory.mktemp(variant)
-        write(assemble(variant), landed[variant])
-    return landed
+def texts(content: str):
+    return lambda folder: (folder / "data.csv").write_text(content)
 
 
-def preprocess(seed: Path, data: Path, output: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "src/preprocess.py", "--data", data, "--output", output],
-        cwd=seed,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OPT_ML": str(output)},
+def pictures(content: bytes):
+    def write_them(folder: Path) -> None:
+        for name in ("cat", "dog"):
+            (folder / name).mkdir()
+            (folder / name / "1.png").write_bytes(content)
+
+    return write_them
+
+
+def nothing(folder: Path) -> None:
+    """An empty folder."""
+
+
+BAD_DATA = {
+    "nlp": {
+        "no .csv, .tsv, .jsonl file in": nothing,
+        "column 'label' not in data.csv, which has: text.": texts("text\nhello\n"),
+        "the data has 1 class (a). At least 2 are needed.": texts("text,label\nhi,a\nho,a\n"),
+        "the data has 0 class (none). At least 2 are needed.": texts("text,label\n"),
+        "the data holds too few examples to be split.": texts("text,label\nhi,a\nho,b\n"),
+        "not found. Give the folder or file that holds the data.": lambda folder: folder.rmdir(),
+    },
+    "cv": {
+        "no picture (.jpg, .jpeg, .png, .webp, .bmp) in a folder below": nothing,
+        "1.png: not a picture that can be decoded. Remove or replace it.": pictures(b"\x89PNG broken"),
+    },
+}
+# Runs preprocess.py on each folder as a job does, importing torch and transformers once for all.
+RUN_ALL = """
+import contextlib, io, json, pathlib, sys
+sys.path.insert(0, "src")
+import job, preprocess
+said = []
+for folder in map(pathlib.Path, sys.argv[1:]):
+    job.OPT_ML = folder / "ml"
+    job.OPT_ML.mkdir()
+    stderr, code = io.StringIO(), 0
+    with contextlib.redirect_stderr(stderr):
+        try:
+            job.run(lambda: preprocess.main(["--data", str(folder / "data"), "--output", str(folder / "out")]))
+        except SystemExit as stop:
+            code = stop.code
+    message = job.OPT_ML / "output/message"
+    said.append([code, stderr.getvalue(), message.read_text() if message.exists() else None])
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.parametrize("variant", BAD_DATA)
+def test_bad_data_fails_the_step_in_one_line(tmp_path, variant):
+    write(assemble(variant), tmp_path / "seed")
+    folders = [tmp_path / f"case{number}" for number in range(len(BAD_DATA[variant]))]
+    for folder, make_data in zip(folders, BAD_DATA[variant].values(), strict=True):
+        (folder / "data").mkdir(parents=True)
+        make_data(folder / "data")
+
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL, *folders], cwd=tmp_path / "seed", capture_output=True, text=True, check=True
     )
 
-
-def texts(folder: Path, content: str) -> Path:
-    (folder / "data.csv").write_text(content)
-    return folder
-
-
-def pictures(folder: Path, content: bytes) -> Path:
-    for name in ("cat", "dog"):
-        (folder / name).mkdir()
-        (folder / name / "1.png").write_bytes(content)
-    return folder
-
-
-@pytest.mark.parametrize(
-    "variant, make, said",
-    [
-        ("nlp", lambda folder: folder / "none", "not found. Give the folder or file that holds the data."),
-        ("nlp", lambda folder: folder, "no .csv, .tsv, .jsonl file in"),
-        ("nlp", lambda folder: texts(folder, "text\nhello\n"), "column 'label' not in data.csv, which has: text."),
-        (
-            "nlp",
-            lambda folder: texts(folder, "text,label\nhi,a\nho,a\n"),
-            "the data has 1 class (a). At least 2 are needed.",
-        ),
-        ("nlp", lambda folder: texts(folder, "text,label\n"), "the data has 0 class (none). At least 2 are needed."),
-        (
-            "nlp",
-            lambda folder: texts(folder, "text,label\nhi,a\nho,b\n"),
-            "the data holds too few examples to be split.",
-        ),
-        ("cv", lambda folder: folder, "no picture (.jpg, .jpeg, .png, .webp, .bmp) in a folder below"),
-        ("cv", lambda folder: pictures(folder, b"\x89PNG broken"), "cat/1.png: not a picture that can be decoded"),
-    ],
-)
-def test_bad_data_fails_the_step_in_one_line(seeds, tmp_path, variant, make, said):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "out").mkdir()
-
-    done = preprocess(seeds[variant], make(tmp_path / "data"), tmp_path / "out")
-
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    # What SageMaker shows on the job's page.
-    assert (tmp_path / "out/output/message").read_text() == done.stderr.removeprefix("error: ").strip()
+    for wanted, (code, stderr, message) in zip(
+        BAD_DATA[variant], json.loads(done.stdout.splitlines()[-1]), strict=True
+    ):
+        assert (code, len(stderr.splitlines()), wanted in stderr) == (1, 1, True), stderr
+        assert stderr == f"error: {message}\n"  # the message is what SageMaker shows on the job's page
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +76,8 @@ def test_a_readme_changes_nothing_and_a_script_changes_its_own_step(tmp_path):
     def addresses() -> dict[str, str]:
         done = subprocess.run([sys.executable, "pipeline.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
         text = {step["Name"]: json.dumps(step) for step in json.loads(done.stdout)["Steps"]}
-        return {name: text[name].split("/code/")[1].split('"')[0] for name in ("Preprocess", "Train", "Evaluate")}
+        steps = ("Preprocess", "Train", "Evaluate")
+        return {name: re.search(r'"s3://[^"/]+/code/([0-9a-f]{20})"', text[name]).group(1) for name in steps}
 
     before = addresses()
     with (tmp_path / "README.md").open("a") as readme, (tmp_path / "src/train.py").open("a") as script:

@@ -1,6 +1,7 @@
 """The function that runs the pipeline: created, updated, started once, and never by an older version."""
 
 import json
+import re
 
 import pytest
 
@@ -38,7 +39,7 @@ class Pushes:
 
 @pytest.fixture
 def pushes(played, bucket, make_role, request, monkeypatch):
-    name = request.node.name.replace("_", "-")[:60]
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name)[:60].strip("-")
     monkeypatch.setenv("PIPELINE_ROLE_ARN", make_role(name, "sagemaker", "sagemaker:*"))
     return Pushes(played, bucket, name)
 
@@ -89,7 +90,7 @@ def test_the_pipeline_carries_the_tags_that_studio_looks_for(pushes):
     assert {"Key": "sagemaker:project-id", "Value": "p-tests"} in pushes.sagemaker.list_tags(ResourceArn=arn)["Tags"]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"Steps": []}'])
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"Steps": []}'], ids=["broken", "list", "no-steps"])
 def test_what_is_no_definition_is_refused_by_name(pushes, body):
     version = pushes.put(body)
 

@@ -4,8 +4,12 @@ import json
 
 import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from botocore.httpsession import URLLib3Session
 
 ACCOUNT = "111122223333"
 
@@ -55,11 +59,21 @@ def test_a_project_name_that_sagemaker_refuses_is_refused(played):
 
 
 def test_a_member_that_the_model_does_not_have_is_refused(played):
-    code, message = refusal(unchecked(played, "sagemaker").list_projects, NameContain="x")
+    request = AWSRequest(
+        method="POST",
+        url=played.endpoint,
+        data=json.dumps({"NameContain": "x"}),
+        headers={"X-Amz-Target": "SageMaker.ListProjects", "Content-Type": "application/x-amz-json-1.1"},
+    )
+    keys = played.credentials()
+    credentials = Credentials(keys["aws_access_key_id"], keys["aws_secret_access_key"])
+    SigV4Auth(credentials, "sagemaker", "us-east-1").add_auth(request)
 
-    assert code == "ValidationException"
-    assert "Unknown parameter" in message
-    assert "NameContain" in message
+    answer = URLLib3Session().send(request.prepare())
+
+    said = json.loads(answer.content)
+    assert (answer.status_code, said["__type"]) == (400, "ValidationException")
+    assert said["message"].startswith('Unknown parameter in input: "NameContain", must be one of:')
 
 
 def test_a_definition_that_is_no_json_is_refused(played, make_role):
@@ -100,8 +114,8 @@ def test_a_role_can_only_be_handed_on_by_who_may(played, make_role, as_role):
     assert (code, message.endswith(f"iam:PassRole on resource: {role}")) == ("AccessDeniedException", True)
 
 
-def test_a_wrong_secret_is_refused(played):
-    wrong = {**played.credentials(), "aws_secret_access_key": "wrong"}
+def test_a_wrong_secret_is_refused(played, make_role, as_role):
+    wrong = {**as_role(make_role("wrong-secret", "sagemaker", "sagemaker:*")), "aws_secret_access_key": "wrong"}
 
     code, _ = refusal(played.client("sagemaker", wrong).list_projects)
 

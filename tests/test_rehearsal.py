@@ -47,7 +47,7 @@ def chapter(told: str, title: str) -> str:
 def test_a_project_goes_from_its_template_to_a_prediction(told, variant):
     lines = chapter(told, f"{variant}: a project")
 
-    hops = [hop for hop in re.findall(r"(?m)^(?:   ok|     ) +(\S[^\d]*?)  +\d+\.\d s", lines)]
+    hops = re.findall(r"(?m)^(?:   ok|     ) +(\S[^\d]*?)  +\d+\.\d s", lines)
     route = {"nlp": "CreateProject (Service Catalog)", "cv": "CreateProject (template in S3)"}[variant]
     steps = ["Preprocess", "Train", "Evaluate", "Gate", "Register"]
     expected = [route, "git clone", "first build", *steps, "model package", "approve, deploy to staging", "prediction"]

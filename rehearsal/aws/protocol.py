@@ -10,6 +10,7 @@ import logging
 import re
 import traceback
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import botocore.loaders
@@ -115,14 +116,11 @@ def check(shape: botocore.model.Shape | None, parameters: dict[str, Any]) -> Non
         raise AwsError("ValidationException", problems[0])
 
 
-def pattern_problems(shape: Any, value: Any, where: str) -> Any:
-    """Yield what botocore's own validation leaves out: unknown members, enums, patterns and longest lengths."""
+def pattern_problems(shape: botocore.model.Shape, value: Any, where: str) -> Iterator[str]:
+    """Yield what botocore's own validation leaves to the service: enums, patterns and longest lengths."""
     if shape.type_name == "structure":
         for name, member in value.items():
-            if name not in shape.members:
-                yield f"Unknown parameter {where}{name}. Known: {', '.join(shape.members)}"
-            else:
-                yield from pattern_problems(shape.members[name], member, f"{where}{name}.")
+            yield from pattern_problems(shape.members[name], member, f"{where}{name}.")
     elif shape.type_name == "list":
         for number, member in enumerate(value):
             yield from pattern_problems(shape.member, member, f"{where}{number}.")

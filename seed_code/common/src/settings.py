@@ -96,7 +96,7 @@ def check_section(section: str, values: dict[str, Any], known: dict[str, Any]) -
         check_name("key", f"[{section}] {key}", [f"[{section}] {name}" for name in known])
         kind = known[key]
         if kind is float and type(value) is int:
-            continue
+            value = float(value)
         if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
             raise ValueError(f"[{section}] {key} is {value!r}, which is not of type {kind.__name__}. Correct it.")
         choices = CHOICES.get((section, key))
@@ -104,7 +104,7 @@ def check_section(section: str, values: dict[str, Any], known: dict[str, Any]) -
             raise ValueError(f"[{section}] {key} is {value!r}. Choose one of: {', '.join(choices)}.")
         low, high = RANGES.get((section, key), (value, value))
         if isinstance(value, (int, float)) and not low <= value <= high:
-            raise ValueError(f"[{section}] {key} is {value}. It must be between {low} and {high}.")
+            raise ValueError(f"[{section}] {key} is {values[key]}. It must be between {low} and {high}.")
     missing = [key for key in known if key not in values]
     if missing:
         raise ValueError(f"settings.toml: [{section}] lacks {', '.join(missing)}. The seed's settings.toml shows how.")

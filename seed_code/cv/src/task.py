@@ -54,8 +54,10 @@ def to_pixels(content: bytes, size: int) -> np.ndarray:
         with Image.open(io.BytesIO(content)) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
             return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"not a picture that can be decoded ({error}). Remove or replace it.") from error
+    except UnidentifiedImageError as error:
+        raise ValueError("not a picture that can be decoded. Remove or replace it.") from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"not a picture that can be decoded: {error}. Remove or replace it.") from error
 
 
 def decode(body: bytes, content_type: str) -> list[dict[str, bytes]]:
