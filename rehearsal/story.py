@@ -28,7 +28,7 @@ from rehearsal.server import ACCOUNT, STATE, PlayedAws
 
 BUNDLE_BUCKET = f"sagemaker-bundle-{ACCOUNT}"
 PORTFOLIO_STACK = "sagemaker-bundle"
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.3
 LONGEST_SECONDS = 1200
 LONGEST_SECONDS_TO_START = 45
 PRODUCTS = {"cv": "Image classification on GPU spot", "nlp": "Text classification on GPU spot"}

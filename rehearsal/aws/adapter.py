@@ -208,18 +208,23 @@ def git_may(access_key: str, action: str, resource: str) -> None:
             raise AccessDenied(f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource}")
 
 
+# One session, so that service models are read once; it may make one client at a time.
+_session = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+_session_lock = threading.Lock()
+
+
 def client(service: str, credentials: dict[str, str]) -> Any:
     """A botocore client of the played AWS with somebody's credentials."""
-    session = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
-    return session.create_client(
-        service,
-        region_name=REGION,
-        endpoint_url=endpoint(),
-        aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
-        aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
-        config=botocore.config.Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
-    )
+    with _session_lock:
+        return _session.create_client(
+            service,
+            region_name=REGION,
+            endpoint_url=endpoint(),
+            aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
+            config=botocore.config.Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
+        )
 
 
 # --- CloudFormation -----------------------------------------------------------------------------------------------

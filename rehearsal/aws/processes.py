@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rehearsal.aws import adapter
 
-FLUSH_SECONDS = 0.2
+FLUSH_SECONDS = 0.1
 PR_SET_PDEATHSIG = 1
 
 _running: set[subprocess.Popen] = set()

@@ -1,0 +1,111 @@
+"""How long the rehearsal takes, warm, on one variant's sample: the figures that the README and the notes give.
+
+    python benchmarks/rehearsal_speed.py [nlp|cv]     (make benchmark)
+
+Prints each figure beside its target, in seconds of wall time unless it says otherwise.
+"""
+
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from build.assemble import assemble, write  # noqa: E402
+from rehearsal import server  # noqa: E402
+
+STEPS = 10
+
+
+def story(variant: str) -> tuple[dict[str, float], float]:
+    """The hops of a rehearsal with their times (the first of each name), and the time of the whole."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "rehearsal", "play"],
+        cwd=ROOT,
+        env=os.environ | {"TASK": variant},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    total = time.monotonic() - started
+    hops: dict[str, float] = {}
+    for name, seconds in re.findall(r"(?m)^(?:   ok|     ) (\S.*?)  +(\d+\.\d) s", done.stdout):
+        hops.setdefault(name.strip(), float(seconds))
+    hops["to the prediction"] = float(re.search(rf"(?m)^  {variant} .* (\d+\.\d) s ", done.stdout).group(1))
+    return hops, total
+
+
+def definition_seconds(variant: str) -> float:
+    """Process time of writing a definition."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(assemble(variant), Path(folder) / "seed")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "pipeline.py"], cwd=Path(folder) / "seed", stdout=subprocess.DEVNULL, check=True
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def step_overhead_seconds() -> float:
+    """What the runner adds to a job: jobs whose entrypoint does nothing, one after another."""
+    played = server.start()
+    try:
+        iam, s3, sagemaker = (played.client(name) for name in ("iam", "s3", "sagemaker"))
+        trust = '{"Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}]}'
+        allow = '{"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
+        role = iam.create_role(RoleName="benchmark", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+        iam.put_role_policy(RoleName="benchmark", PolicyName="s3", PolicyDocument=allow)
+        s3.create_bucket(Bucket="benchmark-111122223333")
+
+        def run() -> float:
+            name = f"benchmark-{uuid.uuid4().hex[:8]}"
+            started = time.monotonic()
+            sagemaker.create_processing_job(
+                ProcessingJobName=name,
+                RoleArn=role,
+                AppSpecification={"ImageUri": "image", "ContainerEntrypoint": ["true"]},
+                ProcessingResources={
+                    "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+                },
+            )
+            while sagemaker.describe_processing_job(ProcessingJobName=name)["ProcessingJobStatus"] == "InProgress":
+                time.sleep(0.005)
+            return time.monotonic() - started
+
+        run()
+        return sum(run() for _ in range(STEPS)) / STEPS
+    finally:
+        played.end()
+
+
+def main() -> None:
+    variant = (sys.argv[1:] or ["nlp"])[0]
+    print(f"rehearsing {variant}; takes about 2 minutes", flush=True)
+    hops, total = story(variant)
+    chain = ["package", "upload", "portfolio.yaml", "git clone", "first build"]
+    create = next(seconds for name, seconds in hops.items() if name.startswith("CreateProject"))
+    rows = [
+        ("from template to first prediction", hops["to the prediction"], 45),
+        ("the whole story", total, 120),
+        ("install to Lambda, without the job steps", sum(hops[name] for name in chain) + create, 10),
+        ("  of which the project's own build", hops["first build"], None),
+        ("definition, process time", definition_seconds(variant), 4),
+        ("overhead of the step runner, a step", step_overhead_seconds(), 0.2),
+    ]
+    print(f"\n{'figure'.ljust(44)} {'seconds':>8} {'target':>8}")
+    for name, seconds, target in rows:
+        print(f"{name.ljust(44)} {seconds:8.2f} {target or '':>8}")
+    print(f"\n{os.cpu_count()} cores; {time.strftime('%Y-%m-%d')}")
+
+
+if __name__ == "__main__":
+    main()
