@@ -69,6 +69,8 @@ def plot_confusion(truth: np.ndarray, predicted: np.ndarray, labels: list[str], 
     axes.set_yticklabels(labels)
     if len(labels) <= 20:
         for (row, column), share in np.ndenumerate(shares):
+            if share < 0.005:
+                continue
             color = "white" if share > 0.5 else "black"
             axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=color, fontsize=8)
     figure.savefig(path, dpi=120)

@@ -36,6 +36,14 @@ def test_a_separator_that_somebody_typed_stays_text(classifier):
     assert ids.count(separator) == 1
 
 
+def test_equal_texts_make_an_equal_tokenizer(prepared):
+    texts = [row["text"] for row in map(examples.Prepared(prepared / "train").__getitem__, range(20))]
+
+    made = {task.train_tokenizer(iter(texts), settings.load()).backend_tokenizer.to_str() for _ in range(3)}
+
+    assert len(made) == 1
+
+
 def test_a_saved_model_answers_as_the_one_in_memory(classifier, tmp_path):
     classifier.save(tmp_path)
 

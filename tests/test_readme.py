@@ -1,0 +1,103 @@
+"""Every command that a README shows is run by a test, and what it says is so."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, make
+from test_rehearsal import REAL
+
+from build import VARIANTS
+from build.assemble import assemble, git, write
+
+README = (ROOT / "README.md").read_text()
+# Run where their name says; the rest of the README's commands run here.
+ELSEWHERE = {
+    "make test": "this run",
+    "make rehearse": "test_rehearsal.py, told",
+    "make rehearse TASK=nlp KEEP=1": "test_rehearsal.py, kept",
+    "make rehearse-down": "test_rehearsal.py, kept",
+} | {
+    f"make rehearse TASK={variant} DATA=../shared/data/{data} SETTINGS=docs/settings/{settings}": "test_rehearsal.py, REAL"
+    for data, (variant, settings) in REAL.items()
+}
+HERE = {
+    "make lint": "lint: clean",
+    "make assemble VARIANT=nlp INTO=folder": "31 files in",
+    "make definitions": "pipeline_json/cv.json\npipeline_json/nlp.json",
+    "make package": "dist/templates/portfolio-",
+    "make publish": "s3://sagemaker-bundle-111122223333/templates/portfolio-",
+}
+
+
+def commands(text: str) -> set[str]:
+    """The `make ...` lines of code blocks and tables."""
+    return set(re.findall(r"(?m)^(?:\| `)?(make[ a-zA-Z0-9=._/-]*)(?:`|$)", text))
+
+
+def test_every_command_is_run_by_a_test():
+    assert commands(README) == ELSEWHERE.keys() | HERE.keys()
+
+
+def test_the_first_command_stands_in_the_first_thirty_lines():
+    assert "make rehearse" in README.splitlines()[:30]
+
+
+@pytest.mark.parametrize("command", HERE)
+def test_the_command_does_what_the_readme_says(command, tmp_path):
+    done = make(*command.replace("INTO=folder", f"INTO={tmp_path / 'folder'}").split()[1:])
+
+    assert done.returncode == 0, done.stderr
+    assert HERE[command] in done.stdout
+    assert git("status", "--porcelain", "pipeline_json") == ""
+
+
+def test_make_alone_lists_every_target():
+    targets = re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text())
+
+    listed = re.findall(r"(?m)^  make ([a-z-]+) +\S", make().stdout)
+    assert listed == targets
+
+
+@pytest.mark.parametrize("target", ["assemble", "assemble VARIANT=cv"])
+def test_a_missing_variable_says_how_to_set_it(target):
+    done = make(*target.split())
+
+    assert done.returncode == 2
+    assert "make assemble VARIANT=cv INTO=folder" in done.stderr
+
+
+def test_the_settings_that_the_readme_shows_are_those_of_the_file():
+    shown = re.search(r"```toml\n(.*?)```", README, re.DOTALL).group(1)
+
+    assert tomllib.loads(shown) == tomllib.loads((ROOT / "docs/settings/reviews.toml").read_text())
+
+
+def test_every_file_that_the_docs_name_is_there():
+    for page in ("README.md", "docs/architecture.md"):
+        text = (ROOT / page).read_text()
+        links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
+        assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_landed_readmes_commands_run_as_they_stand(variant, tmp_path):
+    write(assemble(variant), tmp_path)
+    readme = (tmp_path / "README.md").read_text()
+    block = re.search(r"## Run it here first\n```\n(.*?)```", readme, re.DOTALL).group(1).splitlines()
+    bin_folder = Path(sys.executable).parent
+
+    assert block[0].startswith("uv venv && uv pip install")  # this test's environment is made so: requirements/setup.sh
+    for command in block[1:]:
+        done = subprocess.run(
+            command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={"PATH": f"{bin_folder}:/usr/bin:/bin", "HOME": str(tmp_path)},
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    evaluation = json.loads((tmp_path / "work/evaluation/evaluation.json").read_text())
+    settings = tomllib.loads((tmp_path / "settings.toml").read_text())
+    assert evaluation["gate"]["value"] >= settings["gate"]["threshold"]
