@@ -5,6 +5,8 @@ Invoked when a model package of the project's group becomes Approved.
 
 import json
 import os
+import time
+from operator import itemgetter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,19 +16,45 @@ from aws_lambda_powertools import Logger
 from project import Project, find_stack
 
 STAGE = "staging"
+WAIT_SECONDS = 10
 NOTHING_TO_DO = "No updates are to be performed"
 
 logger = Logger(service="deploy-model")
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, str]:
+def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
     project = Project.from_environment()
-    package = boto3.client("sagemaker").describe_model_package(ModelPackageName=event["detail"]["ModelPackageArn"])
-    if package["ModelApprovalStatus"] != "Approved":
-        logger.info("no longer approved", extra={"package": package["ModelPackageArn"]})
-        return {"outcome": "no longer approved", "package": package["ModelPackageArn"]}
+    sagemaker, cloudformation = boto3.client("sagemaker"), boto3.client("cloudformation")
+    deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - WAIT_SECONDS
+    wait_for_stack(cloudformation, project.stack_name(STAGE), deadline)
+    package = sagemaker.describe_model_package(ModelPackageName=event["detail"]["ModelPackageArn"])
+    arn = package["ModelPackageArn"]
+    newest = newest_approved(sagemaker, project.model_group)
+    if arn != newest:
+        logger.info("not deployed", extra={"package": arn, "newest": newest})
+        return {"outcome": "no longer the newest approved", "package": arn}
     template, parameters = read_deployment(boto3.client("s3"), project, package)
-    return deploy(boto3.client("cloudformation"), project, package["ModelPackageArn"], template, parameters)
+    return deploy(cloudformation, project, arn, template, parameters)
+
+
+def wait_for_stack(cloudformation: Any, name: str, deadline: float) -> None:
+    """Wait until the stage's stack takes an update: an approval during a deployment must not be lost.
+
+    Raises TimeoutError in time for the event to be delivered again.
+    """
+    while (stack := find_stack(cloudformation, name)) and stack["StackStatus"].endswith("IN_PROGRESS"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"stack {name} is still {stack['StackStatus']}")
+        time.sleep(WAIT_SECONDS)
+
+
+def newest_approved(sagemaker: Any, group: str) -> str | None:
+    """The approved package of the highest version: a late event of an older one must not replace it."""
+    pages = sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageGroupName=group, ModelApprovalStatus="Approved"
+    )
+    approved = [package for page in pages for package in page["ModelPackageSummaryList"]]
+    return max(approved, key=itemgetter("ModelPackageVersion"))["ModelPackageArn"] if approved else None
 
 
 def read_deployment(s3: Any, project: Project, package: dict[str, Any]) -> tuple[str, dict[str, str]]:

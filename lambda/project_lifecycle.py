@@ -34,22 +34,52 @@ def handler(event: dict[str, Any], context: Any) -> None:
 
 def act(event: dict[str, Any], deadline: float) -> None:
     """Do what the stack's operation asks for. An update changes nothing: the team's repository is theirs."""
+    build = event["ResourceProperties"]["BuildProject"]
     if event["RequestType"] == "Create":
-        boto3.client("codebuild").start_build(
-            projectName=event["ResourceProperties"]["BuildProject"], idempotencyToken=event["RequestId"]
-        )
+        start_build(boto3.client("codebuild"), build, event["RequestId"], deadline)
     elif event["RequestType"] == "Delete":
-        clean_up(Project.from_environment(), deadline)
+        clean_up(Project.from_environment(), build, deadline)
 
 
-def clean_up(project: Project, deadline: float) -> None:
+def start_build(codebuild: Any, project: str, token: str, deadline: float) -> None:
+    """Start the first build; roles that are seconds old may be refused at first."""
+    patience = min(deadline, time.monotonic() + 60)
+    while True:
+        try:
+            codebuild.start_build(projectName=project, idempotencyToken=token)
+            return
+        except codebuild.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "AccessDeniedException":
+                raise
+        wait(patience, f"leave to start {project}")
+
+
+def clean_up(project: Project, build: str, deadline: float) -> None:
     """Delete what the project made, in the order in which AWS lets it go."""
     sagemaker = boto3.client("sagemaker")
+    stop_builds(boto3.client("codebuild"), build, deadline)
     stop_executions(sagemaker, project.pipeline, deadline)
     delete_pipeline(sagemaker, project.pipeline)
     delete_stacks(boto3.client("cloudformation"), project, deadline)
     delete_model_packages(sagemaker, project.model_group)
     empty(boto3.client("s3"), project.bucket)
+    # A definition that a build had just uploaded may have made the pipeline anew.
+    stop_executions(sagemaker, project.pipeline, deadline)
+    delete_pipeline(sagemaker, project.pipeline)
+
+
+def stop_builds(codebuild: Any, project: str, deadline: float) -> None:
+    """Stop every build and wait for its end: it would upload into the emptied bucket and start the pipeline again."""
+
+    def running() -> list[str]:
+        ids = codebuild.list_builds_for_project(projectName=project)["ids"]
+        builds = codebuild.batch_get_builds(ids=ids)["builds"] if ids else []
+        return [build["id"] for build in builds if build["buildStatus"] == "IN_PROGRESS"]
+
+    for build in running():
+        codebuild.stop_build(id=build)
+    while running():
+        wait(deadline, f"builds of {project} to stop")
 
 
 def stop_executions(sagemaker: Any, pipeline: str, deadline: float) -> None:
@@ -91,7 +121,8 @@ def delete_stacks(cloudformation: Any, project: Project, deadline: float) -> Non
         for stack in stacks:
             if stack["StackStatus"].endswith("DELETE_FAILED") and stack["StackId"] in asked:
                 raise RuntimeError(f"stack {stack['StackName']} could not be deleted: see its events.")
-            if stack["StackId"] not in asked:
+            # CloudFormation refuses to delete what it is still changing, and SageMaker an endpoint that is being made.
+            if stack["StackId"] not in asked and not stack["StackStatus"].endswith("IN_PROGRESS"):
                 cloudformation.delete_stack(StackName=stack["StackName"], RoleARN=os.environ["STACK_ROLE_ARN"])
                 asked.add(stack["StackId"])
         wait(deadline, f"stacks {', '.join(stack['StackName'] for stack in stacks)} to go")

@@ -462,7 +462,8 @@ class Scientist:
                 EndpointName=project.endpoint, ContentType=content_type, Body=payload
             )
             best = json.loads(answer["Body"].read())[0]
-            hop.result = f"{shown} -> {best['label']} ({best['scores'][best['label']]:.2f})"
+            said = [best["label"]] if "label" in best else best["labels"]
+            hop.result = f"{shown} -> " + (", ".join(f"{name} ({best['scores'][name]:.2f})" for name in said) or "none")
 
     # --- the end -------------------------------------------------------------------------------------------------
 

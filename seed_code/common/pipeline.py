@@ -192,7 +192,8 @@ class ScriptTrainingStep(TrainingStep):
         request = super().arguments
         request["AlgorithmSpecification"]["ContainerEntrypoint"] = [
             "python3",
-            "/opt/ml/input/data/code/train.py",
+            "/opt/ml/input/data/code/start.py",
+            "train.py",
         ]
         return request
 
@@ -478,10 +479,20 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
+def require_own_bucket(project: Project, chosen: settings.Settings) -> None:
+    """Raise ValueError for data or weights elsewhere: the jobs' role reads the project's bucket alone."""
+    for section, key in (("data", "source"), ("model", "weights")):
+        address = chosen[section][key]
+        if address.startswith("s3://") and not address.startswith(f"s3://{project.bucket}/"):
+            raise ValueError(f"[{section}] {key} is {address!r}, not in s3://{project.bucket}/. Copy it there.")
+
+
 def main() -> None:
     project = Project.from_environment(ENVIRONMENT)
     try:
         chosen = settings.load()
+        if "PROJECT_BUCKET" in ENVIRONMENT:
+            require_own_bucket(project, chosen)
     except ValueError as error:
         sys.exit(f"error: {error}")
     definition = json.loads(build(project, chosen).definition())

@@ -7,8 +7,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 FILE = "examples.arrow"
 ROWS_A_BATCH = 1024
 
@@ -34,6 +32,8 @@ def write(folder: Path, rows: Iterable[dict[str, Any]], labels: list[str], probl
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"about": json.dumps({"labels": labels, "problem": problem, "facts": facts}, sort_keys=True)}
+    import pyarrow as pa  # here: the endpoint serves with task.py, and its image may lack pyarrow
+
     rows = iter(rows)
     first = next(rows, None)
     if first is None:
@@ -54,8 +54,10 @@ def batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def arrow_type(value: Any) -> pa.DataType:
+def arrow_type(value: Any) -> Any:
     """Text as large strings, pictures as bytes of a fixed length, labels as lists of class numbers."""
+    import pyarrow as pa
+
     if isinstance(value, str):
         return pa.large_string()
     if isinstance(value, bytes):
@@ -67,6 +69,8 @@ class Prepared:
     """The prepared examples of one split, read from the mapped file one at a time: a PyTorch map-style dataset."""
 
     def __init__(self, folder: Path):
+        import pyarrow as pa
+
         path = folder / FILE
         if not path.exists():
             raise FileNotFoundError(f"{path} not found. Run preprocess.py first, or give its output folder.")

@@ -21,11 +21,14 @@ def input_fn(body: bytes | str, content_type: str, context: Any = None) -> list[
 
 
 def predict_fn(rows: list[dict[str, Any]], classifier: task.Classifier, context: Any = None) -> list[dict[str, Any]]:
-    """For each row the classes with their scores, best first."""
+    """For each row its label (multi_label: its labels, those that score at least 0.5) and all scores, best first."""
     answers = []
     for scores in classifier.predict(rows):
         ranked = sorted(zip(classifier.labels, map(float, scores), strict=True), key=lambda pair: -pair[1])
-        answers.append({"label": ranked[0][0], "scores": {name: round(score, 6) for name, score in ranked}})
+        found: dict[str, Any] = {"label": ranked[0][0]}
+        if classifier.problem == "multi_label":
+            found = {"labels": [name for name, score in ranked if score >= 0.5]}
+        answers.append(found | {"scores": {name: round(score, 6) for name, score in ranked}})
     return answers
 
 

@@ -22,8 +22,10 @@ def decide(scores: np.ndarray, problem: str) -> np.ndarray:
 def measure(scores: np.ndarray, truth: np.ndarray, problem: str) -> dict[str, float]:
     """Accuracy (for multi_label: of the whole set of labels), macro and micro F1, each between 0 and 1."""
     predicted = decide(scores, problem)
+    # A class that the split does not have says nothing about the model: its F1 would be 0 whatever is predicted.
+    present = np.unique(truth) if problem == "multi_class" else np.flatnonzero(truth.any(axis=0))
     return {
         "accuracy": float(accuracy_score(truth, predicted)),
-        "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
+        "macro_f1": float(f1_score(truth, predicted, labels=present, average="macro", zero_division=0)),
         "micro_f1": float(f1_score(truth, predicted, average="micro", zero_division=0)),
     }

@@ -6,6 +6,7 @@ In SageMaker:    a processing job; the data in /opt/ml/processing/input/data, th
 
 import argparse
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable
@@ -32,7 +33,9 @@ def name_labels(example: Example, data: dict) -> list[str] | None:
     """The class names of one example, or None when [data.labels] does not list one of them."""
     raw = example.labels
     if data["problem"] == "multi_label" and data["label_separator"]:
-        raw = [part for label in raw for part in label.split(data["label_separator"]) if part]
+        raw = [part.strip() for label in raw for part in label.split(data["label_separator"]) if part.strip()]
+    if data["problem"] == "multi_class" and len(raw) > 1:
+        raise ValueError(f"{example.where} has {len(raw)} labels. Set [data] problem to multi_label, or give it one.")
     if not data["labels"]:
         return sorted(set(raw))
     named = [data["labels"].get(label) for label in raw]
@@ -47,6 +50,12 @@ def split(labelled: list[tuple[Example, list[str]]], data: dict) -> dict[str, li
     strata: dict[tuple[str, ...], list[str]] = {}
     for key, members in groups.items():
         strata.setdefault(tuple(members[0][1]), []).append(key)
+    # Sets of labels that are too rare for a share of their own are divided together.
+    enough = math.ceil(1 / min(data["test_share"], data["validation_share"]))
+    rare = [stratum for stratum, keys in strata.items() if len(keys) < enough]
+    if data["problem"] == "multi_label":
+        pooled = [key for stratum in sorted(rare) for key in strata.pop(stratum)]
+        strata.setdefault((), []).extend(pooled)
     parts: dict[str, list[tuple[Example, list[str]]]] = {name: [] for name in SPLITS}
     generator = random.Random(data["seed"])
     for _, keys in sorted(strata.items()):
@@ -70,7 +79,7 @@ def label_examples(found: Iterable[Example], data: dict) -> tuple[list[tuple[Exa
             dropped["empty"] += 1
         elif labels is None:
             dropped["label not in [data.labels]"] += 1
-        elif not labels:
+        elif not labels and data["problem"] == "multi_class":
             dropped["no label"] += 1
         else:
             labelled.append((example, labels))
@@ -102,6 +111,8 @@ def main(given: list[str] | None = None) -> None:
             "classes": dict(sorted(Counter(label for _, labels in members for label in labels).items())),
         }
         print(f"{name}: {count} examples", flush=True)
+        if absent := sorted(set(classes) - report["splits"][name]["classes"].keys()):
+            print(f"{name}: no example of {', '.join(absent)}", flush=True)
     for reason, count in dropped.items():
         print(f"dropped: {count} ({reason})", flush=True)
     (arguments.output / "report").mkdir(exist_ok=True)

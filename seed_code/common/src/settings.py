@@ -41,15 +41,22 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
 }
 CHOICES = {
     ("data", "problem"): ("multi_class", "multi_label"),
+    ("gate", "metric"): ("accuracy", "macro_f1", "micro_f1"),
     ("compute", "mode"): ("spot", "on_demand", "compare"),
 }
 RANGES = {
-    ("data", "validation_share"): (0.01, 0.5),
-    ("data", "test_share"): (0.01, 0.5),
+    ("data", "validation_share"): (0.01, 0.4),
+    ("data", "test_share"): (0.01, 0.4),
+    ("data", "seed"): (0, 2**32 - 1),
     ("training", "epochs"): (1, 10_000),
     ("training", "batch_size"): (1, 65_536),
+    ("training", "learning_rate"): (1e-9, 10.0),
+    ("training", "weight_decay"): (0.0, 1.0),
+    ("training", "warmup_share"): (0.0, 0.9),
+    ("training", "seed"): (0, 2**32 - 1),
     ("gate", "threshold"): (0.0, 1.0),
     ("compute", "training_instance_count"): (1, 64),
+    ("compute", "volume_gb"): (1, 16_384),
     ("compute", "max_run_hours"): (1, 120),
     ("compute", "max_wait_hours"): (1, 240),
 }
@@ -80,9 +87,17 @@ def check(settings: Settings) -> None:
         check_name("section", f"[{section}]", [f"[{name}]" for name in KNOWN])
         if section != "task":
             check_section(section, values, KNOWN[section])
+        elif not isinstance(values, dict):
+            raise ValueError(f"settings.toml: task is {values!r}, not a section. Write [task] on a line of its own.")
     for section in KNOWN:
         if section not in settings:
             raise ValueError(f"settings.toml has no [{section}] section. Add it; the seed's settings.toml shows how.")
+    for raw, name in settings["data"]["labels"].items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f'[data.labels] {raw} is {name!r}. Give the name of a class, as in: {raw} = "good".')
+    weights = settings["model"]["weights"]
+    if weights not in ("scratch", "hub") and not weights.startswith("s3://"):
+        raise ValueError(f"[model] weights is {weights!r}. Choose scratch, hub, or the s3:// address of a folder.")
     if settings["compute"]["max_wait_hours"] < settings["compute"]["max_run_hours"]:
         raise ValueError(
             f"[compute] max_wait_hours is {settings['compute']['max_wait_hours']}, less than max_run_hours "
@@ -92,22 +107,30 @@ def check(settings: Settings) -> None:
 
 def check_section(section: str, values: dict[str, Any], known: dict[str, Any]) -> None:
     """Check one section against its known keys; all of them must be there."""
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"settings.toml: {section} is {values!r}, not a section. Write [{section}] on a line of its own."
+        )
     for key, value in values.items():
         check_name("key", f"[{section}] {key}", [f"[{section}] {name}" for name in known])
         kind = known[key]
-        if kind is float and type(value) is int:
-            value = float(value)
-        if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
+        accepted = (int, float) if kind is float else kind
+        if not isinstance(value, accepted) or isinstance(value, bool) is not (kind is bool):
             raise ValueError(f"[{section}] {key} is {value!r}, which is not of type {kind.__name__}. Correct it.")
         choices = CHOICES.get((section, key))
         if choices and value not in choices:
             raise ValueError(f"[{section}] {key} is {value!r}. Choose one of: {', '.join(choices)}.")
-        low, high = RANGES.get((section, key), (value, value))
-        if isinstance(value, (int, float)) and not low <= value <= high:
-            raise ValueError(f"[{section}] {key} is {values[key]}. It must be between {low} and {high}.")
+        check_range(section, key, value)
     missing = [key for key in known if key not in values]
     if missing:
         raise ValueError(f"settings.toml: [{section}] lacks {', '.join(missing)}. The seed's settings.toml shows how.")
+
+
+def check_range(section: str, key: str, value: Any) -> None:
+    """Raise ValueError for a number that cannot be meant; the numbers of [task] are counts."""
+    low, high = RANGES.get((section, key), (0 if section == "task" else float("-inf"), float("inf")))
+    if isinstance(value, (int, float)) and not low <= value <= high:
+        raise ValueError(f"[{section}] {key} is {value}. It must be between {low} and {high}.")
 
 
 def check_name(what: str, name: str, known: list[str]) -> None:

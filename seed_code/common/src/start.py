@@ -14,11 +14,16 @@ from pathlib import Path
 CODE = Path(__file__).parent
 
 
+def name_of(requirement: str) -> str:
+    """The package that a line of a requirements file names, as distributions write it."""
+    return re.split(r"[=<>~!\[; ]", requirement)[0].lower().replace("_", "-")
+
+
 def missing(requirements: Path) -> list[str]:
     """The lines of a requirements file whose package is not installed in any version."""
     lines = [line.split("#")[0].strip() for line in requirements.read_text().splitlines()]
     installed = {dist.metadata["Name"].lower().replace("_", "-") for dist in importlib.metadata.distributions()}
-    return [line for line in lines if line and re.split(r"[=<>~!\[; ]", line)[0].lower() not in installed]
+    return [line for line in lines if line and name_of(line) not in installed]
 
 
 if __name__ == "__main__":

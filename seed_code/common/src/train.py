@@ -24,9 +24,6 @@ import metrics
 import settings
 import task
 
-# The served model carries the code that it is served with.
-SERVING_CODE = ("inference.py", "task.py", "examples.py")
-
 
 def parse_arguments() -> argparse.Namespace:
     channels, chosen, given = job.OPT_ML / "input/data", settings.load()["training"], job.hyperparameters()
@@ -34,16 +31,18 @@ def parse_arguments() -> argparse.Namespace:
     def channel(name: str) -> Path:
         return Path(os.environ.get(f"SM_CHANNEL_{name.upper()}", channels / name))
 
-    def hyperparameter(name: str) -> str:
-        return given.get(name) or str(chosen[name])
+    def hyperparameter(name: str) -> float:
+        value = float(given.get(name) or chosen[name])
+        settings.check_range("training", name, value)
+        return value
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, default=channel("train"))
     parser.add_argument("--validation", type=Path, default=channel("validation"))
     parser.add_argument("--pretrained", type=Path, default=channel("pretrained"))
     parser.add_argument("--output", type=Path, help="a local folder that takes model, plots and checkpoints")
-    parser.add_argument("--epochs", type=int, default=hyperparameter("epochs"))
-    parser.add_argument("--batch-size", type=int, default=hyperparameter("batch_size"))
+    parser.add_argument("--epochs", type=int, default=int(hyperparameter("epochs")))
+    parser.add_argument("--batch-size", type=int, default=int(hyperparameter("batch_size")))
     parser.add_argument("--learning-rate", type=float, default=hyperparameter("learning_rate"))
     arguments = parser.parse_args()
     local = arguments.output
@@ -179,8 +178,8 @@ def save(classifier: Any, folder: Path) -> None:
     code = folder / "code"
     code.mkdir(parents=True, exist_ok=True)
     classifier.save(folder)
-    for name in SERVING_CODE:
-        shutil.copyfile(job.CODE / name, code / name)
+    for path in (*job.CODE.glob("*.py"), job.CODE / "requirements.txt"):
+        shutil.copyfile(path, code / path.name)
 
 
 def main() -> None:
@@ -206,6 +205,10 @@ def main() -> None:
         raise SystemExit(143)
 
     save(classifier, arguments.model)
+    if (
+        arguments.output
+    ):  # a local run starts anew next time; in SageMaker the address of checkpoints says what they are of
+        shutil.rmtree(arguments.checkpoints)
     plot_history(trainer.state.log_history, arguments.plots / "training.png")
     (arguments.plots / "history.json").write_text(json.dumps(trainer.state.log_history, indent=2))
 

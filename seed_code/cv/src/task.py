@@ -22,25 +22,29 @@ from transformers.utils import ModelOutput
 from examples import Example, Prepared
 
 SETTINGS = {"size": int, "random_crop": int, "random_flip": bool}
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def read(data: Path, settings: dict[str, Any]) -> Iterator[Example]:
     """Yield the pictures of a folder that holds one folder a class, in the order of their names."""
-    files = sorted(path for path in data.glob("*/*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(
+        path
+        for path in data.glob("*/*")
+        if path.is_file() and path.suffix.lower() in SUFFIXES and not path.parent.name.startswith(".")
+    )
     if not files:
         raise ValueError(f"no picture ({', '.join(SUFFIXES)}) in a folder below {data}. Put one folder a class there.")
     for path in files:
-        content = path.read_bytes()
-        where = f"{path.parent.name}/{path.name}"
-        yield Example(hashlib.sha256(content).hexdigest(), [path.parent.name], where, content)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        yield Example(digest, [path.parent.name], f"{path.parent.name}/{path.name}", path)
 
 
 def prepare(example: Example, settings: dict[str, Any]) -> dict[str, bytes]:
     """Decode a picture once, into the bytes of size x size x 3 values. Raises ValueError with the file's name."""
     try:
-        return {"image": to_pixels(example.content, settings["size"]).tobytes()}
+        return {"image": to_pixels(example.content.read_bytes(), settings["size"]).tobytes()}
     except ValueError as error:
         raise ValueError(f"{example.where}: {error}") from error
 
@@ -51,8 +55,11 @@ def to_pixels(content: bytes, size: int) -> np.ndarray:
     The one transform that training, evaluation and serving share.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16 bits a pixel: the upper 8 are what a screen shows
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            upright = upright.convert("RGB")
             return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR))
     except UnidentifiedImageError as error:
         raise ValueError("not a picture that can be decoded. Remove or replace it.") from error
@@ -183,4 +190,6 @@ def label_tensor(labels: list[list[int]], classes: int, problem: str) -> torch.T
     """Class numbers (n,) for multi_class; zeros and ones (n, classes) for multi_label."""
     if problem == "multi_class":
         return torch.tensor([numbers[0] for numbers in labels])
-    return torch.stack([torch.zeros(classes).index_fill_(0, torch.tensor(numbers), 1.0) for numbers in labels])
+    return torch.stack(
+        [torch.zeros(classes).index_fill_(0, torch.tensor(numbers, dtype=torch.long), 1.0) for numbers in labels]
+    )

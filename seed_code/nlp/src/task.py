@@ -24,31 +24,46 @@ from examples import Example, Prepared
 
 SETTINGS = {"text": str, "max_characters": int, "max_tokens": int, "vocabulary": int}
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".jsonl": None}
+csv.field_size_limit(2**31 - 1)  # a text may be long; [task] max_characters cuts it
 PROBLEM_TYPES = {"multi_class": "single_label_classification", "multi_label": "multi_label_classification"}
 
 
 def read(data: Path, settings: dict[str, Any]) -> Iterator[Example]:
     """Yield the rows of one CSV, TSV or JSON lines file, or of a folder of them, in the order of their names."""
-    files = sorted(path for path in ([data] if data.is_file() else data.rglob("*")) if path.suffix in SUFFIXES)
+    found = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
+    files = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not files:
         raise ValueError(f"no {', '.join(SUFFIXES)} file in {data}. Put your texts there.")
-    text, label = settings["task"]["text"], settings["data"]["label"]
     for path in files:
-        with path.open(encoding="utf-8", newline="") as lines:
-            for number, row in rows(lines, SUFFIXES[path.suffix]):
-                for column, setting in ((text, "[task] text"), (label, "[data] label")):
-                    if column not in row:
-                        raise ValueError(
-                            f"column {column!r} not in {path.name}, which has: {', '.join(map(str, row))}. "
-                            f"Set {setting} in settings.toml."
-                        )
-                content = (row[text] or "").strip()
-                labels = [str(row[label]).strip()] if row[label] not in (None, "") else []
-                yield Example(" ".join(content.lower().split()), labels, f"{path.name}, line {number}", content)
+        try:
+            yield from read_file(path, settings["task"]["text"], settings["data"]["label"])
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path.name} is not UTF-8: {error}. Save it as UTF-8.") from error
+        except (csv.Error, json.JSONDecodeError) as error:
+            raise ValueError(f"{path.name} cannot be read: {error}. Correct that line.") from error
 
 
-def rows(lines: Any, delimiter: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and content of each row: delimited with a header, or (no delimiter) one JSON object a line."""
+def read_file(path: Path, text: str, label: str) -> Iterator[Example]:
+    """Yield the rows of one file. Raises ValueError for one without the columns of settings.toml."""
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        for number, row in rows(lines, SUFFIXES[path.suffix.lower()]):
+            where = f"{path.name}, line {number}"
+            if not isinstance(row, dict):
+                raise ValueError(f"{where} is {row!r}, not an object with columns.")
+            for column, setting in ((text, "[task] text"), (label, "[data] label")):
+                if column not in row:
+                    raise ValueError(
+                        f"column {column!r} not in {path.name}, which has: {', '.join(map(str, row))}. "
+                        f"Set {setting} in settings.toml."
+                    )
+            content = str(row[text] or "").strip()
+            given = row[label] if isinstance(row[label], list) else [row[label]]
+            labels = [name for value in given if value is not None and (name := str(value).strip())]
+            yield Example(" ".join(content.lower().split()), labels, where, content)
+
+
+def rows(lines: Any, delimiter: str | None) -> Iterator[tuple[int, Any]]:
+    """Number and content of each row: delimited with a header, or (no delimiter) one JSON value a line."""
     if delimiter is None:
         yield from ((number, json.loads(line)) for number, line in enumerate(lines, 1) if line.strip())
     else:
@@ -152,7 +167,9 @@ def label_tensor(labels: list[list[int]], classes: int, problem: str) -> torch.T
     """Class numbers (n,) for multi_class; zeros and ones (n, classes) for multi_label."""
     if problem == "multi_class":
         return torch.tensor([numbers[0] for numbers in labels])
-    return torch.stack([torch.zeros(classes).index_fill_(0, torch.tensor(numbers), 1.0) for numbers in labels])
+    return torch.stack(
+        [torch.zeros(classes).index_fill_(0, torch.tensor(numbers, dtype=torch.long), 1.0) for numbers in labels]
+    )
 
 
 def train_tokenizer(texts: Iterator[str], settings: dict[str, Any]) -> PreTrainedTokenizerBase:
