@@ -1,5 +1,6 @@
 """Lay seed_code/common and one variant over each other: the repository that a team receives."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def describe(variant: str) -> bytes:
 
 def git(*arguments: str) -> str:
     """Ask git about this repository. Raises ValueError where it is none."""
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as inside a hook
+    done = subprocess.run(["git", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"git {arguments[0]} failed: {done.stderr.strip()}. Work in a clone of the repository.")
     return done.stdout

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,13 @@ from rehearsal.console import Console
 from rehearsal.server import PlayedAws
 from rehearsal.story import Outcome, Project, Scientist, StoryFailed, edit_settings, install
 
-SAMPLES = {
-    "nlp": (b"Thank you so much, the support team was wonderful and very quick!", "text/plain"),
-    "cv": (ROOT / "seed_code/cv/sample/7/03.png", "image/png"),
+SENTENCE = b"Thank you so much, the support team was wonderful and very quick!"
+PICTURES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
 }
 
 
@@ -43,6 +48,8 @@ class Wish:
             raise ValueError("DATA and SETTINGS are for one task. Say which with TASK=nlp or TASK=cv.")
         if data and not Path(data).exists():
             raise ValueError(f"DATA is {data!r}, and there is no such file or folder.")
+        if data and task == "cv" and not any(path.suffix.lower() in PICTURES for path in Path(data).rglob("*")):
+            raise ValueError(f"DATA is {data!r}, and there is no picture in it ({', '.join(PICTURES)}).")
         port = environment.get("PORT", "")
         if port and not (port.isdigit() and 0 < int(port) < 65536):
             raise ValueError(f"PORT is {port!r}. Give a number between 1 and 65535.")
@@ -61,8 +68,10 @@ def read_settings(path: str, task: str) -> dict:
     """Read the TOML that is laid over the seed's. Raises ValueError where it does not fit."""
     try:
         given = tomllib.loads(Path(path).read_text())
-    except FileNotFoundError:
+    except OSError:
         raise ValueError(f"SETTINGS is {path!r}, and there is no such file.") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"SETTINGS {path} is not UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"SETTINGS {path} is not valid TOML: {error}.") from None
     with tempfile.TemporaryDirectory() as folder:
@@ -76,11 +85,12 @@ def read_settings(path: str, task: str) -> dict:
 
 def play(wish: Wish) -> None:
     """Start the play, tell the story, and end everything, whatever happens on the way."""
-    if kept := server.recall():
-        raise ValueError(f"a rehearsal is up at {kept.endpoint}. End it first with: make rehearse-down")
+    if up := server.recall():
+        raise ValueError(f"a rehearsal is up at {up.endpoint}. End it first with: make rehearse-down")
     console = Console()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: everything that was started is ended
+        signal.signal(number, signal.default_int_handler)
     played = server.start(wish.port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything that was started is ended
     outcomes: list[Outcome] = []
     kept = False
     try:
@@ -90,7 +100,14 @@ def play(wish: Wish) -> None:
             route = launch_role if number else None
             outcomes.append(play_variant(played, console, wish, variant, built, route))
         kept = wish.keep
+    except StoryFailed:
+        kept = wish.keep  # to look around in what failed
+        if kept:
+            explain(played)
+        raise
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
         if kept:
             server.remember(played)
         else:
@@ -157,13 +174,14 @@ def use_own_data(scientist: Scientist, project: Project, wish: Wish) -> None:
 
 
 def example(variant: str, data: Path | None) -> tuple[bytes, str, str]:
-    """Something to predict: a picture of the data, or a sentence."""
-    content, content_type = SAMPLES[variant]
-    if variant == "cv":
-        picture = next(path for path in sorted(data.rglob("*.jpg")) + sorted(data.rglob("*.png"))) if data else content
-        kind = "image/jpeg" if picture.suffix == ".jpg" else content_type
-        return picture.read_bytes(), kind, f"{picture.parent.name}/{picture.name}"
-    return content, content_type, f"{content.decode()[:40]!r}..."
+    """Something to predict: a picture of the data or of the sample, or a sentence."""
+    if variant == "nlp":
+        return SENTENCE, "text/plain", f"{SENTENCE.decode()[:40]!r}..."
+    if data is None:
+        with zipfile.ZipFile(ROOT / "seed_code/cv/sample/digits.zip") as archive:
+            return archive.read("7/03.png"), "image/png", "7/03.png"
+    picture = next(path for path in sorted(data.rglob("*")) if path.suffix.lower() in PICTURES)
+    return picture.read_bytes(), PICTURES[picture.suffix.lower()], f"{picture.parent.name}/{picture.name}"
 
 
 def continue_story(scientist: Scientist, project: Project, console: Console) -> None:
@@ -266,4 +284,4 @@ def fail(error: StoryFailed) -> None:
     print(f"\nerror: {error}", file=sys.stderr)
     for line in error.log[-25:]:
         print(f"  | {line}", file=sys.stderr)
-    print(error.hint or "Run it again with KEEP=1 to look around in the played AWS.", file=sys.stderr)
+    print(error.hint or "Run it again with KEEP=1, which leaves the played AWS up to look around in.", file=sys.stderr)

@@ -102,21 +102,24 @@ def start(port: int | None = None) -> PlayedAws:
             start_new_session=True,
         )
     played = PlayedAws(chosen, process.pid, folder, secret)
-    deadline = time.monotonic() + START_SECONDS
-    while "ready" not in played.log.read_text().splitlines():
-        if process.poll() is not None or time.monotonic() > deadline:
-            said = played.log.read_text()[-2000:]
-            played.end()
-            raise RuntimeError(f"the played AWS did not start:\n{said}")
-        time.sleep(0.02)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not ("ready" in played.log.read_text().splitlines() and in_use(chosen)):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the played AWS did not start:\n{played.log.read_text()[-2000:]}")
+            time.sleep(0.02)
+    except BaseException:  # Ctrl-C too
+        played.end()
+        raise
     return played
 
 
 def remember(played: PlayedAws) -> None:
     """Note a play that is left up, for `make rehearse-down`."""
     STATE.mkdir(exist_ok=True)
-    (STATE / "kept.json").write_text(json.dumps(asdict(played)))
-    (STATE / "kept.json").chmod(0o600)
+    forget()
+    with os.fdopen(os.open(STATE / "kept.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(asdict(played), file)
 
 
 def recall() -> PlayedAws | None:
@@ -124,8 +127,15 @@ def recall() -> PlayedAws | None:
     path = STATE / "kept.json"
     if not path.exists():
         return None
-    played = PlayedAws(**json.loads(path.read_text()))
-    return played if alive(played.pid) else None
+    try:
+        played = PlayedAws(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}. Remove it, and end what still runs by hand.") from error
+    if alive(played.pid) and played.folder in command_line(played.pid):
+        return played
+    shutil.rmtree(played.folder, ignore_errors=True)  # it died, perhaps with the machine; its number may be another's
+    forget()
+    return None
 
 
 def forget() -> None:
@@ -141,9 +151,14 @@ def alive(pid: int) -> bool:
         pass
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return False
     return True
+
+
+def command_line(pid: int) -> str:
+    """What a process was started with."""
+    return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
 
 
 def in_use(port: int) -> bool:

@@ -280,7 +280,7 @@ class Scientist:
             broken = next((f": {line}" for line in log if line.startswith("FAILED ")), "")
             hop.result = f"{build['buildStatus']}{broken or self.why(build)}"
             if build["buildStatus"] != expected:
-                hint = f"Run the command that failed in a clone of the repository: {project.clone}"
+                hint = "`make -j check` in the repository does what the build does. KEEP=1 leaves the played AWS up."
                 raise StoryFailed(f"build {build_id} is {build['buildStatus']}{self.why(build)}", log, hint)
         return build
 
@@ -508,7 +508,7 @@ def edit_settings(path: Path, change: dict[str, dict[str, Any]]) -> None:
     """Lay values over settings.toml, keeping its comments. Raises ValueError for a section or key it does not have."""
     document = tomlkit.parse(path.read_text())
     for section, values in change.items():
-        if section not in document:
+        if section not in document or not isinstance(values, dict):
             raise ValueError(f"unknown section [{section}]. The seed's settings.toml has: {', '.join(document)}.")
         for key, value in values.items():
             if key not in document[section] and section != "model":

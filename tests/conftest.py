@@ -14,6 +14,9 @@ import pytest
 from rehearsal import server
 from rehearsal.server import ACCOUNT, PlayedAws
 
+for _name in [name for name in os.environ if name.startswith("GIT_")]:
+    del os.environ[_name]  # a git hook sets GIT_DIR, and these tests run git in other repositories
+
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared/data"
 

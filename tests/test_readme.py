@@ -19,10 +19,10 @@ README = (ROOT / "README.md").read_text()
 ELSEWHERE = {
     "make test": "this run",
     "make rehearse": "test_rehearsal.py, told",
-    "make rehearse TASK=nlp KEEP=1": "test_rehearsal.py, kept",
-    "make rehearse-down": "test_rehearsal.py, kept",
+    "make rehearse TASK=nlp KEEP=1": "test_kept.py, kept",
+    "make rehearse-down": "test_kept.py, kept",
 } | {
-    f"make rehearse TASK={variant} DATA=../shared/data/{data} SETTINGS=docs/settings/{settings}": "test_rehearsal.py, REAL"
+    f"make rehearse TASK={variant} DATA=../shared/data/{data} SETTINGS=docs/settings/{settings}": "test_rehearsal.py, REAL (on a share of the data)"
     for data, (variant, settings) in REAL.items()
 }
 HERE = {

@@ -48,15 +48,18 @@ def main() -> None:
     repositories = CodeCommit(folder / "repositories")
     Builds(folder / "builds")
     SageMaker(folder, ServiceCatalog())
-    try:
-        ready = lambda: print("ready", flush=True)  # noqa: E731
-        asyncio.run(adapter.serve(front(repositories), arguments.port, ready))
-    finally:
-        processes.end_all()
-        shutil.rmtree(folder / "tmp", ignore_errors=True)
-        sys.stdout.flush()
-        # ministack's worker threads can take minutes to end; nothing of theirs is worth waiting for.
-        os._exit(0)
+
+    async def serve() -> None:
+        try:
+            await adapter.serve(front(repositories), arguments.port, lambda: print("ready", flush=True))
+        finally:
+            processes.end_all()
+            shutil.rmtree(folder / "tmp", ignore_errors=True)
+            sys.stdout.flush()
+            # ministack's worker threads can take minutes to end; nothing of theirs is worth waiting for.
+            os._exit(0)
+
+    asyncio.run(serve())
 
 
 if __name__ == "__main__":

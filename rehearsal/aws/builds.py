@@ -1,6 +1,7 @@
-"""CodeBuild: the repository's own buildspec, run phase by phase in one shell, as the build project's role."""
+"""CodeBuild: the repository's own buildspec, run phase by phase, as the build project's role."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -48,7 +49,8 @@ class Builds:
         """Clone the repository at the build's source version, with the role's own git credentials."""
         adapter.begin_phase(build, "DOWNLOAD_SOURCE")
         version = build["sourceVersion"].removeprefix("refs/heads/")
-        helper = f"!{Path(os.environ['REHEARSAL_PYTHON']).parent / 'aws'} codecommit credential-helper --ignore-host-check $@"
+        aws = shlex.quote(str(Path(os.environ["REHEARSAL_PYTHON"]).parent / "aws"))
+        helper = f"!{aws} codecommit credential-helper --ignore-host-check $@"
         options = ["-c", f"credential.helper={helper}", "-c", "credential.UseHttpPath=true"]
         commands = (
             ["git", *options, "clone", "--quiet", project["source"]["location"], "src"],
@@ -77,6 +79,10 @@ class Builds:
             adapter.end_phase(build, "DOWNLOAD_SOURCE", "FAILED", f"YAML_FILE_ERROR: {name} does not exist")
             return False
         spec = yaml.safe_load(path.read_text())
+        if refused := not_played(spec):
+            log([f"[Container] the rehearsal does not play {', '.join(refused)} of a buildspec"])
+            adapter.end_phase(build, "DOWNLOAD_SOURCE", "FAILED", f"not played: {', '.join(refused)}")
+            return False
         environment |= {
             k: str(v) for k, v in (spec.get("env", {}).get("variables") or {}).items() if k not in environment
         }
@@ -101,7 +107,7 @@ class Builds:
         log([f"[Container] Entering phase {phase.upper()}"])
         for command in commands:
             log([f"[Container] Running command {command}"])
-            # `sh`, as CodeBuild's default; each command is a shell of its own with the same environment and folder.
+            # Each command is a shell of its own. In CodeBuild `cd` and `export` reach the next one; our buildspec needs neither.
             process = processes.start(["sh", "-c", command], environment, source, log)
             code = processes.wait(process)
             if code:
@@ -112,6 +118,15 @@ class Builds:
         log([f"[Container] Phase complete: {phase.upper()} State: SUCCEEDED"])
         adapter.end_phase(build, phase.upper(), "SUCCEEDED")
         return None
+
+
+def not_played(spec: dict[str, Any]) -> list[str]:
+    """The parts of a buildspec that would be ignored here, and so must be refused."""
+    phases = spec.get("phases") or {}
+    unknown = (set(spec) - {"version", "env", "phases"}) | (set(spec.get("env") or {}) - {"variables"})
+    unknown |= set(phases) - set(PHASES)
+    unknown |= {key for phase in phases.values() for key in phase or {}} - {"commands", "runtime-versions"}
+    return sorted(unknown)
 
 
 class BuildLog:

@@ -7,8 +7,10 @@ import base64
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,27 +26,59 @@ from examples import Example, Prepared
 SETTINGS = {"size": int, "random_crop": int, "random_flip": bool}
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+MOST_BYTES = 100 * 2**20  # of one picture in an archive
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a file, or as a member of a zip archive; read when it is needed."""
+
+    path: Path
+    member: str = ""
+
+    def read(self) -> bytes:
+        if not self.member:
+            return self.path.read_bytes()
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.read(self.member)
+
+
 def read(data: Path, settings: dict[str, Any]) -> Iterator[Example]:
-    """Yield the pictures of a folder that holds one folder a class, in the order of their names."""
-    files = sorted(
-        path
-        for path in data.glob("*/*")
-        if path.is_file() and path.suffix.lower() in SUFFIXES and not path.parent.name.startswith(".")
-    )
-    if not files:
+    """Yield the pictures of a folder that holds one folder a class, or zip archives of such, in the order of names."""
+    found = {str(path.relative_to(data)): Picture(path) for path in sorted(data.glob("*/*")) if path.is_file()}
+    for path in sorted(data.glob("*.zip")):
+        found |= {name: Picture(path, name) for name in members(path)}
+    pictures = {name: picture for name, picture in found.items() if is_picture(PurePosixPath(name))}
+    if not pictures:
         raise ValueError(f"no picture ({', '.join(SUFFIXES)}) in a folder below {data}. Put one folder a class there.")
-    for path in files:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        yield Example(digest, [path.parent.name], f"{path.parent.name}/{path.name}", path)
+    for name, picture in pictures.items():
+        digest = hashlib.sha256(picture.read()).hexdigest()
+        yield Example(digest, [PurePosixPath(name).parent.name], name, picture)
+
+
+def members(path: Path) -> list[str]:
+    """The files of an archive, which are read one at a time and never unpacked. Raises ValueError for a hostile one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path.name} is not a zip archive that can be read: {error}. Make it anew.") from error
+    for entry in entries:
+        if entry.file_size > MOST_BYTES:
+            raise ValueError(f"{path.name}: {entry.filename} is larger than {MOST_BYTES:,} bytes. Take it out.")
+    return sorted({entry.filename for entry in entries})
+
+
+def is_picture(name: PurePosixPath) -> bool:
+    """Whether a name is that of a picture in a folder of a class: class/picture.png."""
+    return len(name.parts) == 2 and name.suffix.lower() in SUFFIXES and not name.parts[0].startswith(".")
 
 
 def prepare(example: Example, settings: dict[str, Any]) -> dict[str, bytes]:
     """Decode a picture once, into the bytes of size x size x 3 values. Raises ValueError with the file's name."""
     try:
-        return {"image": to_pixels(example.content.read_bytes(), settings["size"]).tobytes()}
+        return {"image": to_pixels(example.content.read(), settings["size"]).tobytes()}
     except ValueError as error:
         raise ValueError(f"{example.where}: {error}") from error
 

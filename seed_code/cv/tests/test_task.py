@@ -1,6 +1,7 @@
 """The seam for pictures: reading, preparing, batching and serving."""
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -53,6 +54,26 @@ def test_what_is_no_picture_is_named(tmp_path):
 
     with pytest.raises(ValueError, match="cat/broken.png: not a picture that can be decoded"):
         task.prepare(example, settings.load()["task"])
+
+
+def test_pictures_in_a_zip_are_those_of_a_folder(tmp_path):
+    (tmp_path / "folder/cat").mkdir(parents=True)
+    (tmp_path / "zipped").mkdir()
+    (tmp_path / "folder/cat/1.jpg").write_bytes(picture("RGB", (9, 9)))
+    with zipfile.ZipFile(tmp_path / "zipped/pictures.zip", "w") as archive:
+        archive.write(tmp_path / "folder/cat/1.jpg", "cat/1.jpg")
+
+    from_folder, from_zip = (list(task.read(tmp_path / name, {})) for name in ("folder", "zipped"))
+
+    assert [(e.key, e.labels, e.where) for e in from_zip] == [(e.key, e.labels, e.where) for e in from_folder]
+    assert task.prepare(from_zip[0], {"size": 8}) == task.prepare(from_folder[0], {"size": 8})
+
+
+def test_16_bits_a_pixel_are_not_taken_for_white():
+    content = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 0x8000, dtype=np.uint16)).save(content, "PNG")
+
+    assert (task.to_pixels(content.getvalue(), 4) == 0x80).all()
 
 
 def test_augmentation_changes_training_batches_only(classifier):
