@@ -6,6 +6,7 @@ Every hop is what the person would do in an account: API calls with that person'
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -228,9 +229,11 @@ class Scientist:
 
     def git(self, folder: Path, *arguments: str) -> str:
         """git, with the AWS CLI's credential helper and nothing of this machine's settings."""
-        aws = Path(sys.executable).parent / "aws"
+        aws = shlex.quote(str(Path(sys.executable).parent / "aws"))
+        # Only `get` knows the option, and there is nothing to store or erase.
+        helper = f'!f() {{ test "$1" = get && {aws} codecommit credential-helper --ignore-host-check get; }}; f'
         options = [
-            "-c", f"credential.helper=!'{aws}' codecommit credential-helper --ignore-host-check $@",
+            "-c", f"credential.helper={helper}",
             "-c", "credential.UseHttpPath=true",
             "-c", "user.name=Data Scientist", "-c", "user.email=scientist@example.com",
         ]  # fmt: skip

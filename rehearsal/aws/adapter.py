@@ -59,7 +59,12 @@ def add_service(name: str, target_prefix: str | None, handle: Handler, resource_
     router.SERVICE_PATTERNS[name] = {"target_prefixes": [target_prefix]} if target_prefix else {}
     ministack_app.SERVICE_HANDLERS[name] = on_thread
     iam_actions.SERVICE_TO_IAM_NAMESPACE[name] = name
-    _resources_of[name] = resource_of
+    authorize_on(name, resource_of)
+
+
+def authorize_on(service: str, resource_of: ResourceOf) -> None:
+    """Say which ARN the policies for a service's operations are evaluated against."""
+    _resources_of[service] = resource_of
 
 
 def _extract_iam_action(

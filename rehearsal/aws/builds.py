@@ -22,6 +22,7 @@ class Builds:
         self.folder = folder
         folder.mkdir(parents=True)
         adapter.run_builds(self.execute)
+        adapter.authorize_on("codebuild", project_arn)
         adapter.add_target("codebuild", start_build)
 
     def execute(self, build: dict[str, Any], project: dict[str, Any]) -> None:
@@ -50,7 +51,8 @@ class Builds:
         adapter.begin_phase(build, "DOWNLOAD_SOURCE")
         version = build["sourceVersion"].removeprefix("refs/heads/")
         aws = shlex.quote(str(Path(os.environ["REHEARSAL_PYTHON"]).parent / "aws"))
-        helper = f"!{aws} codecommit credential-helper --ignore-host-check $@"
+        # Only `get` knows the option, and there is nothing to store or erase.
+        helper = f'!f() {{ test "$1" = get && {aws} codecommit credential-helper --ignore-host-check get; }}; f'
         options = ["-c", f"credential.helper={helper}", "-c", "credential.UseHttpPath=true"]
         commands = (
             ["git", *options, "clone", "--quiet", project["source"]["location"], "src"],
@@ -152,6 +154,13 @@ def build_environment(build: dict[str, Any], project: dict[str, Any], credential
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
     }
+
+
+def project_arn(operation: str, parameters: dict[str, Any], path: str) -> str:
+    """Operations on builds are allowed on their project (service authorization reference of CodeBuild)."""
+    ids = parameters.get("ids") or [parameters.get("id", "")]
+    name = parameters.get("projectName") or parameters.get("name") or ids[0].split("/")[-1].split(":")[0]
+    return f"arn:aws:codebuild:{adapter.REGION}:{adapter.ACCOUNT}:project/{name}" if name else "*"
 
 
 def start_build(target: dict[str, Any], given: str | None) -> None:
