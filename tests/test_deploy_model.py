@@ -64,3 +64,39 @@ def test_a_stack_is_created_then_updated_then_left_alone(played, make_role, monk
 
 def test_a_stack_that_is_not_there_is_none(played):
     assert find_stack(played.client("cloudformation"), "no-such-stack") is None
+
+
+GROUP = """
+Resources:
+  Group:
+    Type: AWS::SageMaker::ModelPackageGroup
+    Properties: {ModelPackageGroupName: newest-of-tests}
+"""
+
+
+@pytest.fixture
+def group(played) -> str:
+    cloudformation = played.client("cloudformation")
+    cloudformation.create_stack(StackName="group-of-tests", TemplateBody=GROUP)
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="group-of-tests", WaiterConfig={"Delay": 1})
+    return "newest-of-tests"
+
+
+def test_a_late_event_of_an_older_version_finds_the_newer_one_approved(played, group):
+    sagemaker = played.client("sagemaker")
+
+    def register(status: str) -> str:
+        created = sagemaker.create_model_package(ModelPackageGroupName=group, ModelApprovalStatus=status)
+        return created["ModelPackageArn"]
+
+    nothing = deploy_model.newest_approved(sagemaker, group)
+    register("Approved")
+    newer = register("Approved")
+    register("PendingManualApproval")
+    register("Rejected")
+
+    assert (nothing, deploy_model.newest_approved(sagemaker, group)) == (None, newer)
+
+
+def test_waiting_for_a_stack_that_is_not_there_ends_at_once(played):
+    assert deploy_model.wait_for_stack(played.client("cloudformation"), "no-such-stack", deadline=0) is None

@@ -6,6 +6,7 @@ CloudFormation's resource handlers, EventBridge's targets, CodeBuild's executor,
 
 import asyncio
 import contextvars
+import hmac
 import json
 import os
 import threading
@@ -16,6 +17,9 @@ from typing import Any
 
 import botocore.config
 import botocore.session
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from ministack import app as ministack_app
 from ministack.core import concurrency, iam_actions, iam_evaluator, router
 from ministack.core.arn import parse_arn
@@ -170,12 +174,6 @@ def verify_git_signature(username: str, password: str, host: str, path: str) -> 
 
     The helper signs the request "GIT <path>" with Signature Version 4 (awscli/customizations/codecommit.py).
     """
-    import hmac
-
-    from botocore.auth import SigV4Auth
-    from botocore.awsrequest import AWSRequest
-    from botocore.credentials import Credentials
-
     access_key, _, token = username.partition("%")
     found = iam_evaluator.resolve_credential(access_key, ACCOUNT, token or None)
     stamp, _, signature = password.partition("Z")

@@ -1,5 +1,6 @@
 """CodeBuild: the repository's own buildspec, run phase by phase, as the build project's role."""
 
+import json
 import os
 import shlex
 import shutil
@@ -165,8 +166,6 @@ def project_arn(operation: str, parameters: dict[str, Any], path: str) -> str:
 
 def start_build(target: dict[str, Any], given: str | None) -> None:
     """An EventBridge rule starts a build with its target's role; the transformed input is StartBuild's."""
-    import json
-
     credentials = adapter.credentials_of(target["RoleArn"], "EventBridge", "events.amazonaws.com")
     name = target["Arn"].split(":project/")[1]
     adapter.client("codebuild", credentials).start_build(projectName=name, **json.loads(given or "{}"))

@@ -4,6 +4,7 @@ from typing import Any
 
 from rehearsal.aws import adapter
 from rehearsal.aws.jobs import public
+from rehearsal.aws.objects import split
 from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, tags_of
 
 APPROVALS = ("Approved", "Rejected", "PendingManualApproval")
@@ -101,8 +102,6 @@ class Registry:
 
     def require_object(self, url: str | None, caller: Caller) -> None:
         """Check that a package's model data is there."""
-        from rehearsal.aws.objects import split
-
         if not url:
             return
         bucket, key = split(url)
