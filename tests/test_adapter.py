@@ -4,6 +4,8 @@ import json
 import subprocess
 
 import pytest
+from botocore.exceptions import ClientError
+from conftest import wait_for
 
 from rehearsal.server import EMULATOR
 
@@ -22,6 +24,7 @@ SEAMS = {
     "ministack.services.eventbridge": [
         "_apply_input_transformer", "_dispatch_event", "_invoke_target", "_pattern_event_view", "_put_events",
     ],
+    "ministack.services.lambda_svc": ["_functions"],
     "ministack.services.s3": ["_fire_s3_event"],
     "ministack.services.codebuild": [
         "EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_get_docker", "_record_phase", "_stop_requested",
@@ -67,6 +70,36 @@ def test_every_seam_is_there(seams):
 
 def test_the_functions_that_are_replaced_take_what_ours_take(seams):
     assert seams["arguments"] == ARGUMENTS
+
+
+BUCKET = """
+Resources:
+  Bucket:
+    Type: AWS::S3::Bucket
+    Properties: {BucketName: full-111122223333}
+"""
+
+
+def test_a_bucket_that_is_not_empty_is_not_deleted_with_its_stack(played):
+    """ministack deletes it; in AWS, a project whose clean-up forgets the bucket cannot be deleted."""
+    cloudformation, s3 = played.client("cloudformation"), played.client("s3")
+    cloudformation.create_stack(StackName="full", TemplateBody=BUCKET)
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="full", WaiterConfig={"Delay": 1})
+    s3.put_object(Bucket="full-111122223333", Key="left", Body=b"x")
+
+    def ended() -> str | None:
+        try:
+            status = cloudformation.describe_stacks(StackName="full")["Stacks"][0]["StackStatus"]
+        except ClientError:
+            return "gone"
+        return None if status.endswith("IN_PROGRESS") else status
+
+    cloudformation.delete_stack(StackName="full")
+    refused = wait_for(ended)
+    s3.delete_object(Bucket="full-111122223333", Key="left")
+    cloudformation.delete_stack(StackName="full")
+
+    assert (refused, wait_for(ended)) == ("DELETE_FAILED", "gone")
 
 
 def test_an_event_of_a_versioned_bucket_carries_its_version(played, bucket):

@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import hmac
 import json
+import logging
 import os
 import threading
 import time
@@ -24,13 +25,15 @@ from ministack import app as ministack_app
 from ministack.core import concurrency, iam_actions, iam_evaluator, router
 from ministack.core.arn import parse_arn
 from ministack.core.responses import request_scope
-from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, s3, sts
+from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, lambda_svc, s3, sts
 from ministack.services.cloudformation import provisioners, stacks
 
 ACCOUNT, REGION = "111122223333", "us-east-1"
 Response = tuple[int, dict[str, str], bytes]
 Handler = Callable[[str, str, dict[str, str], bytes, dict[str, list[str]]], Response]
 ResourceOf = Callable[[str, dict[str, Any], str], str]
+
+logger = logging.getLogger("rehearsal")
 
 _worker_thread_types: set[str] = set()
 _resources_of: dict[str, ResourceOf] = {}
@@ -251,6 +254,19 @@ _original_worker = stacks._runs_on_worker_thread
 stacks._runs_on_worker_thread = _runs_on_worker_thread
 
 
+def _delete_bucket(physical_id: str, properties: dict[str, Any]) -> None:
+    """As AWS: a bucket that holds anything, were it a delete marker, is not deleted with its stack."""
+    held = client("s3", root_credentials()).list_object_versions(Bucket=physical_id, MaxKeys=1)
+    if held.get("Versions") or held.get("DeleteMarkers"):
+        raise ValueError(f"The bucket you tried to delete is not empty. You must delete all versions in {physical_id}.")
+    _original_delete_bucket(physical_id, properties)
+
+
+_original_delete_bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"]
+provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"] = _delete_bucket
+_worker_thread_types.add("AWS::S3::Bucket")
+
+
 def physical_name(stack: str, logical_id: str, longest: int) -> str:
     """A name as CloudFormation makes it: stack, logical id and a random end."""
     tail = f"-{logical_id}-{uuid.uuid4().hex[:12]}"
@@ -278,6 +294,9 @@ def add_target(service: str, deliver: Callable[[dict[str, Any], str | None], Non
 
 def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> None:
     service = parse_arn(target["Arn"]).service
+    if service == "lambda" and not _rule_may_invoke(rule["Arn"], target["Arn"]):
+        logger.warning("rule %s has no permission to invoke %s: its event is dropped", rule["Arn"], target["Arn"])
+        return
     if service not in _target_services:
         _original_invoke(target, event, rule, view)
         return
@@ -286,6 +305,25 @@ def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str
         view = view or eventbridge._pattern_event_view(event)
         given = eventbridge._apply_input_transformer(target["InputTransformer"], rule, view)
     in_background(_target_services[service], target, given)
+
+
+def _rule_may_invoke(rule: str, function: str) -> bool:
+    """Whether a function's own policy lets a rule invoke it: ministack does not ask, AWS does."""
+    record = lambda_svc._functions.get(function.rsplit(":", 1)[-1])
+    context = iam_evaluator.EvalContext(
+        principal_arn="events.amazonaws.com",
+        principal_type="Service",
+        principal_account=ACCOUNT,
+        action="lambda:InvokeFunction",
+        resource_arn=function,
+        region=REGION,
+        service_context={"aws:sourcearn": rule, "aws:sourceaccount": ACCOUNT},
+    )
+    return record is not None and any(
+        iam_evaluator._service_principal_matches(statement.get("Principal"), "events.amazonaws.com")
+        and iam_evaluator._conditions_met(statement.get("Condition", {}), context)
+        for statement in record["policy"]["Statement"]
+    )
 
 
 _original_invoke = eventbridge._invoke_target
