@@ -37,7 +37,7 @@ def story(variant: str) -> tuple[dict[str, float], float]:
     )
     total = time.monotonic() - started
     hops: dict[str, float] = {}
-    for name, seconds in re.findall(r"(?m)^(?:   ok|     ) (\S.*?)  +(\d+\.\d) s", done.stdout):
+    for name, seconds in re.findall(r"(?m)^(?:   ok|     ) +(\S.*?)  +(\d+\.\d) s", done.stdout):
         hops.setdefault(name.strip(), float(seconds))
     hops["to the prediction"] = float(re.search(rf"(?m)^  {variant} .* (\d+\.\d) s ", done.stdout).group(1))
     return hops, total

@@ -39,7 +39,7 @@ class Console:
 
     def note(self, name: str, seconds: float, result: str) -> None:
         """A line for something that ended inside a hop that goes on."""
-        print(f"{self.clear}      {name.ljust(WIDTH - 2)} {seconds:6.1f} s  {result}", flush=True)
+        print(f"{self.clear}        {name.ljust(WIDTH - 2)} {seconds:6.1f} s  {result}", flush=True)
 
     @property
     def clear(self) -> str:
