@@ -88,7 +88,8 @@ def play(wish: Wish) -> None:
     if up := server.recall():
         raise ValueError(f"a rehearsal is up at {up.endpoint}. End it first with: make rehearse-down")
     console = Console()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: everything that was started is ended
+    # All three end everything that was started; SIGINT too is set, since a shell's background jobs begin without it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     played = server.start(wish.port)
     outcomes: list[Outcome] = []
