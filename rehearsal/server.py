@@ -16,6 +16,8 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
+from rehearsal.loopback import free_port
+
 ROOT = Path(__file__).parent.parent
 EMULATOR = ROOT / ".venv/emulator/bin/python"
 STATE = ROOT / ".rehearsal"
@@ -165,10 +167,3 @@ def in_use(port: int) -> bool:
     """Whether something listens on a port of the loopback interface."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

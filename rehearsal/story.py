@@ -6,7 +6,6 @@ Every hop is what the person would do in an account: API calls with that person'
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from botocore.exceptions import ClientError
 from build.package import Package, package
 from build.publish import publish
 from rehearsal.console import Console, Hop
+from rehearsal.loopback import git_credentials
 from rehearsal.server import ACCOUNT, STATE, PlayedAws
 
 BUNDLE_BUCKET = f"sagemaker-bundle-{ACCOUNT}"
@@ -229,12 +229,8 @@ class Scientist:
 
     def git(self, folder: Path, *arguments: str) -> str:
         """git, with the AWS CLI's credential helper and nothing of this machine's settings."""
-        aws = shlex.quote(str(Path(sys.executable).parent / "aws"))
-        # Only `get` knows the option, and there is nothing to store or erase.
-        helper = f'!f() {{ test "$1" = get && {aws} codecommit credential-helper --ignore-host-check get; }}; f'
         options = [
-            "-c", f"credential.helper={helper}",
-            "-c", "credential.UseHttpPath=true",
+            *git_credentials(Path(sys.executable).parent / "aws"),
             "-c", "user.name=Data Scientist", "-c", "user.email=scientist@example.com",
         ]  # fmt: skip
         environment = {

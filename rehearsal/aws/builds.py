@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from rehearsal.aws import adapter, processes
+from rehearsal.loopback import git_credentials
 
 PHASES = ("install", "pre_build", "build", "post_build")
 
@@ -51,10 +51,7 @@ class Builds:
         """Clone the repository at the build's source version, with the role's own git credentials."""
         adapter.begin_phase(build, "DOWNLOAD_SOURCE")
         version = build["sourceVersion"].removeprefix("refs/heads/")
-        aws = shlex.quote(str(Path(os.environ["REHEARSAL_PYTHON"]).parent / "aws"))
-        # Only `get` knows the option, and there is nothing to store or erase.
-        helper = f'!f() {{ test "$1" = get && {aws} codecommit credential-helper --ignore-host-check get; }}; f'
-        options = ["-c", f"credential.helper={helper}", "-c", "credential.UseHttpPath=true"]
+        options = git_credentials(Path(os.environ["REHEARSAL_PYTHON"]).parent / "aws")
         commands = (
             ["git", *options, "clone", "--quiet", project["source"]["location"], "src"],
             ["git", "-C", "src", "checkout", "--quiet", version],

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.aws import adapter, containers, objects, processes
-from rehearsal.aws.jobs import free_port, public
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, short_id
+from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
+from rehearsal.loopback import free_port
 
 START_SECONDS = 120
 INVOKE_SECONDS = 60  # SageMaker's own limit for a real-time invocation

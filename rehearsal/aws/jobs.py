@@ -1,7 +1,6 @@
 """Training and processing jobs: their data brought in, their entrypoint run, their results taken out."""
 
 import json
-import socket
 import subprocess
 import threading
 import traceback
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.aws import adapter, containers, objects, processes
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, short_id
+from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
 
 STOP_GRACE_SECONDS = 120  # between SIGTERM and SIGKILL, as AWS gives it
 # What a spot second is billed at in the play. Real prices move; the CV original paid 26.5 % (9.78 against 2.59 USD).
@@ -273,18 +272,6 @@ class Run:
             if left.exists():
                 raise JobFailed(f"{left.read_text().strip()} (exit code {code})")
         raise JobFailed(f"exit code {code}; see log group {self.group}, stream {self.name}/algo-1")
-
-
-def public(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without the members that are the play's own (in lower case)."""
-    return {key: value for key, value in record.items() if key[0].isupper()}
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def job_name(execution_id: str, step: str) -> str:

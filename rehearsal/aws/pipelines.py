@@ -11,8 +11,8 @@ from typing import Any
 import botocore.exceptions
 
 from rehearsal.aws import adapter, objects
-from rehearsal.aws.jobs import job_name, public
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, service_model, short_id
+from rehearsal.aws.jobs import job_name
+from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, service_model, short_id
 
 MOST_CHARACTERS = 1_048_576
 ENDED = ("Succeeded", "Failed", "Stopped")
@@ -419,7 +419,7 @@ class Execution:
             return self.get(value["Get"])
         if set(value) == {"Std:Join"}:
             parts = [self.resolve(part) for part in value["Std:Join"]["Values"]]
-            return value["Std:Join"]["On"].join(as_text(part) for part in parts)
+            return value["Std:Join"]["On"].join(str(part) for part in parts)
         if set(value) == {"Std:JsonGet"}:
             step, _, name = (
                 value["Std:JsonGet"]["PropertyFile"]["Get"].removeprefix("Steps.").partition(".PropertyFiles.")
@@ -476,11 +476,6 @@ def walk(value: Any, path: str, where: str) -> Any:
         except (KeyError, IndexError, TypeError, StopIteration) as error:
             raise StepFailed(f"{path} is not in {where}") from error
     return value
-
-
-def as_text(value: Any) -> str:
-    """A value inside Std:Join; 2e-05 stays as Pipelines writes floats."""
-    return str(value)
 
 
 def check_members(operation: str, arguments: dict[str, Any]) -> None:

@@ -4,8 +4,7 @@ import time
 from typing import Any
 
 from rehearsal.aws import adapter
-from rehearsal.aws.jobs import public
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, short_id
+from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
 from rehearsal.aws.servicecatalog import bucket_and_key
 
 POLL_SECONDS = 0.1

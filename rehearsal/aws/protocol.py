@@ -196,3 +196,8 @@ def newest_first(items: list[dict[str, Any]], parameters: dict[str, Any], key: s
 def tags_of(tags: list[dict[str, str]] | dict[str, str] | None) -> dict[str, str]:
     """Tags as a mapping, from either shape that AWS uses."""
     return dict(tags) if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags or []}
+
+
+def public(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without the members that are the play's own (in lower case)."""
+    return {key: value for key, value in record.items() if key[0].isupper()}

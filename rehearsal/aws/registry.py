@@ -3,9 +3,8 @@
 from typing import Any
 
 from rehearsal.aws import adapter
-from rehearsal.aws.jobs import public
 from rehearsal.aws.objects import split
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, tags_of
+from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, tags_of
 
 APPROVALS = ("Approved", "Rejected", "PendingManualApproval")
 

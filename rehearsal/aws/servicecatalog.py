@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rehearsal.aws import adapter
-from rehearsal.aws.protocol import AwsError, Caller, Service, now, page, short_id, tags_of
+from rehearsal.aws.protocol import AwsError, Caller, Service, now, page, public, short_id, tags_of
 
 
 class ServiceCatalog(Service):
@@ -231,8 +231,3 @@ def bucket_and_key(url: str) -> tuple[str, str]:
 def summary_of(product: dict[str, Any]) -> dict[str, Any]:
     """A product as lists show it."""
     return {key: value for key, value in product.items() if key[0].isupper()}
-
-
-def public(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without the members that are the play's own (in lower case)."""
-    return {key: value for key, value in record.items() if key[0].isupper()}
