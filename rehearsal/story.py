@@ -403,7 +403,7 @@ class Scientist:
     def figures(self, model_package: dict[str, Any]) -> dict[str, float]:
         """The metrics that the registry shows for a package."""
         metrics = self.read_json(model_package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"])
-        return {name: entry["value"] for name, entry in metrics["multiclass_classification_metrics"].items()}
+        return {name: metrics["metrics"][name] for name in ("accuracy", "macro_f1", "micro_f1")}
 
     def read_json(self, uri: str) -> Any:
         bucket, _, key = uri.removeprefix("s3://").partition("/")

@@ -14,9 +14,11 @@ from build.assemble import assemble, git, tracked, write
 LANDED = """
     Makefile README.md SEED buildspec.yml bundle.py pipeline.py pyproject.toml requirements.txt settings.toml .gitignore
     deploy/endpoint.yaml deploy/production.json deploy/staging.json
-    src/evaluate.py src/examples.py src/inference.py src/job.py src/metrics.py src/preprocess.py src/requirements.txt
-    src/settings.py src/start.py src/task.py src/train.py
-    tests/conftest.py tests/test_bundle.py tests/test_preprocess.py tests/test_settings.py tests/test_task.py tests/tiny.py
+    src/checkpoints.py src/distributed.py src/evaluate.py src/examples.py src/inference.py src/job.py src/metrics.py
+    src/plots.py src/preprocess.py src/report.py src/requirements.txt src/scoring.py src/settings.py src/start.py
+    src/task.py src/tracking.py src/train.py
+    tests/conftest.py tests/test_bundle.py tests/test_preprocess.py tests/test_settings.py tests/test_task.py
+    tests/test_train.py tests/tiny.py
 """.split()
 
 

@@ -23,14 +23,15 @@ import settings  # noqa: E402  (src/ is not a package: the jobs run its files as
 
 # What each step's script reads from settings.toml. The keys that are pipeline parameters are left out.
 READS = {
-    "preprocess": ("data.label", "data.problem", "data.label_separator", "data.labels", "data.validation_share",
-                   "data.test_share", "data.seed", "task"),
-    "train": ("task", "model", "training.weight_decay", "training.warmup_share", "training.seed"),
+    "preprocess": ("data.label", "data.problem", "data.positive", "data.label_separator", "data.labels", "data.balance",
+                   "data.unreadable_share", "data.validation_share", "data.test_share", "data.seed", "task"),
+    "train": ("task", "model", "training.weight_decay", "training.warmup_share", "training.seed", "training.precision",
+              "training.compile", "training.workers", "training.checkpoint_seconds", "gate.metric"),
     "evaluate": ("gate.metric",),
 }  # fmt: skip
 # Not imported by the script, but needed beside it: what starts it, and what Train packs into the model.
 BESIDE = {"preprocess": (), "train": ("inference.py",), "evaluate": ()}
-START = ("start.py", "requirements.txt")
+START = ("start.py", "job.py", "requirements.txt")
 DEFINITION = ROOT / "pipeline.json"
 
 

@@ -49,7 +49,7 @@ from sagemaker.core.training.configs import (
     StoppingCondition,
     Tag,
 )
-from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo
+from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo, ConditionLessThanOrEqualTo
 from sagemaker.core.workflow.execution_variables import ExecutionVariables
 from sagemaker.core.workflow.functions import Join, JsonGet
 from sagemaker.core.workflow.parameters import ParameterFloat, ParameterInteger, ParameterString
@@ -212,11 +212,15 @@ class RegisterModelStep(ConfigurableRetryStep):
     properties = None  # nothing follows this step
 
 
-def preprocess(project: Project, parameters: Parameters, session: OfflineSession) -> ProcessingStep:
-    processor = processor_of(project, parameters, session, "preprocess")
+def preprocess(
+    project: Project, parameters: Parameters, session: OfflineSession, chosen: settings.Settings
+) -> ProcessingStep:
+    instances = chosen["compute"]["processing_instance_count"]
+    processor = processor_of(project, parameters, session, "preprocess", instances)
+    distribution = "ShardedByS3Key" if instances > 1 else "FullyReplicated"
     request = processor.run(
         inputs=[
-            processing_input("data", parameters.input_data),
+            processing_input("data", parameters.input_data, distribution),
             processing_input("code", project.address(bundle.code("preprocess"))),
         ],
         outputs=[
@@ -297,10 +301,15 @@ def evaluate(
     project: Project,
     parameters: Parameters,
     session: OfflineSession,
+    chosen: settings.Settings,
     preprocessing: ProcessingStep,
     training: list[TrainingStep],
 ) -> ProcessingStep:
-    processor = processor_of(project, parameters, session, "evaluate", env=training_times(training))
+    environment = training_times(training)
+    challenged = chosen["gate"]["allowed_drop"] < 1
+    if challenged:
+        environment |= {"MODEL_PACKAGE_GROUP": project.model_group, "AWS_DEFAULT_REGION": project.region}
+    processor = processor_of(project, parameters, session, "evaluate", env=environment)
     request = processor.run(
         inputs=[
             processing_input("model", training[0].properties.ModelArtifacts.S3ModelArtifacts),
@@ -313,7 +322,8 @@ def evaluate(
         "Evaluate",
         request,
         property_files=[PropertyFile("Evaluation", "evaluation", "evaluation.json")],
-        cache_config=cache(),
+        # Which model is approved is no argument of the step: what the cache has would compare with an older one.
+        cache_config=None if challenged else cache(),
         retry_policies=job_retries(),
     )
 
@@ -328,21 +338,27 @@ def training_times(training: list[TrainingStep]) -> dict[str, Any]:
 
 
 def gate(
-    parameters: Parameters, evaluation: ProcessingStep, registration: RegisterModelStep, metric: str
+    parameters: Parameters, evaluation: ProcessingStep, registration: RegisterModelStep, asked: dict[str, Any]
 ) -> ConditionStep:
-    value = JsonGet(step_name=evaluation.name, property_file="Evaluation", json_path="gate.value")
+    def measured(name: str) -> JsonGet:
+        return JsonGet(step_name=evaluation.name, property_file="Evaluation", json_path=f"gate.{name}")
+
+    value, drop, allowed = measured("value"), measured("drop"), float(asked["allowed_drop"])
+    conditions = [ConditionGreaterThanOrEqualTo(value, parameters.threshold)]
     message = [
-        f"The model's {metric} on the test split is ",
+        f"The model's {asked['metric']} on the test split is ",
         value,
-        ", below the threshold ",
+        "; the threshold is ",
         parameters.threshold,
-        ".",
     ]
+    if allowed < 1:
+        conditions.append(ConditionLessThanOrEqualTo(drop, allowed))
+        message += [". It is below the approved model's by ", drop, f"; [gate] allowed_drop is {allowed:g}"]
     return ConditionStep(
         "Gate",
-        conditions=[ConditionGreaterThanOrEqualTo(value, parameters.threshold)],
+        conditions=conditions,
         if_steps=[registration],
-        else_steps=[FailStep("Fail", Join("", message))],
+        else_steps=[FailStep("Fail", Join("", [*message, "."]))],
     )
 
 
@@ -376,14 +392,14 @@ def register(
 
 
 def processor_of(
-    project: Project, parameters: Parameters, session: OfflineSession, script: str, **options: Any
+    project: Project, parameters: Parameters, session: OfflineSession, script: str, instances: int = 1, **options: Any
 ) -> Processor:
     """A processing job that runs a script of src/."""
     tags = project.tags(script.title())
     return Processor(
         role=project.role,
         image_uri=project.training_image,
-        instance_count=1,
+        instance_count=instances,
         instance_type=parameters.processing_instance,
         entrypoint=["python3", "/opt/ml/processing/input/code/start.py", f"{script}.py"],
         max_runtime_in_seconds=2 * HOUR,
@@ -393,7 +409,7 @@ def processor_of(
     )
 
 
-def processing_input(name: str, uri: Any) -> ProcessingInput:
+def processing_input(name: str, uri: Any, distribution: str = "FullyReplicated") -> ProcessingInput:
     return ProcessingInput(
         input_name=name,
         s3_input=ProcessingS3Input(
@@ -401,6 +417,7 @@ def processing_input(name: str, uri: Any) -> ProcessingInput:
             local_path=f"/opt/ml/processing/input/{name}",
             s3_data_type="S3Prefix",
             s3_input_mode="File",
+            s3_data_distribution_type=distribution,
         ),
     )
 
@@ -452,13 +469,13 @@ def build(project: Project, chosen: settings.Settings) -> Pipeline:
     parameters = Parameters.with_defaults(project, chosen)
     mode = chosen["compute"]["mode"]
 
-    preprocessing = preprocess(project, parameters, session)
+    preprocessing = preprocess(project, parameters, session, chosen)
     training = [train(project, parameters, session, chosen, preprocessing, "Train", spot=mode != "on_demand")]
     if mode == "compare":
         training.append(train(project, parameters, session, chosen, preprocessing, "TrainOnDemand", spot=False))
-    evaluation = evaluate(project, parameters, session, preprocessing, training)
+    evaluation = evaluate(project, parameters, session, chosen, preprocessing, training)
     registration = register(project, parameters, training[0], evaluation)
-    gating = gate(parameters, evaluation, registration, chosen["gate"]["metric"])
+    gating = gate(parameters, evaluation, registration, chosen["gate"])
 
     steps = [preprocessing, *training, evaluation, gating]
     return Pipeline(

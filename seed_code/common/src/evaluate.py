@@ -2,6 +2,9 @@
 
 Run it locally:  python src/evaluate.py --model work/model --test work/prepared/test --output work/evaluation
 In SageMaker:    a processing job; the trained model.tar.gz in /opt/ml/processing/input/model.
+
+With MODEL_PACKAGE_GROUP set (pipeline.py does so when [gate] allowed_drop asks for it), the approved model is measured
+too, on the same test split of today.
 """
 
 import argparse
@@ -19,11 +22,14 @@ from transformers.utils import logging as transformers_logging
 import examples
 import job
 import metrics
+import plots
+import report
+import scoring
 import settings
 import task
 
-ROWS_A_BATCH = 64
 MOST_BYTES, MOST_FILES = 20 * 2**30, 1000
+MISTAKES = 12  # that the report shows
 
 
 def parse_arguments(given: list[str] | None) -> argparse.Namespace:
@@ -32,63 +38,96 @@ def parse_arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=inputs / "model", help="a model folder, or one with model.tar.gz")
     parser.add_argument("--test", type=Path, default=inputs / "test")
     parser.add_argument("--output", type=Path, default=outputs / "evaluation")
+    parser.add_argument("--champion", type=Path, help="the model to be no worse than; else the approved one, if asked")
     return parser.parse_args(given)
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
 
 
 def unpack(archive: Path, folder: Path) -> Path:
     """Unpack model.tar.gz. Raises ValueError for anything but plain files of a sane size and number."""
     total = 0
-    with tarfile.open(archive) as tar:
-        for number, member in enumerate(tar, 1):
-            total += member.size
-            if not (member.isfile() or member.isdir()) or number > MOST_FILES or total > MOST_BYTES:
-                raise ValueError(f"{archive.name}: member {member.name!r} is not what a model archive holds.")
-            tar.extract(member, folder, filter="data")
+    seen: set[str] = set()
+    try:
+        with tarfile.open(archive) as tar:
+            for number, member in enumerate(tar, 1):
+                total += member.size
+                plain = (member.isfile() or member.isdir()) and member.name not in seen
+                if not plain or number > MOST_FILES or total > MOST_BYTES:
+                    raise ValueError(f"{archive.name}: member {member.name!r} is not what a model archive holds.")
+                seen.add(member.name)
+                tar.extract(member, folder, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{archive.name} cannot be unpacked: {error}") from error
     return folder
 
 
-def score(classifier: Any, test: examples.Prepared) -> np.ndarray:
-    """Scores of shape (examples, classes) for the whole test split."""
-    parts = []
-    for start in range(0, len(test), ROWS_A_BATCH):
-        parts.append(classifier.predict([test[i] for i in range(start, min(start + ROWS_A_BATCH, len(test)))]))
-    return np.concatenate(parts)
+def load(folder: Path, scratch: Path) -> task.Classifier:
+    """The model in a folder, as it is or as the model.tar.gz of a training job."""
+    archive = folder / "model.tar.gz"
+    return task.Classifier.load(unpack(archive, scratch) if archive.exists() else folder)
 
 
-def plot_confusion(truth: np.ndarray, predicted: np.ndarray, labels: list[str], path: Path) -> None:
-    """Draw which class was taken for which, in shares of the true class."""
-    from matplotlib.figure import Figure
+def approved(group: str, scratch: Path) -> tuple[str, Path] | None:
+    """The newest approved model package of a group, with its archive downloaded; None where there is none."""
+    import boto3
 
-    shares = confusion_matrix(truth, predicted, labels=range(len(labels)), normalize="true")
-    size = min(4 + 0.35 * len(labels), 14)
-    figure = Figure(figsize=(size, size), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true", xticks=range(len(labels)), yticks=range(len(labels)))
-    axes.set_xticklabels(labels, rotation=60, ha="right")
-    axes.set_yticklabels(labels)
-    if len(labels) <= 20:
-        for (row, column), share in np.ndenumerate(shares):
-            if share < 0.005:
-                continue
-            color = "white" if share > 0.5 else "black"
-            axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=color, fontsize=8)
-    figure.savefig(path, dpi=120)
+    sagemaker, s3 = boto3.client("sagemaker"), boto3.client("s3")
+    found = sagemaker.list_model_packages(
+        ModelPackageGroupName=group,
+        ModelApprovalStatus="Approved",
+        SortBy="CreationTime",
+        SortOrder="Descending",
+        MaxResults=1,
+    )["ModelPackageSummaryList"]
+    if not found:
+        return None
+    name = found[0]["ModelPackageArn"]
+    containers = sagemaker.describe_model_package(ModelPackageName=name)["InferenceSpecification"]["Containers"]
+    bucket, _, key = containers[0]["ModelDataUrl"].removeprefix("s3://").partition("/")
+    scratch.mkdir()
+    s3.download_file(bucket, key, str(scratch / "model.tar.gz"))
+    return name, scratch
 
 
-def plot_class_scores(report: dict[str, Any], labels: list[str], path: Path) -> None:
-    """Draw precision, recall and F1 of each class."""
-    from matplotlib.figure import Figure
+def score(classifier: task.Classifier, test: examples.Prepared, scratch: Path) -> np.ndarray:
+    """Scores of shape (examples, classes) for the whole test split, its classes in the split's order."""
+    if sorted(classifier.labels) != sorted(test.labels):
+        raise ValueError(
+            f"the model knows the classes {', '.join(classifier.labels)}, and the test split has "
+            f"{', '.join(test.labels)}. They must be the same: train on today's data, or set [gate] allowed_drop to 1."
+        )
+    items = classifier.items(test, scratch)
+    scores = scoring.mean([scoring.score(classifier, items)])
+    return scores[:, [classifier.labels.index(label) for label in test.labels]]
 
-    figure = Figure(figsize=(7, 1.5 + 0.4 * len(labels)), layout="constrained")
-    axes = figure.subplots()
-    places = np.arange(len(labels))
-    for offset, name in enumerate(("precision", "recall", "f1-score")):
-        axes.barh(places + 0.25 * (offset - 1), [report[label][name] for label in labels], height=0.25, label=name)
-    axes.set(xlim=(0, 1), yticks=places, yticklabels=labels)
-    axes.invert_yaxis()
-    axes.legend()
-    figure.savefig(path, dpi=120)
+
+def measure_champion(
+    arguments: argparse.Namespace, test: examples.Prepared, metric: str, scratch: Path
+) -> dict[str, Any] | None:
+    """What the approved model reaches on this test split; None where nobody asks or there is none."""
+    name, folder = str(arguments.champion), arguments.champion
+    if group := os.environ.get("MODEL_PACKAGE_GROUP"):
+        found = approved(group, scratch / "approved")
+        if found is None:
+            print(f"no approved model in {group} to compare with", flush=True)
+            return None
+        name, folder = found
+    elif not folder:
+        return None
+    try:
+        champion = load(folder, scratch / "champion")
+        scores = score(champion, test, scratch / "champion-items")
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"the approved model {name} cannot be run by this code: {error!r}. Set [gate] allowed_drop to 1, once."
+        ) from error
+    measured = metrics.measure(scores, test.truth, test.problem, champion.facts.get("thresholds"))
+    return {"model_package": name, "value": measured[metric]}
+
+
+# --- what was found --------------------------------------------------------------------------------------------------
 
 
 def spot_saving() -> dict[str, Any]:
@@ -109,40 +148,107 @@ def spot_saving() -> dict[str, Any]:
     return runs
 
 
+def registry_metrics(measured: dict[str, float], truth: np.ndarray, predicted: np.ndarray, problem: str) -> dict:
+    """The figures in the shape that Model Registry shows.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
+    """
+    found: dict[str, Any] = {name: {"value": value, "standard_deviation": "NaN"} for name, value in measured.items()}
+    if problem != "multi_label":
+        matrix = confusion_matrix(truth, predicted)
+        found["confusion_matrix"] = {
+            str(row): {str(column): int(count) for column, count in enumerate(counts)}
+            for row, counts in enumerate(matrix)
+        }
+    if problem == "binary" and "roc_auc" in measured:
+        found["auc"] = {"value": measured["roc_auc"], "standard_deviation": "NaN"}
+    return {f"{'binary' if problem == 'binary' else 'multiclass'}_classification_metrics": found}
+
+
+def find_mistakes(scores: np.ndarray, predicted: np.ndarray, test: examples.Prepared) -> list[dict[str, Any]]:
+    """The wrong answers that the model was surest of."""
+    truth = test.truth
+    if test.problem == "multi_label":
+        sure = np.where(predicted != truth, np.abs(scores - 0.5), 0).max(axis=1)
+        wrong = (predicted != truth).any(axis=1)
+    else:
+        sure, wrong = scores[np.arange(len(scores)), predicted], predicted != truth
+    found = []
+    for index in sorted(np.flatnonzero(wrong), key=lambda i: -sure[i])[:MISTAKES]:
+        row = test[int(index)]
+        numbers = np.flatnonzero(predicted[index]) if test.problem == "multi_label" else [predicted[index]]
+        found.append(
+            {
+                "where": row["where"],
+                "labels": [test.labels[number] for number in row["labels"]],
+                "predicted": [test.labels[number] for number in numbers],
+                "score": float(scores[index].max()),
+                **task.show(row, test.facts),
+            }
+        )
+    return found
+
+
+def draw(scores: np.ndarray, predicted: np.ndarray, classes: dict[str, Any], test: examples.Prepared) -> dict[str, Any]:
+    """The figures of the report, by name."""
+    figures = {
+        "classes": plots.class_scores(classes, test.labels),
+        "curves": plots.curves(scores, metrics.one_hot(test.truth, len(test.labels)), test.labels),
+        "calibration": plots.calibration(metrics.calibration(scores, test.truth, test.problem)),
+    }
+    if test.problem != "multi_label":
+        figures["confusion"] = plots.confusion(test.truth, predicted, test.labels)
+    return figures
+
+
+def gate_of(measured: dict[str, float], metric: str, champion: dict[str, Any] | None) -> dict[str, Any]:
+    """What the pipeline's Gate reads: the metric, and how far it is below the approved model's (-1: there is none)."""
+    if metric not in measured:
+        raise ValueError(f"[gate] metric is {metric!r}, which is not measured. Choose: {', '.join(measured)}.")
+    drop = champion["value"] - measured[metric] if champion else -1.0
+    return {"metric": metric, "value": measured[metric], "drop": drop}
+
+
 def main(given: list[str] | None = None) -> None:
     arguments = parse_arguments(given)
     transformers_logging.disable_progress_bar()
-    gate = settings.load()["gate"]
-    archive = arguments.model / "model.tar.gz"
-    with tempfile.TemporaryDirectory() as folder:
-        classifier = task.Classifier.load(unpack(archive, Path(folder)) if archive.exists() else arguments.model)
+    metric = settings.load()["gate"]["metric"]
     test = examples.Prepared(arguments.test)
-    scores = score(classifier, test)
-    truth = metrics.targets([test[i]["labels"] for i in range(len(test))], len(test.labels), test.problem)
-    predicted = metrics.decide(scores, test.problem)
-    measured = metrics.measure(scores, truth, test.problem)
-    if gate["metric"] not in measured:
-        raise ValueError(f"[gate] metric is {gate['metric']!r}, which is not measured. Choose: {', '.join(measured)}.")
-
-    names = list(range(len(test.labels)))
-    report = classification_report(
-        truth, predicted, labels=names, target_names=test.labels, output_dict=True, zero_division=0
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        classifier = load(arguments.model, scratch / "model")
+        scores = score(classifier, test, scratch / "items")
+        champion = measure_champion(arguments, test, metric, scratch)
+    thresholds = classifier.facts.get("thresholds")
+    predicted = scoring.decide(scores, test.problem, thresholds)
+    measured = metrics.measure(scores, test.truth, test.problem, thresholds)
+    numbers = list(range(len(test.labels)))
+    classes = classification_report(
+        test.truth, predicted, labels=numbers, target_names=test.labels, output_dict=True, zero_division=0
     )
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    plot_class_scores(report, test.labels, arguments.output / "classes.png")
-    if test.problem == "multi_class":
-        plot_confusion(truth, predicted, test.labels, arguments.output / "confusion.png")
+    gate = gate_of(measured, metric, champion)
     evaluation = {
-        # The shape that Model Registry shows: docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
-        "multiclass_classification_metrics": {
-            name: {"value": value, "standard_deviation": "NaN"} for name, value in measured.items()
-        },
-        "gate": {"metric": gate["metric"], "value": measured[gate["metric"]]},
+        **registry_metrics(measured, test.truth, predicted, test.problem),
+        "gate": gate,
+        "problem": test.problem,
+        "metrics": measured,
         "test_examples": len(test),
-        "classes": {label: report[label] for label in test.labels},
+        "classes": {label: classes[label] for label in test.labels},
         "spot": spot_saving(),
     }
+    if champion:
+        evaluation["champion"] = champion | {"drop": gate["drop"]}
+        print(f"the approved model: {metric} {champion['value']:.4f}", flush=True)
+    if thresholds:
+        names = test.labels[1:] if test.problem == "binary" else test.labels
+        evaluation["thresholds"] = dict(zip(names, thresholds, strict=True))
+    arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "evaluation.json").write_text(json.dumps(evaluation, indent=2))
+    figures = draw(scores, predicted, evaluation["classes"], test)
+    for name, figure in figures.items():
+        (arguments.output / f"{name}.png").write_bytes(plots.png(figure))
+    mistakes = find_mistakes(scores, predicted, test)
+    report.evaluation_report(arguments.output / "evaluation.html", evaluation, figures, mistakes)
     print("test: " + ", ".join(f"{name} {value:.4f}" for name, value in measured.items()), flush=True)
 
 

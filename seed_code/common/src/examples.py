@@ -1,14 +1,17 @@
-"""Examples, as they are read and as they are prepared: one Arrow file a split, mapped into memory by training."""
+"""Examples, as they are read and as they are prepared: Arrow files that training maps into memory."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-FILE = "examples.arrow"
-ROWS_A_BATCH = 1024
+import numpy as np
+
+ROWS_A_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Example:
     """One example as `task.read` finds it.
 
     `key` is equal for examples that must not stand on both sides of a split (the text itself, the picture's bytes);
-    `where` is what an error message calls it (a file, or a file and a line).
+    `where` is what a message calls it (a file, or a file and a line), and no two examples share it.
     """
 
     key: str
@@ -25,26 +28,64 @@ class Example:
     content: Any = field(repr=False)
 
 
-def write(folder: Path, rows: Iterable[dict[str, Any]], labels: list[str], problem: str, facts: dict[str, Any]) -> int:
-    """Write prepared rows (str, bytes of one length, or lists of class numbers) and return how many there were.
+@dataclass(frozen=True)
+class Unreadable:
+    """What `task.read` or `task.prepare` could not make an example of: it is left out, counted and named."""
 
-    `labels` (class names in the order of their numbers), `problem` and the task's `facts` travel in the schema.
+    where: str
+    reason: str
+
+
+def number_of(text: str) -> int:
+    """A 64-bit number that stands for a text, equal on every machine (BLAKE2b)."""
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
+
+
+class Writer:
+    """Writes prepared rows (str, bytes of one length, int, or lists of class numbers) to an Arrow file.
+
+    The file gets its name when all is written; an error on the way leaves nothing. `columns` is a row that shows the
+    types; `about` (classes, problem, the task's settings) travels in the schema.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    metadata = {"about": json.dumps({"labels": labels, "problem": problem, "facts": facts}, sort_keys=True)}
-    import pyarrow as pa  # here: the endpoint serves with task.py, and its image may lack pyarrow
 
-    rows = iter(rows)
-    first = next(rows, None)
-    if first is None:
-        raise ValueError(f"nothing to write to {folder.name}: the data holds too few examples to be split.")
-    schema = pa.schema([(name, arrow_type(value)) for name, value in first.items()], metadata)
-    count = 0
-    with pa.OSFile(str(folder / FILE), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for batch in batched(chain([first], rows), ROWS_A_BATCH):
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-            count += len(batch)
-    return count
+    def __init__(self, path: Path, columns: dict[str, Any], about: dict[str, Any]):
+        import pyarrow as pa  # here: the endpoint serves with task.py, and its image may lack pyarrow
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.partial = path, path.with_suffix(".partial")
+        self.schema = pa.schema(
+            [(name, arrow_type(value)) for name, value in columns.items()],
+            {"about": json.dumps(about, sort_keys=True)},
+        )
+        self.sink = pa.OSFile(str(self.partial), "wb")
+        self.file = pa.ipc.new_file(self.sink, self.schema)
+        self.waiting: list[dict[str, Any]] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add a row; rows are written a batch at a time."""
+        self.waiting.append(row)
+        if len(self.waiting) == ROWS_A_BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that wait."""
+        import pyarrow as pa
+
+        self.file.write_batch(pa.RecordBatch.from_pylist(self.waiting, schema=self.schema))
+        self.waiting = []
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None and self.waiting:
+            self.flush()
+        self.file.close()
+        self.sink.close()
+        if kind is None:
+            self.partial.replace(self.path)
+        else:
+            self.partial.unlink()
 
 
 def batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -62,26 +103,59 @@ def arrow_type(value: Any) -> Any:
         return pa.large_string()
     if isinstance(value, bytes):
         return pa.binary(len(value))
+    if isinstance(value, int):
+        return pa.uint64()
     return pa.list_(pa.int32())
 
 
 class Prepared:
-    """The prepared examples of one split, read from the mapped file one at a time: a PyTorch map-style dataset."""
+    """The prepared examples of one split, in an order that does not depend on how many instances prepared them."""
 
     def __init__(self, folder: Path):
         import pyarrow as pa
 
-        path = folder / FILE
-        if not path.exists():
-            raise FileNotFoundError(f"{path} not found. Run preprocess.py first, or give its output folder.")
-        self.table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        about = json.loads(self.table.schema.metadata[b"about"])
+        parts = sorted(folder.glob("part-*.arrow"))
+        if not parts:
+            raise FileNotFoundError(f"no part-*.arrow in {folder}. Run preprocess.py first, or give its output folder.")
+        try:
+            tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in parts]
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{folder} holds an Arrow file that cannot be read: {error}. Prepare it anew.") from error
+        self.table = pa.concat_tables(tables)
+        about = json.loads(tables[0].schema.metadata[b"about"])
         self.labels: list[str] = about["labels"]
         self.problem: str = about["problem"]
         self.facts: dict[str, Any] = about["facts"]
+        self.order = np.argsort(self.table["id"].to_numpy(), kind="stable")  # example -> row of the table
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {name: self.table[name][index].as_py() for name in self.table.column_names}
+        return self.table.slice(int(self.order[index]), 1).to_pylist()[0]
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """Class numbers of shape (n,); for multi_label zeros and ones of shape (n, classes)."""
+        column = self.table["labels"].combine_chunks()
+        values = column.flatten().to_numpy()
+        if self.problem != "multi_label":
+            return values[self.order].astype(np.int64)
+        rows = np.repeat(np.arange(len(self)), column.value_lengths().to_numpy())
+        truth = np.zeros((len(self), len(self.labels)), dtype=np.float32)
+        truth[rows, values] = 1
+        return truth[self.order]
+
+    def in_file_order(self, name: str) -> Iterator[list[Any]]:
+        """A column's values in lists, as they lie on the disk: the example number i is row `order[i]`."""
+        for piece in self.table[name].chunks:
+            yield piece.to_pylist()
+
+    def pixels(self, name: str) -> list[np.ndarray]:
+        """A column of bytes of one length as arrays of shape (rows, bytes) that lie in the mapped file."""
+        return [
+            np.frombuffer(piece.buffers()[1], dtype=np.uint8).reshape(-1, piece.type.byte_width)[
+                piece.offset : piece.offset + len(piece)
+            ]
+            for piece in self.table[name].chunks
+        ]

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import scoring
 import task
 
 
@@ -21,14 +22,18 @@ def input_fn(body: bytes | str, content_type: str, context: Any = None) -> list[
 
 
 def predict_fn(rows: list[dict[str, Any]], classifier: task.Classifier, context: Any = None) -> list[dict[str, Any]]:
-    """For each row its label (multi_label: its labels, those that score at least 0.5) and all scores, best first."""
+    """For each row its label (multi_label: its labels) by the thresholds of training, and all scores, best first."""
+    scores = scoring.mean([scoring.score(classifier, classifier.items_of_request(rows))])
+    decided = scoring.decide(scores, classifier.problem, classifier.facts.get("thresholds"))
     answers = []
-    for scores in classifier.predict(rows):
-        ranked = sorted(zip(classifier.labels, map(float, scores), strict=True), key=lambda pair: -pair[1])
-        found: dict[str, Any] = {"label": ranked[0][0]}
+    for row, decision in zip(scores, decided, strict=True):
+        ranked = sorted(zip(classifier.labels, map(float, row), strict=True), key=lambda pair: -pair[1])
+        found: dict[str, Any] = {"scores": {name: round(value, 6) for name, value in ranked}}
         if classifier.problem == "multi_label":
-            found = {"labels": [name for name, score in ranked if score >= 0.5]}
-        answers.append(found | {"scores": {name: round(score, 6) for name, score in ranked}})
+            chosen = {name for name, yes in zip(classifier.labels, decision, strict=True) if yes}
+            answers.append({"labels": [name for name, _ in ranked if name in chosen]} | found)
+        else:
+            answers.append({"label": classifier.labels[int(decision)]} | found)
     return answers
 
 

@@ -21,6 +21,17 @@ def hyperparameters() -> dict[str, str]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def hosts() -> tuple[list[str], str]:
+    """All hosts of the job, sorted, and this one. SM_HOSTS and SM_CURRENT_HOST go before SageMaker's own file."""
+    if "SM_HOSTS" in os.environ:
+        return sorted(json.loads(os.environ["SM_HOSTS"])), os.environ["SM_CURRENT_HOST"]
+    for path in (OPT_ML / "input/config/resourceconfig.json", OPT_ML / "config/resourceconfig.json"):
+        if path.exists():
+            config = json.loads(path.read_text())
+            return sorted(config["hosts"]), config["current_host"]
+    return ["localhost"], "localhost"
+
+
 def report_failure(message: str) -> None:
     """Leave the reason where SageMaker looks for it: `failure` for training, `message` for processing jobs."""
     output = OPT_ML / "output"

@@ -1,24 +1,43 @@
-"""Turn the team's data into three splits that training maps into memory.
+"""Turn the team's data into three splits that training maps into memory, and a report about it.
 
 Run it locally:  python src/preprocess.py --data sample --output work/prepared
 In SageMaker:    a processing job; the data in /opt/ml/processing/input/data, the splits in /opt/ml/processing/output.
+
+The data is read twice, a row at a time: first to decide which row goes where, then to write it. About 16 bytes a row
+stay in memory. Several instances, each with a share of the files, come to the same splits: they exchange what they
+found after the first reading.
 """
 
 import argparse
 import json
 import math
-import random
+import os
+import time
+from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+import distributed
 import examples
 import job
+import report
 import settings
 import task
-from examples import Example
+from examples import Example, Unreadable
 
 SPLITS = ("train", "validation", "test")
+LEFT_OUT = len(SPLITS)  # the number of no split
+ROWS_AT_A_TIME, ROWS_A_THREAD = 1024, 32
+NAMED = 20  # unreadable examples that the report names
+SHOWN = 4  # samples of each class in the report
+SECONDS_BETWEEN_LINES = 10
 
 
 def parse_arguments(given: list[str] | None) -> argparse.Namespace:
@@ -29,94 +48,361 @@ def parse_arguments(given: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-def name_labels(example: Example, data: dict) -> list[str] | None:
-    """The class names of one example, or None when [data.labels] does not list one of them."""
+# --- first reading: what is there ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Survey:
+    """What the first reading found: of each row that is kept its key (64 bits) and its set of labels (a number)."""
+
+    keys: array = field(default_factory=lambda: array("Q"))
+    kinds: array = field(default_factory=lambda: array("i"))
+    label_sets: dict[tuple[str, ...], int] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+    rows: int = 0
+
+    def add(self, example: Example | Unreadable, data: dict[str, Any]) -> None:
+        """Count one example."""
+        self.rows += 1
+        if isinstance(example, Unreadable):
+            self.unreadable.append(f"{example.where}: {example.reason}")
+            return
+        labels = name_labels(example, data)
+        if reason := reason_to_drop(example, labels, data):
+            self.dropped[reason] += 1
+        else:
+            self.keys.append(examples.number_of(example.key))
+            self.kinds.append(self.label_sets.setdefault(tuple(labels), len(self.label_sets)))
+
+    @classmethod
+    def of_all(cls, surveys: list["Survey"]) -> "Survey":
+        """The surveys of all instances as one."""
+        whole = cls()
+        for survey in surveys:
+            numbers = [whole.label_sets.setdefault(labels, len(whole.label_sets)) for labels in survey.label_sets]
+            whole.keys.extend(survey.keys)
+            whole.kinds.extend(array("i", (numbers[kind] for kind in survey.kinds)))
+            whole.dropped.update(survey.dropped)
+            whole.unreadable += survey.unreadable
+            whole.rows += survey.rows
+        return whole
+
+
+def name_labels(example: Example, data: dict[str, Any]) -> list[str] | None:
+    """The class names of one example, sorted, or None when [data.labels] does not list one of them."""
     raw = example.labels
     if data["problem"] == "multi_label" and data["label_separator"]:
         raw = [part.strip() for label in raw for part in label.split(data["label_separator"]) if part.strip()]
-    if data["problem"] == "multi_class" and len(raw) > 1:
+    if data["problem"] != "multi_label" and len(raw) > 1:
         raise ValueError(f"{example.where} has {len(raw)} labels. Set [data] problem to multi_label, or give it one.")
     if not data["labels"]:
         return sorted(set(raw))
     named = [data["labels"].get(label) for label in raw]
-    return None if None in named else sorted(set(named))
+    return None if None in named else sorted({name for name in named if name is not None})
 
 
-def split(labelled: list[tuple[Example, list[str]]], data: dict) -> dict[str, list[tuple[Example, list[str]]]]:
-    """Divide into train, validation and test: seeded, each class in its share, equal keys on one side only."""
-    groups: dict[str, list[tuple[Example, list[str]]]] = {}
-    for example, labels in labelled:
-        groups.setdefault(example.key, []).append((example, labels))
-    strata: dict[tuple[str, ...], list[str]] = {}
-    for key, members in groups.items():
-        strata.setdefault(tuple(members[0][1]), []).append(key)
-    # Sets of labels that are too rare for a share of their own are divided together.
+def reason_to_drop(example: Example, labels: list[str] | None, data: dict[str, Any]) -> str:
+    """Why an example is of no use; empty where it is."""
+    if not example.key:
+        return "empty"
+    if labels is None:
+        return "label not in [data.labels]"
+    return "no label" if not labels and data["problem"] != "multi_label" else ""
+
+
+def name_classes(survey: Survey, data: dict[str, Any]) -> list[str]:
+    """The classes in the order of their numbers; for binary the positive one is number 1. Raises ValueError."""
+    if not survey.rows:
+        raise ValueError("the data holds no rows. Give a file with rows in it.")
+    names = sorted({label for labels in survey.label_sets for label in labels})
+    if len(names) < 2:
+        raise ValueError(f"the data has {len(names)} class ({', '.join(names) or 'none'}). At least 2 are needed.")
+    if data["problem"] != "binary":
+        return names
+    if len(names) != 2:
+        raise ValueError(
+            f"[data] problem is binary, and the data has {len(names)} classes: {', '.join(names[:20])}. "
+            "Map them to two in [data.labels], or set problem to multi_class."
+        )
+    positive = data["positive"] or names[1]
+    if positive not in names:
+        raise ValueError(f"[data] positive is {positive!r}, which is not a class. Choose: {' or '.join(names)}.")
+    return [name for name in names if name != positive] + [positive]
+
+
+# --- the plan: what goes where ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Plan:
+    """On which side each key stands: `sides[i]`, a number of a split, belongs to `keys[i]` (sorted)."""
+
+    keys: np.ndarray
+    sides: np.ndarray
+
+    def side(self, key: int) -> int:
+        return int(self.sides[np.searchsorted(self.keys, np.uint64(key))])
+
+
+def draw_plan(survey: Survey, data: dict[str, Any]) -> tuple[Plan, dict[str, int]]:
+    """Divide the keys into splits, each set of labels in its share; also says what is double.
+
+    The order inside a set of labels is that of seeded hashes: it depends on the texts alone, not on who read them when.
+    """
+    keys, inverse = np.unique(np.asarray(survey.keys, dtype=np.uint64), return_inverse=True)
+    ranks = {labels: rank for rank, labels in enumerate(sorted(survey.label_sets))}
+    rank_of_kind = np.array([ranks[labels] for labels in survey.label_sets], dtype=np.int64)
+    kinds = rank_of_kind[np.asarray(survey.kinds, dtype=np.int64)]
+    lowest, highest = np.full(len(keys), len(ranks)), np.zeros(len(keys), dtype=np.int64)
+    np.minimum.at(lowest, inverse, kinds)
+    np.maximum.at(highest, inverse, kinds)
+    times = np.bincount(inverse, minlength=len(keys))
+    double = {
+        "rows": int((times - 1).sum()),
+        "texts": int((times > 1).sum()),
+        "with_different_labels": int((lowest != highest).sum()),
+    }
+
+    shuffled = np.argsort(mix(keys, data["seed"]), kind="stable")
+    strata = pool_rare(lowest, data) if data["problem"] == "multi_label" else lowest
+    sides = np.full(len(keys), SPLITS.index("train"), dtype=np.int8)
+    sizes = np.bincount(strata)
+    most = int(sizes[sizes > 0].min()) if data["balance"] else len(keys)
+    in_strata = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    for members in np.split(in_strata, np.cumsum(sizes)[:-1]):
+        kept = members[:most]
+        test, validation = (round(len(kept) * data[f"{name}_share"]) for name in ("test", "validation"))
+        sides[kept[:test]] = SPLITS.index("test")
+        sides[kept[test : test + validation]] = SPLITS.index("validation")
+        sides[members[most:]] = LEFT_OUT
+    return Plan(keys, sides), double
+
+
+def pool_rare(strata: np.ndarray, data: dict[str, Any]) -> np.ndarray:
+    """Put sets of labels that are too rare for a share of their own into one stratum."""
     enough = math.ceil(1 / min(data["test_share"], data["validation_share"]))
-    rare = [stratum for stratum, keys in strata.items() if len(keys) < enough]
-    if data["problem"] == "multi_label":
-        pooled = [key for stratum in sorted(rare) for key in strata.pop(stratum)]
-        strata.setdefault((), []).extend(pooled)
-    parts: dict[str, list[tuple[Example, list[str]]]] = {name: [] for name in SPLITS}
-    generator = random.Random(data["seed"])
-    for _, keys in sorted(strata.items()):
-        generator.shuffle(keys)
-        test = round(len(keys) * data["test_share"])
-        validation = round(len(keys) * data["validation_share"])
-        bounds = {"test": keys[:test], "validation": keys[test : test + validation], "train": keys[test + validation :]}
-        for name, chosen in bounds.items():
-            parts[name] += [member for key in chosen for member in groups[key]]
-    for members in parts.values():
-        generator.shuffle(members)
-    return parts
+    sizes = np.bincount(strata)
+    return np.where(sizes[strata] < enough, len(sizes), strata)
 
 
-def label_examples(found: Iterable[Example], data: dict) -> tuple[list[tuple[Example, list[str]]], Counter]:
-    """Name the labels of every example; what is dropped is counted by its reason."""
-    labelled, dropped = [], Counter()
+def mix(keys: np.ndarray, seed: int) -> np.ndarray:
+    """Other 64-bit numbers for another seed (the finisher of SplitMix64, Steele et al. 2014)."""
+    mixed = keys + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+# --- second reading: write it ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Written:
+    """What one instance wrote, for the report."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in SPLITS})
+    examples: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    sizes: array = field(default_factory=lambda: array("i"))
+    samples: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
+
+    def add(self, split: str, example: Example, labels: list[str], row: dict[str, Any], size: int) -> None:
+        """Count one row; of each class the rows with the smallest numbers are shown, whoever wrote them."""
+        self.examples[split] += 1
+        self.counts[split].update(labels)
+        self.sizes.append(size)
+        for label in labels[:1] if split == "train" else ():
+            shown = self.samples.setdefault(label, [])
+            shown.append((row["id"], {**row, "labels": labels}))
+            shown.sort(key=lambda entry: entry[0])
+            del shown[SHOWN:]
+
+
+def prepare_all(
+    found: Iterable[tuple[Example, list[str], str]], chosen: settings.Settings
+) -> Iterator[tuple[Example, list[str], str, tuple[dict[str, Any], int] | Unreadable]]:
+    """Run `task.prepare` on many examples, on all cores (decoding a picture lets other threads run)."""
+
+    def prepare(piece: list[tuple[Example, list[str], str]]) -> list[Any]:
+        return [task.prepare(example, chosen["task"]) for example, _, _ in piece]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for some in examples.batched(found, ROWS_AT_A_TIME):
+            pieces = list(examples.batched(some, ROWS_A_THREAD))
+            for piece, done in zip(pieces, pool.map(prepare, pieces), strict=True):
+                yield from ((*entry, result) for entry, result in zip(piece, done, strict=True))
+
+
+def select(found: Iterable[Example | Unreadable], plan: Plan, data: dict[str, Any], written: Written) -> Iterator[Any]:
+    """The examples that go into a split, with their labels and its name."""
     for example in found:
+        if isinstance(example, Unreadable):
+            continue  # counted in the first reading
         labels = name_labels(example, data)
-        if not example.key:
-            dropped["empty"] += 1
-        elif labels is None:
-            dropped["label not in [data.labels]"] += 1
-        elif not labels and data["problem"] == "multi_class":
-            dropped["no label"] += 1
+        if labels is None or reason_to_drop(example, labels, data):
+            continue
+        side = plan.side(examples.number_of(example.key))
+        if side == LEFT_OUT:
+            written.left_out += 1
         else:
-            labelled.append((example, labels))
-    return labelled, dropped
+            yield example, labels, SPLITS[side]
+
+
+def write(selected: Iterator[Any], classes: list[str], chosen: settings.Settings, output: Path, part: int) -> Written:
+    """Write this instance's part of every split."""
+    written = Written()
+    numbers = {name: number for number, name in enumerate(classes)}
+    about = {"labels": classes, "problem": chosen["data"]["problem"], "facts": chosen["task"]}
+    writers: dict[str, examples.Writer] = {}
+    with ExitStack() as stack:
+        for example, labels, split, prepared in prepare_all(selected, chosen):
+            if isinstance(prepared, Unreadable):
+                written.unreadable.append(f"{prepared.where}: {prepared.reason}")
+                continue
+            content, size = prepared
+            row = {
+                **content,
+                "labels": [numbers[label] for label in labels],
+                "id": examples.number_of(example.where),
+                "where": example.where,
+            }
+            if split not in writers:
+                writer = examples.Writer(output / split / f"part-{part:03}.arrow", row, about)
+                writers[split] = stack.enter_context(writer)
+            writers[split].add(row)
+            written.add(split, example, labels, row, size)
+    return written
+
+
+def check_readable(unreadable: list[str], rows: int, limit: float) -> None:
+    """Raise ValueError when a larger share than [data] unreadable_share could not be read."""
+    if len(unreadable) > limit * rows:
+        raise ValueError(
+            f"{len(unreadable)} of {rows} examples cannot be read, more than [data] unreadable_share ({limit:g}) "
+            f"permits: {'; '.join(unreadable[:5])}{' ...' if len(unreadable) > 5 else ''}. "
+            "Correct or remove them, or raise the share."
+        )
+
+
+def said(found: Iterable[Any], doing: str) -> Iterator[Any]:
+    """The same again, with a line every 10 seconds."""
+    spoken = time.monotonic()
+    for number, example in enumerate(found, 1):
+        yield example
+        if time.monotonic() - spoken > SECONDS_BETWEEN_LINES:
+            spoken = time.monotonic()
+            print(f"{doing}: {number} examples", flush=True)
+
+
+def describe(
+    survey: Survey, double: dict[str, int], written: list[Written], classes: list[str], chosen: settings.Settings
+) -> dict[str, Any]:
+    """The facts of the data report."""
+    dropped = dict(survey.dropped)
+    if left_out := sum(part.left_out for part in written):
+        dropped["more than the smallest class has ([data] balance)"] = left_out
+    unreadable = survey.unreadable + [line for part in written for line in part.unreadable]
+    sizes = np.concatenate([np.asarray(part.sizes, dtype=np.int64) for part in written])
+    facts: dict[str, Any] = {
+        "classes": classes,
+        "problem": chosen["data"]["problem"],
+        "rows": survey.rows,
+        "dropped": dropped,
+        "unreadable": {"count": len(unreadable), "examples": sorted(unreadable)[:NAMED]},
+        "duplicates": double,
+        "splits": {},
+        "size": {
+            "name": task.SIZE,
+            "mean": float(sizes.mean()),
+            "median": float(np.median(sizes)),
+            "p95": float(np.percentile(sizes, 95)),
+            "most": int(sizes.max()),
+        },
+    }
+    if limit := chosen["task"].get("max_characters"):
+        facts["cut"] = {"count": int((sizes > limit).sum()), "limit": limit}
+    for name in SPLITS:
+        counts = sum((part.counts[name] for part in written), Counter())
+        facts["splits"][name] = {
+            "examples": sum(part.examples[name] for part in written),
+            "classes": dict(sorted(counts.items())),
+        }
+    return facts
+
+
+def speak(facts: dict[str, Any]) -> None:
+    """Say on standard output what was done, and all that was not used."""
+    for name, split in facts["splits"].items():
+        print(f"{name}: {split['examples']} examples", flush=True)
+        if absent := sorted(set(facts["classes"]) - split["classes"].keys()):
+            print(f"{name}: no example of {', '.join(absent)}", flush=True)
+    for reason, count in facts["dropped"].items():
+        print(f"dropped: {count} ({reason})", flush=True)
+    if facts["unreadable"]["count"]:
+        print(f"left out: {facts['unreadable']['count']} that cannot be read", flush=True)
+        for line in facts["unreadable"]["examples"][:5]:
+            print(f"  {line}", flush=True)
+    if facts["duplicates"]["rows"]:
+        print(
+            f"duplicates: {facts['duplicates']['rows']} rows repeat another; each stands on one side of the split only",
+            flush=True,
+        )
+    if facts.get("cut", {}).get("count"):
+        print(f"cut: {facts['cut']['count']} to {facts['cut']['limit']} characters", flush=True)
 
 
 def main(given: list[str] | None = None) -> None:
     arguments = parse_arguments(given)
     chosen = settings.load()
     settings.check_section("task", chosen["task"], task.SETTINGS)
+    data = chosen["data"]
     if not arguments.data.exists():
         raise FileNotFoundError(f"{arguments.data} not found. Give the folder or file that holds the data.")
+    group = distributed.join_instances()
+    if group.first:
+        for old in arguments.output.glob("*/part-*.arrow"):
+            old.unlink()
+    mine = Survey()
+    for example in said(task.read(arguments.data, chosen), "reading"):
+        mine.add(example, data)
+    survey = Survey.of_all(group.gather(mine))
+    check_readable(survey.unreadable, survey.rows, data["unreadable_share"])
+    classes = name_classes(survey, data)
+    plan, double = draw_plan(survey, data)
 
-    labelled, dropped = label_examples(task.read(arguments.data, chosen), chosen["data"])
-    classes = sorted({label for _, labels in labelled for label in labels})
-    if len(classes) < 2:
-        raise ValueError(f"the data has {len(classes)} class ({', '.join(classes) or 'none'}). At least 2 are needed.")
+    counted = Written()
+    selected = select(task.read(arguments.data, chosen), plan, data, counted)
+    done = write(said(selected, "preparing"), classes, chosen, arguments.output, group.rank)
+    done.left_out = counted.left_out
+    written = group.gather(done)
+    facts = describe(survey, double, written, classes, chosen)
+    check_readable([line for part in written for line in part.unreadable], survey.rows, data["unreadable_share"])
+    for name, split in facts["splits"].items():
+        if not split["examples"]:
+            raise ValueError(
+                f"nothing is left for {name}: the data holds too few examples ({survey.rows}) to be split. "
+                "Give more, or make the other shares smaller."
+            )
+    if group.first:
+        write_report(arguments.output / "report", facts, written, chosen)
+        speak(facts)
+    group.leave()
 
-    numbers = {name: number for number, name in enumerate(classes)}
-    report = {"classes": classes, "dropped": dict(dropped), "splits": {}}
-    for name, members in split(labelled, chosen["data"]).items():
-        rows = (
-            {**task.prepare(example, chosen["task"]), "labels": [numbers[label] for label in labels]}
-            for example, labels in members
-        )
-        count = examples.write(arguments.output / name, rows, classes, chosen["data"]["problem"], chosen["task"])
-        report["splits"][name] = {
-            "examples": count,
-            "classes": dict(sorted(Counter(label for _, labels in members for label in labels).items())),
-        }
-        print(f"{name}: {count} examples", flush=True)
-        if absent := sorted(set(classes) - report["splits"][name]["classes"].keys()):
-            print(f"{name}: no example of {', '.join(absent)}", flush=True)
-    for reason, count in dropped.items():
-        print(f"dropped: {count} ({reason})", flush=True)
-    (arguments.output / "report").mkdir(exist_ok=True)
-    (arguments.output / "report" / "data.json").write_text(json.dumps(report, indent=2))
+
+def write_report(folder: Path, facts: dict[str, Any], written: list[Written], chosen: settings.Settings) -> None:
+    """Write data.json and data.html."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data.json").write_text(json.dumps(facts, indent=2))
+    sizes = np.concatenate([np.asarray(part.sizes, dtype=np.int64) for part in written])
+    samples = []
+    for label in facts["classes"]:
+        found = sorted((entry for part in written for entry in part.samples.get(label, [])), key=lambda entry: entry[0])
+        for _, row in found[:SHOWN]:
+            shown = {"labels": row["labels"], "where": row["where"], **task.show(row, chosen["task"])}
+            samples.append(shown)
+    report.data_report(folder / "data.html", facts, sizes, samples)
 
 
 if __name__ == "__main__":

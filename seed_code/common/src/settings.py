@@ -12,8 +12,11 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
         "source": str,
         "label": str,
         "problem": str,
+        "positive": str,
         "label_separator": str,
         "labels": dict,
+        "balance": bool,
+        "unreadable_share": float,
         "validation_share": float,
         "test_share": float,
         "seed": int,
@@ -27,11 +30,16 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
         "weight_decay": float,
         "warmup_share": float,
         "seed": int,
+        "precision": str,
+        "compile": str,
+        "workers": int,
+        "checkpoint_seconds": int,
     },
-    "gate": {"metric": str, "threshold": float},
+    "gate": {"metric": str, "threshold": float, "allowed_drop": float},
     "compute": {
         "mode": str,
         "processing_instance_type": str,
+        "processing_instance_count": int,
         "training_instance_type": str,
         "training_instance_count": int,
         "volume_gb": int,
@@ -40,11 +48,16 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
     },
 }
 CHOICES = {
-    ("data", "problem"): ("multi_class", "multi_label"),
-    ("gate", "metric"): ("accuracy", "macro_f1", "micro_f1"),
+    ("data", "problem"): ("binary", "multi_class", "multi_label"),
+    ("training", "precision"): ("auto", "float32", "bfloat16", "float16"),
+    ("training", "compile"): ("auto", "always", "never"),
+    ("gate", "metric"): (
+        "accuracy", "macro_f1", "micro_f1", "macro_recall", "f1", "precision", "recall", "roc_auc", "average_precision",
+    ),
     ("compute", "mode"): ("spot", "on_demand", "compare"),
-}
+}  # fmt: skip
 RANGES = {
+    ("data", "unreadable_share"): (0.0, 1.0),
     ("data", "validation_share"): (0.01, 0.4),
     ("data", "test_share"): (0.01, 0.4),
     ("data", "seed"): (0, 2**32 - 1),
@@ -54,7 +67,11 @@ RANGES = {
     ("training", "weight_decay"): (0.0, 1.0),
     ("training", "warmup_share"): (0.0, 0.9),
     ("training", "seed"): (0, 2**32 - 1),
+    ("training", "workers"): (0, 64),
+    ("training", "checkpoint_seconds"): (1, 86_400),
     ("gate", "threshold"): (0.0, 1.0),
+    ("gate", "allowed_drop"): (0.0, 1.0),
+    ("compute", "processing_instance_count"): (1, 64),
     ("compute", "training_instance_count"): (1, 64),
     ("compute", "volume_gb"): (1, 16_384),
     ("compute", "max_run_hours"): (1, 120),
@@ -95,6 +112,7 @@ def check(settings: Settings) -> None:
     for raw, name in settings["data"]["labels"].items():
         if not isinstance(name, str) or not name:
             raise ValueError(f'[data.labels] {raw} is {name!r}. Give the name of a class, as in: {raw} = "good".')
+    check_problem(settings["data"], settings["gate"]["metric"])
     weights = settings["model"]["weights"]
     if weights not in ("scratch", "hub") and not weights.startswith("s3://"):
         raise ValueError(f"[model] weights is {weights!r}. Choose scratch, hub, or the s3:// address of a folder.")
@@ -103,6 +121,17 @@ def check(settings: Settings) -> None:
             f"[compute] max_wait_hours is {settings['compute']['max_wait_hours']}, less than max_run_hours "
             f"({settings['compute']['max_run_hours']}). Spot waits count the run itself: make it at least as long."
         )
+
+
+def check_problem(data: dict[str, Any], metric: str) -> None:
+    """Raise ValueError for what does not go with [data] problem."""
+    problem = data["problem"]
+    if problem == "multi_label" and data["balance"]:
+        raise ValueError("[data] balance is true, which is for one label an example. Set it to false for multi_label.")
+    if problem != "binary" and data["positive"]:
+        raise ValueError(f"[data] positive is {data['positive']!r}, and problem is {problem}. Only binary has one.")
+    if problem != "binary" and metric in ("f1", "precision", "recall"):
+        raise ValueError(f"[gate] metric is {metric!r}, which is for binary. Take macro_f1 or macro_recall.")
 
 
 def check_section(section: str, values: dict[str, Any], known: dict[str, Any]) -> None:

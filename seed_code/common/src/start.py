@@ -1,7 +1,8 @@
 """Install what requirements.txt lists and the image lacks, then become the script that is named.
 
 The first process of every job (`python3 start.py train.py`). It replaces itself, so that the script gets SageMaker's
-signals itself: a spot interruption announces itself by SIGTERM.
+signals itself: a spot interruption announces itself by SIGTERM. On several GPUs or instances it becomes torchrun, which
+starts train.py once for each GPU and hands the signal on.
 """
 
 import importlib.metadata
@@ -11,7 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import job
+
 CODE = Path(__file__).parent
+PORT = 7777
 
 
 def name_of(requirement: str) -> str:
@@ -26,9 +30,20 @@ def missing(requirements: Path) -> list[str]:
     return [line for line in lines if line and name_of(line) not in installed]
 
 
+def command(script: str, arguments: list[str]) -> list[str]:
+    """How a script is run here: train.py once for each GPU of every host, anything else once."""
+    hosts, current = job.hosts()
+    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    if script != "train.py" or (len(hosts) == 1 and gpus < 2):
+        return [sys.executable, str(CODE / script), *arguments]
+    launch = ["-m", "torch.distributed.run", f"--nnodes={len(hosts)}", f"--node-rank={hosts.index(current)}"]
+    launch += [f"--nproc-per-node={max(1, gpus)}", f"--master-addr={hosts[0]}", f"--master-port={PORT}"]
+    return [sys.executable, *launch, str(CODE / script), *arguments]
+
+
 if __name__ == "__main__":
     if wanted := missing(CODE / "requirements.txt"):
         print(f"installing {', '.join(wanted)}", flush=True)
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-input", *wanted], check=True)
-    script = str(CODE / sys.argv[1])
-    os.execv(sys.executable, [sys.executable, script, *sys.argv[2:]])
+    become = command(sys.argv[1], sys.argv[2:])
+    os.execv(become[0], become)

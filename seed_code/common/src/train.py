@@ -1,28 +1,48 @@
 """Train the model that settings.toml and task.py describe, and go on where an interrupted run stopped.
 
 Run it locally:  python src/train.py --train work/prepared/train --validation work/prepared/validation --output work
-In SageMaker:    a training job, on demand or on spot instances; the container runs this file itself.
+On 2 processes:  torchrun --nproc-per-node 2 src/train.py --train ... (start.py does so on several GPUs or instances)
+In SageMaker:    a training job, on demand or on spot instances.
+
+An interruption changes nothing. Whatever is random is a function of where training is: the order of an epoch of (seed,
+epoch), the augmentation of (seed, epoch, example), dropout of (seed, step). So there is no random state to save, and a
+run that was killed and resumed ends with the weights of one that was not. That is why this is a loop of our own: a
+Trainer's order, saving and loading would all have to be replaced.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from torch.nn import functional
 from transformers.utils import logging as transformers_logging
 
+import checkpoints
+import distributed
 import examples
 import job
 import metrics
+import plots
+import scoring
 import settings
 import task
+import tracking
+
+BATCHES_TO_GROUP = 50  # texts of like length are looked for among so many batches
+STEPS_WORTH_COMPILING = 2000
+MOST_GRADIENT = 1.0  # norm that gradients are cut to
+SECONDS_BETWEEN_LINES = 10
+TUNABLE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_share")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -31,30 +51,35 @@ def parse_arguments() -> argparse.Namespace:
     def channel(name: str) -> Path:
         return Path(os.environ.get(f"SM_CHANNEL_{name.upper()}", channels / name))
 
-    def hyperparameter(name: str) -> float:
-        value = float(given.get(name) or chosen[name])
-        settings.check_range("training", name, value)
-        return value
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, default=channel("train"))
     parser.add_argument("--validation", type=Path, default=channel("validation"))
     parser.add_argument("--pretrained", type=Path, default=channel("pretrained"))
     parser.add_argument("--output", type=Path, help="a local folder that takes model, plots and checkpoints")
-    parser.add_argument("--epochs", type=int, default=int(hyperparameter("epochs")))
-    parser.add_argument("--batch-size", type=int, default=int(hyperparameter("batch_size")))
-    parser.add_argument("--learning-rate", type=float, default=hyperparameter("learning_rate"))
-    arguments = parser.parse_args()
+    for name in TUNABLE:  # hyperparameters.json holds them as text; the images' toolkit gives them as arguments
+        kind = settings.KNOWN["training"][name]
+        names = {f"--{name}", f"--{name.replace('_', '-')}"}
+        parser.add_argument(*sorted(names), dest=name, type=kind, default=kind(given.get(name) or chosen[name]))
+    arguments, _ = parser.parse_known_args()
+    for name in TUNABLE:
+        settings.check_range("training", name, getattr(arguments, name))
     local = arguments.output
     arguments.model = local / "model" if local else Path(os.environ.get("SM_MODEL_DIR", job.OPT_ML / "model"))
-    plots = Path(os.environ.get("SM_OUTPUT_DATA_DIR", job.OPT_ML / "output/data"))
-    arguments.plots = local / "plots" if local else plots
+    output = Path(os.environ.get("SM_OUTPUT_DATA_DIR", job.OPT_ML / "output/data"))
+    arguments.plots = local / "plots" if local else output
     arguments.checkpoints = local / "checkpoints" if local else job.OPT_ML / "checkpoints"
     return arguments
 
 
-class Interruption(TrainerCallback):
-    """Saves and stops after the current step when SageMaker takes the instance away (SIGTERM)."""
+# --- the signal ------------------------------------------------------------------------------------------------------
+
+
+class Interrupted(Exception):
+    """Training was asked to stop, and its state is saved."""
+
+
+class Interruption:
+    """Remembers that SageMaker takes the instance away (SIGTERM): it is acted upon between two steps only."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -63,117 +88,345 @@ class Interruption(TrainerCallback):
     def request(self, *_: object) -> None:
         self.requested = True
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        control.should_save |= self.requested
-        control.should_training_stop |= self.requested
-        return control
+
+# --- the order of the data -------------------------------------------------------------------------------------------
 
 
-class Progress(TrainerCallback):
-    """Prints one line an epoch, in the form that pipeline.py's metric definitions look for, and one every 10 seconds."""
+def batches_of_epoch(count: int, lengths: np.ndarray | None, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The items 0 to `count` in batches of `size`, in an order that depends on (seed, epoch) alone.
 
-    EVERY_SECONDS = 10
-    NAMES = {
-        "loss": "train_loss",
-        "eval_loss": "validation_loss",
-        "eval_accuracy": "validation_accuracy",
-        "eval_macro_f1": "validation_macro_f1",
-    }
-
-    def __init__(self) -> None:
-        self.spoken = time.monotonic()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if time.monotonic() - self.spoken >= self.EVERY_SECONDS:
-            self.say(f"step {state.global_step} of {state.max_steps} ({state.global_step / state.max_steps:.0%})")
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        figures = [f"{name}={logs[key]:.4f}" for key, name in self.NAMES.items() if key in (logs or {})]
-        if figures:
-            self.say(f"epoch={state.epoch:.2f} " + " ".join(figures))
-
-    def say(self, line: str) -> None:
-        self.spoken = time.monotonic()
-        print(line, flush=True)
+    With `lengths`, items of like length come together, and the order of the batches is random again.
+    """
+    generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    order = generator.permutation(count)
+    if lengths is not None:
+        group = size * BATCHES_TO_GROUP
+        groups = [order[start : start + group] for start in range(0, count, group)]
+        order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in groups])
+    # A last batch of less than half the size goes to the one before: every process gets some, and no norm sees one.
+    starts = list(range(0, count, size))
+    if len(starts) > 1 and count - starts[-1] < max(2, size / 2):
+        starts.pop()
+    batches = np.split(order, starts[1:])
+    if lengths is not None:
+        batches = [batches[number] for number in generator.permutation(len(batches))]
+    return batches
 
 
-def make_trainer(classifier: Any, train: Any, validation: Any, arguments: argparse.Namespace, chosen: dict) -> Trainer:
-    """A Hugging Face Trainer over the task's batches, measured on the validation split after every epoch."""
-    truth = metrics.targets([validation[i]["labels"] for i in range(len(validation))], len(train.labels), train.problem)
+class Batches(torch.utils.data.Dataset):
+    """The batches of one epoch, made when they are asked for; of each, the share of this process."""
 
-    def compute_metrics(prediction: Any) -> dict[str, float]:
-        logits = torch.from_numpy(prediction.predictions)
-        scores = logits.softmax(-1) if train.problem == "multi_class" else logits.sigmoid()
-        return metrics.measure(scores.numpy(), truth, train.problem)
+    def __init__(
+        self, items: Any, truth: np.ndarray, batches: list[np.ndarray], group: distributed.Group, **draws: int
+    ):
+        self.items, self.truth, self.batches, self.group, self.draws = items, truth, batches, group, draws
 
-    class TaskTrainer(Trainer):
-        """The Trainer, with augmentation in the batches of training only."""
+    def __len__(self) -> int:
+        return len(self.batches)
 
-        def get_eval_dataloader(self, eval_dataset: Any = None) -> torch.utils.data.DataLoader:
-            size = self.args.eval_batch_size
-            batches = torch.utils.data.DataLoader(validation, batch_size=size, collate_fn=classifier.collate)
-            return self.accelerator.prepare(batches)
-
-    training = TrainingArguments(
-        output_dir=str(arguments.checkpoints),
-        num_train_epochs=arguments.epochs,
-        per_device_train_batch_size=arguments.batch_size,
-        per_device_eval_batch_size=2 * arguments.batch_size,
-        learning_rate=arguments.learning_rate,
-        weight_decay=chosen["weight_decay"],
-        warmup_steps=chosen["warmup_share"],
-        seed=chosen["seed"],
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="macro_f1",
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False),
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=torch.cuda.is_available(),
-        report_to="none",
-        logging_strategy="epoch",
-        disable_tqdm=True,
-    )
-    trainer = TaskTrainer(
-        model=classifier.model,
-        args=training,
-        train_dataset=train,
-        eval_dataset=validation,
-        data_collator=lambda rows: classifier.collate(rows, training=True),
-        compute_metrics=compute_metrics,
-        callbacks=[Progress()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    def __getitem__(self, number: int) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        chosen = self.batches[number][self.group.rank :: self.group.size]
+        labels = torch.from_numpy(self.truth[self.items.owner[chosen]])
+        return self.items.batch(chosen), labels, random_numbers(chosen, **self.draws)
 
 
-def plot_history(history: list[dict[str, float]], path: Path) -> None:
-    """Draw training and validation loss, and validation accuracy, over the epochs."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.5), layout="constrained")
-    losses, quality = figure.subplots(1, 2)
-    curves = (
-        (losses, "loss", "training"),
-        (losses, "eval_loss", "validation"),
-        (quality, "eval_accuracy", "accuracy"),
-        (quality, "eval_macro_f1", "macro F1"),
-    )
-    for axes, key, name in curves:
-        points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
-        axes.plot(*zip(*points, strict=True), marker="o", label=name)
-    losses.set(title="loss", xlabel="epoch")
-    quality.set(title="validation", xlabel="epoch", ylim=(0, 1.02))
-    for axes in (losses, quality):
-        axes.legend()
-        axes.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+def random_numbers(items: np.ndarray, seed: int, epoch: int, count: int) -> torch.Tensor:
+    """Numbers in 0..1 of shape (items, count), each a function of (seed, epoch, item) alone (Salmon et al. 2011)."""
+    if not count:
+        return torch.empty(len(items), 0)
+    draws = [np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, item])) for item in items]
+    return torch.from_numpy(np.stack([draw.random(count) for draw in draws]))
 
 
-def save(classifier: Any, folder: Path) -> None:
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def precision_of(wanted: str, device: torch.device) -> torch.dtype:
+    """The type of the arithmetic: what is asked for, or the best that the device has."""
+    if wanted == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
+
+
+def learning_rate(step: int, steps: int, highest: float, warmup_share: float) -> float:
+    """Up to the highest in the first steps, then down to nothing, along straight lines."""
+    warmup = warmup_share * steps
+    return highest * min((step + 1) / (warmup + 1), (steps - step) / max(1.0, steps - warmup))
+
+
+def loss_of(logits: torch.Tensor, labels: torch.Tensor, problem: str) -> torch.Tensor:
+    """The sum of the examples' losses: cross entropy, or binary cross entropy over the classes for multi_label."""
+    if problem == "multi_label":
+        return functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / labels.shape[1]
+    return functional.cross_entropy(logits, labels, reduction="sum")
+
+
+def loss_of_scores(scores: np.ndarray, truth: np.ndarray, problem: str) -> float:
+    """The same loss, a mean over examples, of scores in 0..1."""
+    safe = np.clip(scores, 1e-12, 1 - 1e-12)
+    if problem == "multi_label":
+        return float(-(truth * np.log(safe) + (1 - truth) * np.log(1 - safe)).mean())
+    return float(-np.log(safe[np.arange(len(truth)), truth]).mean())
+
+
+class Training:
+    """A run from its first or its last saved step to its end."""
+
+    def __init__(
+        self,
+        classifier: Any,
+        splits: dict[str, tuple[Any, np.ndarray]],
+        arguments: argparse.Namespace,
+        chosen: settings.Settings,
+        group: distributed.Group,
+        interruption: Interruption,
+    ):
+        self.classifier, self.arguments, self.chosen, self.group = classifier, arguments, chosen["training"], group
+        self.metric = chosen["gate"]["metric"]
+        self.interruption = interruption
+        self.items, self.truth = splits["train"]
+        self.validation_items, self.validation_truth = splits["validation"]
+        self.device = torch.device("cuda", group.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        classifier.model.to(self.device)
+        self.optimizer = self.make_optimizer()
+        self.dtype = precision_of(self.chosen["precision"], self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
+        self.steps_an_epoch = len(self.batches(0))
+        self.steps = self.steps_an_epoch * arguments.epochs
+        self.model = self.wrap(classifier.model)
+        self.tracker = tracking.Tracker()
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {}
+        self.step = 0
+        self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # summed over the epoch's examples
+        self.saved = self.spoken = time.monotonic()
+        self.saving = 0.0  # seconds that training waited for checkpoints
+        self.checkpoints = checkpoints.Checkpoints(arguments.checkpoints) if group.first else None
+        self.run_of = {
+            "settings": chosen["training"] | chosen["model"] | chosen["task"] | {"metric": self.metric},
+            "data": [len(self.items), len(self.validation_items)],
+            **{name: getattr(arguments, name) for name in TUNABLE},
+        }
+        self.run_of = json.loads(json.dumps(self.run_of))
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """AdamW; biases and the weights of norms do not decay."""
+        parameters = [p for p in self.classifier.model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.arguments.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, fused=self.device.type == "cuda")
+
+    def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model as it is trained: compiled where that pays, its gradients shared among the processes."""
+        wanted = self.chosen["compile"]
+        pays = self.device.type == "cuda" and self.steps >= STEPS_WORTH_COMPILING
+        if wanted == "always" or (wanted == "auto" and pays):
+            model = torch.compile(model, dynamic=True)
+        if self.group.size > 1:
+            devices = [self.device] if self.device.type == "cuda" else None
+            model = torch.nn.parallel.DistributedDataParallel(model, device_ids=devices)
+        return model
+
+    def arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        """Where the model computes."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        size = self.arguments.batch_size
+        return batches_of_epoch(len(self.items), self.items.lengths, size, self.chosen["seed"], epoch)
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Train to the end. Raises Interrupted, with everything saved, when the instance is taken away."""
+        while True:
+            epochs_done, position = divmod(self.step, self.steps_an_epoch)
+            if epochs_done > len(self.history):
+                self.validate()
+            if self.step == self.steps:
+                return
+            for batch in self.load(epochs_done, position):
+                self.train_on(*batch)
+                self.between_steps()
+
+    def load(self, epoch: int, position: int) -> Iterator[tuple[int, Any]]:
+        """The batches of an epoch from a position on, each with the number of its examples in all processes."""
+        batches = self.batches(epoch)
+        draws = {"seed": self.chosen["seed"], "epoch": epoch, "count": self.classifier.random_numbers}
+        loader = torch.utils.data.DataLoader(
+            Batches(self.items, self.truth, batches, self.group, **draws),
+            batch_size=None,
+            sampler=range(position, len(batches)),
+            num_workers=self.chosen["workers"],
+            pin_memory=self.device.type == "cuda",
+        )
+        for number, batch in enumerate(loader, position):
+            yield len(batches[number]), batch
+
+    def train_on(self, count: int, batch: tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]) -> None:
+        """One step: forward, backward, update. `count` examples are in it, in all processes together."""
+        self.model.train()
+        torch.manual_seed(examples.number_of(f"{self.chosen['seed']} {self.step} {self.group.rank}"))
+        inputs, labels, random = batch
+        inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
+        labels = labels.to(self.device, non_blocking=True)
+        if random.shape[1]:
+            inputs = self.classifier.augment(inputs, random)
+        with self.arithmetic():
+            logits = self.classifier.logits(self.model, inputs)
+        loss = loss_of(logits.float(), labels, self.classifier.problem)
+        # The processes' gradients are averaged: times their number, divided by all examples, it is the batch's mean.
+        self.scaler.scale(loss * self.group.size / count).backward()
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.classifier.model.parameters(), MOST_GRADIENT)
+        arguments = self.arguments
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.steps, arguments.learning_rate, arguments.warmup_share)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self.loss += loss.detach()
+        self.step += 1
+
+    def between_steps(self) -> None:
+        """Save when it is time or when the instance is taken away; say where training is."""
+        now = time.monotonic()
+        if now - self.spoken >= SECONDS_BETWEEN_LINES and self.group.first:
+            self.spoken = now
+            print(f"step {self.step} of {self.steps} ({self.step / self.steps:.0%})", flush=True)
+        if self.interruption.requested and self.group.first:
+            self.stop()
+        if self.checkpoints and now - self.saved >= self.chosen["checkpoint_seconds"]:
+            self.save()
+
+    def stop(self) -> None:
+        """Save and end. The other processes end when they find this one gone."""
+        self.save()
+        self.checkpoints.wait()
+        print(f"interrupted: checkpoint saved at step {self.step}", flush=True)
+        raise Interrupted
+
+    def while_validating(self) -> None:
+        """Stop in the middle of a validation; it is done again."""
+        if self.interruption.requested and self.group.first:
+            self.stop()
+
+    def validate(self) -> None:
+        """Measure on the validation split, and keep the weights where they are the best so far."""
+        sums = scoring.score(
+            self.classifier,
+            self.validation_items,
+            self.group.rank,
+            self.group.size,
+            self.arithmetic,
+            self.while_validating,
+        )
+        scores = scoring.mean(self.group.gather(sums))
+        losses = self.group.gather(self.loss.item())
+        self.loss.zero_()
+        problem, truth = self.classifier.problem, self.validation_truth
+        thresholds = metrics.tune_thresholds(scores, truth, problem)
+        measured = metrics.measure(scores, truth, problem, thresholds)
+        if self.metric not in measured:
+            known = ", ".join(measured)
+            raise ValueError(f"[gate] metric is {self.metric!r}, which is not measured here. Choose: {known}.")
+        entry = {
+            "epoch": len(self.history) + 1,
+            "step": self.step,
+            "train_loss": sum(losses) / len(self.items),
+            "validation_loss": loss_of_scores(scores, truth, problem),
+            **{f"validation_{name}": value for name, value in measured.items()},
+        }
+        better = not self.best or measured[self.metric] > self.best["value"]
+        self.history.append(entry | {"best": better})
+        if better:
+            for earlier in self.history[:-1]:
+                earlier["best"] = False
+            self.best = {"value": measured[self.metric], "step": self.step, "thresholds": thresholds}
+            if self.checkpoints:
+                self.checkpoints.save(self.best_name(), {"model": self.classifier.model.state_dict()}, self.best)
+        if self.group.first:
+            self.tracker.log(shown(entry, self.metric), self.step)
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    def best_name(self) -> str:
+        return f"best-{self.best['step']:09}" if self.best else ""
+
+    def save(self) -> None:
+        """Save all that the next step depends on."""
+        started = time.monotonic()
+        optimizer = {
+            f"{number}.{name}": value
+            for number, values in self.optimizer.state_dict()["state"].items()
+            for name, value in values.items()
+        }
+        state = {
+            "run": self.run_of,
+            "step": self.step,
+            "loss": self.loss.item(),
+            "history": self.history,
+            "best": self.best,
+            "scaler": self.scaler.state_dict(),
+            "tracking": self.tracker.state(),
+        }
+        files = {"model": self.classifier.model.state_dict(), "optimizer": optimizer}
+        self.checkpoints.save(f"step-{self.step:09}", files, state, refers_to=self.best_name())
+        self.saved = time.monotonic()
+        self.saving += self.saved - started
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint that is whole; all processes from the same."""
+        found = self.checkpoints.newest(self.run_of) if self.checkpoints else None
+        found = self.group.gather(found)[0]
+        if not found:
+            if self.group.first:
+                print("no checkpoint: starting at step 0", flush=True)
+            return
+        path, state = found
+        self.classifier.model.load_state_dict(checkpoints.load(path, "model"))
+        values: dict[int, dict[str, torch.Tensor]] = {}
+        for key, tensor in checkpoints.load(path, "optimizer").items():
+            number, _, name = key.partition(".")
+            values.setdefault(int(number), {})[name] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": values, "param_groups": groups})
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.history, self.best = state["step"], state["history"], state["best"]
+        self.loss.fill_(state["loss"])
+        if self.group.first:
+            self.tracker.resume(state["tracking"])
+            print(f"resuming at step {self.step}", flush=True)
+
+    def load_best(self) -> None:
+        """Give the model the weights that were the best on the validation split."""
+        self.checkpoints.wait()
+        self.classifier.model.load_state_dict(checkpoints.load(self.arguments.checkpoints / self.best_name(), "model"))
+        self.classifier.facts["thresholds"] = self.best["thresholds"]
+
+
+def shown(entry: dict[str, Any], metric: str) -> dict[str, float]:
+    """The figures of an epoch that are printed and tracked: those that pipeline.py's metric definitions look for."""
+    names = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1")
+    return {name: entry[name] for name in dict.fromkeys((*names, f"validation_{metric}"))}
+
+
+def tokenised(
+    classifier: Any, splits: dict[str, examples.Prepared], folder: Path, group: distributed.Group
+) -> dict[str, tuple[Any, np.ndarray]]:
+    """The items and the truth of every split; one process of each machine does what is done for all of them."""
+    if group.local_rank == 0:
+        for name, prepared in splits.items():
+            classifier.items(prepared, folder / name)
+    group.wait()
+    return {name: (classifier.mapped_items(split, folder / name), split.truth) for name, split in splits.items()}
+
+
+def save_model(classifier: Any, folder: Path) -> None:
     """Write the model and, beside it, the code that serves it."""
     code = folder / "code"
     code.mkdir(parents=True, exist_ok=True)
@@ -182,35 +435,50 @@ def save(classifier: Any, folder: Path) -> None:
         shutil.copyfile(path, code / path.name)
 
 
-def main() -> None:
-    arguments = parse_arguments()
-    chosen = settings.load()
-    transformers_logging.disable_progress_bar()
-    set_seed(chosen["training"]["seed"])
-    train, validation = examples.Prepared(arguments.train), examples.Prepared(arguments.validation)
-    print(f"{len(train)} to train on, {len(validation)} to validate on, {len(train.labels)} classes", flush=True)
-
-    pretrained = arguments.pretrained if arguments.pretrained.exists() else None
-    classifier = task.Classifier.create(chosen, train, pretrained)
-    trainer = make_trainer(classifier, train, validation, arguments, chosen["training"])
-    interruption = Interruption()
-    trainer.add_callback(interruption)
-
-    arguments.checkpoints.mkdir(parents=True, exist_ok=True)
-    checkpoint = get_last_checkpoint(str(arguments.checkpoints))
-    print(f"resuming from {Path(checkpoint).name}" if checkpoint else "no checkpoint: starting at step 0", flush=True)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    if interruption.requested:
-        print(f"interrupted: checkpoint saved at step {trainer.state.global_step}", flush=True)
-        raise SystemExit(143)
-
-    save(classifier, arguments.model)
-    if (
-        arguments.output
-    ):  # a local run starts anew next time; in SageMaker the address of checkpoints says what they are of
+def finish(training: Training) -> None:
+    """Save the best model, the history and its plot, and say what was reached."""
+    arguments = training.arguments
+    training.load_best()
+    save_model(training.classifier, arguments.model)
+    best = next(entry for entry in training.history if entry["best"])
+    arguments.plots.mkdir(parents=True, exist_ok=True)
+    (arguments.plots / "training.png").write_bytes(plots.png(plots.history(training.history)))
+    (arguments.plots / "history.json").write_text(json.dumps(training.history, indent=2))
+    print(f"the best epoch is {best['epoch']} of {arguments.epochs}:", flush=True)
+    training.tracker.log(
+        shown(best, training.metric), training.steps
+    )  # the last figures are those of the model that is saved
+    training.tracker.finish([arguments.plots / "training.png"])
+    if arguments.output:  # a local run starts anew next time; in SageMaker their address says what they are of
         shutil.rmtree(arguments.checkpoints)
-    plot_history(trainer.state.log_history, arguments.plots / "training.png")
-    (arguments.plots / "history.json").write_text(json.dumps(trainer.state.log_history, indent=2))
+
+
+def main() -> None:
+    interruption = Interruption()
+    arguments, chosen = parse_arguments(), settings.load()
+    transformers_logging.disable_progress_bar()
+    group = distributed.join_processes()
+    splits = {"train": examples.Prepared(arguments.train), "validation": examples.Prepared(arguments.validation)}
+    sizes = {name: len(split) for name, split in splits.items()}
+    classes = splits["train"].labels
+    if group.first:
+        print(f"{sizes['train']} to train on, {sizes['validation']} to validate on, {len(classes)} classes", flush=True)
+
+    torch.manual_seed(chosen["training"]["seed"])
+    pretrained = arguments.pretrained if arguments.pretrained.exists() else None
+    classifier = task.Classifier.create(chosen, splits["train"], pretrained)
+    with tempfile.TemporaryDirectory() as folder:
+        shared = distributed.shared_folder(group, Path(folder))
+        items = tokenised(classifier, splits, shared, group)
+        training = Training(classifier, items, arguments, chosen, group, interruption)
+        training.resume()
+        try:
+            training.run()
+        except Interrupted:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        if group.first:
+            finish(training)
+    group.leave()
 
 
 if __name__ == "__main__":

@@ -11,9 +11,15 @@ import tiny
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data, folder = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("prepared")
-    tiny.write_data(data, settings.load())
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    tiny.write_data(folder, settings.load())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
     preprocess.main(["--data", str(data), "--output", str(folder)])
     return folder
 

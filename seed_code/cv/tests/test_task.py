@@ -1,6 +1,8 @@
 """The seam for pictures: reading, preparing, batching and serving."""
 
+import gzip
 import io
+import json
 import zipfile
 
 import numpy as np
@@ -9,6 +11,8 @@ import torch
 from PIL import Image
 
 import examples
+import inference
+import scoring
 import settings
 import task
 
@@ -26,12 +30,16 @@ def picture(mode: str, size: tuple[int, int], **options) -> bytes:
     return content.getvalue()
 
 
+def read(folder, **data) -> list:
+    chosen = settings.load()
+    chosen["data"].update(data)
+    return list(task.read(folder, chosen))
+
+
 def test_grey_and_colour_of_any_shape_become_square_rgb():
-    assert (
-        task.to_pixels(picture("L", (9, 5)), 32).shape
-        == task.to_pixels(picture("RGB", (50, 80)), 32).shape
-        == (32, 32, 3)
-    )
+    shapes = {task.to_pixels(content, 32)[0].shape for content in (picture("L", (9, 5)), picture("RGB", (50, 80)))}
+
+    assert shapes == {(32, 32, 3)}
 
 
 def test_a_picture_is_turned_as_exif_says():
@@ -42,18 +50,18 @@ def test_a_picture_is_turned_as_exif_says():
     content = io.BytesIO()
     image.save(content, "JPEG", exif=exif)
 
-    top = task.to_pixels(content.getvalue(), 32)[0, 0]
+    top = task.to_pixels(content.getvalue(), 32)[0][0, 0]
 
     assert top[2] > 200 > top[0]
 
 
-def test_what_is_no_picture_is_named(tmp_path):
+def test_what_is_no_picture_is_named_and_left_out(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "broken.png").write_bytes(b"not a picture")
-    example = next(task.read(tmp_path, settings.load()))
 
-    with pytest.raises(ValueError, match="cat/broken.png: not a picture that can be decoded"):
-        task.prepare(example, settings.load()["task"])
+    left_out = task.prepare(read(tmp_path)[0], settings.load()["task"])
+
+    assert left_out == examples.Unreadable("cat/broken.png", "not a picture that can be decoded")
 
 
 def test_pictures_in_a_zip_are_those_of_a_folder(tmp_path):
@@ -63,33 +71,77 @@ def test_pictures_in_a_zip_are_those_of_a_folder(tmp_path):
     with zipfile.ZipFile(tmp_path / "zipped/pictures.zip", "w") as archive:
         archive.write(tmp_path / "folder/cat/1.jpg", "cat/1.jpg")
 
-    from_folder, from_zip = (list(task.read(tmp_path / name, {})) for name in ("folder", "zipped"))
+    from_folder, from_zip = (read(tmp_path / name)[0] for name in ("folder", "zipped"))
 
-    assert [(e.key, e.labels, e.where) for e in from_zip] == [(e.key, e.labels, e.where) for e in from_folder]
-    assert task.prepare(from_zip[0], {"size": 8}) == task.prepare(from_folder[0], {"size": 8})
+    assert (from_zip.key, from_zip.labels, from_zip.where) == (from_folder.key, ["cat"], "pictures.zip/cat/1.jpg")
+    assert task.prepare(from_zip, {"stored_size": 8}) == task.prepare(from_folder, {"stored_size": 8})
+
+
+def test_a_manifest_names_pictures_and_their_labels(tmp_path):
+    (tmp_path / "1.png").write_bytes(picture("L", (9, 9)))
+    line = {"source-ref": "s3://bucket/data/1.png", "label": 0, "label-metadata": {"class-name": "cat"}}
+    (tmp_path / "data.manifest").write_text(json.dumps(line) + "\n" + json.dumps(line | {"source-ref": "2.png"}))
+
+    found, missing = read(tmp_path, label="label")
+
+    assert (found.labels, found.content.path.name) == (["cat"], "1.png")
+    assert missing == examples.Unreadable("data.manifest, line 2", "2.png is not in the data")
+
+
+def test_idx_files_hold_grey_pictures_and_their_labels(tmp_path):
+    values = np.arange(2 * 28 * 28, dtype=np.uint32).astype(np.uint8)
+    images = np.array([2051, 2, 28, 28], dtype=">i4").tobytes() + values.tobytes()
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+    labels = np.array([2049, 2], dtype=">i4").tobytes() + bytes([7, 3])
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+
+    found = read(tmp_path)
+
+    assert [example.labels for example in found] == [["7"], ["3"]]
+    row, size = task.prepare(found[0], {"stored_size": 28})
+    assert size == 28
+    assert np.frombuffer(row["image"], dtype=np.uint8)[::3].tolist() == values[: 28 * 28].tolist()
 
 
 def test_16_bits_a_pixel_are_not_taken_for_white():
     content = io.BytesIO()
     Image.fromarray(np.full((4, 4), 0x8000, dtype=np.uint16)).save(content, "PNG")
 
-    assert (task.to_pixels(content.getvalue(), 4) == 0x80).all()
+    assert (task.to_pixels(content.getvalue(), 4)[0] == 0x80).all()
 
 
-def test_augmentation_changes_training_batches_only(classifier):
-    size = settings.load()["task"]["size"]
-    row = {"image": np.random.default_rng(1).integers(0, 255, (size, size, 3), dtype=np.uint8).tobytes()}
+def test_evaluation_sees_the_middle_and_training_any_part(classifier):
+    size, stored = (settings.load()["task"][name] for name in ("size", "stored_size"))
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 255, (8, stored, stored, 3), dtype=np.uint8))
+    random = torch.rand(8, 4, generator=torch.Generator().manual_seed(1))
 
-    plain = classifier.collate([row])["images"]
+    cut = classifier.augment({"images": images}, random)["images"]
 
-    assert torch.equal(plain, classifier.collate([row])["images"])
-    assert any(not torch.equal(plain, classifier.collate([row], training=True)["images"]) for _ in range(20))
+    assert cut.shape == (8, size, size, 3)
+    assert torch.equal(cut, classifier.augment({"images": images}, random)["images"])
+    margin = (stored - size) // 2
+    middle = images[:, margin : margin + size, margin : margin + size]
+    seen = []
+    classifier.logits(lambda batch: seen.append(batch), {"images": images})
+    assert torch.equal(seen[0], middle)
 
 
-def test_a_saved_model_answers_as_the_one_in_memory(classifier, tmp_path):
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "convnext_tiny", "mobilenet_v3_small", "vit_b_16"])
+def test_backbones_are_found_by_name(name):
+    with torch.device("meta"):
+        backbone = task.build({"name": name, "config": {}}, 3, 32)
+
+    assert any(parameter.shape[0] == 3 for parameter in backbone.parameters())
+
+
+def test_a_picture_is_served_as_it_was_evaluated(classifier, data, prepared, tmp_path):
     classifier.save(tmp_path)
+    test = examples.Prepared(prepared / "test")
+    evaluated = scoring.mean([scoring.score(classifier, classifier.items(test, tmp_path))])
 
-    loaded = task.Classifier.load(tmp_path)
+    loaded = inference.model_fn(str(tmp_path))
+    body = (data / test[0]["where"]).read_bytes()
+    served = inference.predict_fn(inference.input_fn(body, "image/png"), loaded)[0]["scores"]
 
-    rows = task.decode(picture("RGB", (40, 40)), "image/jpeg")
-    assert (loaded.predict(rows) == classifier.predict(rows)).all()
+    expected = dict(zip(classifier.labels, evaluated[0].round(6).tolist(), strict=True))
+    assert served == pytest.approx(expected, abs=2e-5)

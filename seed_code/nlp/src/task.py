@@ -5,7 +5,8 @@ This file and settings.toml are what you edit to use your own data and your own 
 
 import csv
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,60 +21,155 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from examples import Example, Prepared
+from examples import Example, Prepared, Unreadable
 
-SETTINGS = {"text": str, "max_characters": int, "max_tokens": int, "vocabulary": int}
-SUFFIXES = {".csv": ",", ".tsv": "\t", ".jsonl": None}
+SETTINGS = {"text": str, "max_characters": int, "max_tokens": int, "long_texts": str, "vocabulary": int}
+LONG_TEXTS = ("head", "head_tail", "windows")
+SIZE = "characters"
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+ROWS_A_BATCH = 1024
+SHOWN_CHARACTERS = 300
 csv.field_size_limit(2**31 - 1)  # a text may be long; [task] max_characters cuts it
-PROBLEM_TYPES = {"multi_class": "single_label_classification", "multi_label": "multi_label_classification"}
 
 
-def read(data: Path, settings: dict[str, Any]) -> Iterator[Example]:
-    """Yield the rows of one CSV, TSV or JSON lines file, or of a folder of them, in the order of their names."""
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]:
+    """Yield the rows of one file, or of a folder of them in the order of their names, one at a time."""
+    if settings["task"]["long_texts"] not in LONG_TEXTS:
+        raise ValueError(f"[task] long_texts is {settings['task']['long_texts']!r}. Choose: {', '.join(LONG_TEXTS)}.")
     found = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
     files = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not files:
         raise ValueError(f"no {', '.join(SUFFIXES)} file in {data}. Put your texts there.")
+    text, label = settings["task"]["text"], settings["data"]["label"]
     for path in files:
+        name = str(path.relative_to(data)) if path != data else path.name
+        if not path.resolve().is_relative_to(data.resolve()):
+            yield Unreadable(name, "a link that leads out of the data folder")
+            continue
+        for where, row in read_file(path, name, (text, label)):
+            yield row if isinstance(row, Unreadable) else example_of(row, where, text, label)
+
+
+def read_file(path: Path, name: str, columns: tuple[str, str]) -> Iterator[tuple[str, Any]]:
+    """Yield place and content of each row. Raises ValueError for a file that is not what its name says."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            yield from parquet_rows(path, name, columns)
+            return
+        # What is not UTF-8 is read as lone surrogates, and only its own row is left out.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+            rows = json_rows(lines, name) if suffix == ".jsonl" else delimited_rows(lines, name, DELIMITERS[suffix])
+            for number, row in rows:
+                where = f"{name}, line {number}"
+                if isinstance(row, dict):
+                    check_columns(row, columns, name)
+                yield where, row
+    except (OSError, csv.Error) as error:
+        raise ValueError(f"{name} cannot be read: {error}. Correct or remove it.") from error
+
+
+def check_columns(row: Iterable[Any], columns: tuple[str, str], name: str) -> None:
+    """Raise ValueError for a column of settings.toml that is not there."""
+    for column, setting in zip(columns, ("[task] text", "[data] label"), strict=True):
+        if column not in row:
+            there = ", ".join(str(known) for known in row if known is not None)
+            raise ValueError(f"column {column!r} not in {name}, which has: {there}. Set {setting} in settings.toml.")
+
+
+def delimited_rows(lines: Iterable[str], name: str, delimiter: str) -> Iterator[tuple[int, Any]]:
+    """Rows of a file with a header line."""
+    reader = csv.DictReader(lines, delimiter=delimiter)
+    for row in reader:
+        if None in row:  # csv.DictReader collects under None what has no column
+            many = len(reader.fieldnames or ()) + len(row[None])
+            reason = f"{many} values for {len(reader.fieldnames or ())} columns; quote what holds a {delimiter!r}"
+            yield reader.line_num, Unreadable(f"{name}, line {reader.line_num}", reason)
+        else:
+            yield reader.line_num, row
+
+
+def json_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, Any]]:
+    """Rows of a file with one JSON object a line."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            yield from read_file(path, settings["task"]["text"], settings["data"]["label"])
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path.name} is not UTF-8: {error}. Save it as UTF-8.") from error
-        except (csv.Error, json.JSONDecodeError) as error:
-            raise ValueError(f"{path.name} cannot be read: {error}. Correct that line.") from error
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            row = Unreadable(f"{name}, line {number}", f"not JSON: {error}")
+        if not isinstance(row, (dict, Unreadable)):
+            row = Unreadable(f"{name}, line {number}", f"{str(row)[:40]!r} is not an object with columns")
+        yield number, row
 
 
-def read_file(path: Path, text: str, label: str) -> Iterator[Example]:
-    """Yield the rows of one file. Raises ValueError for one without the columns of settings.toml."""
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        for number, row in rows(lines, SUFFIXES[path.suffix.lower()]):
-            where = f"{path.name}, line {number}"
-            if not isinstance(row, dict):
-                raise ValueError(f"{where} is {row!r}, not an object with columns.")
-            for column, setting in ((text, "[task] text"), (label, "[data] label")):
-                if column not in row:
-                    raise ValueError(
-                        f"column {column!r} not in {path.name}, which has: {', '.join(map(str, row))}. "
-                        f"Set {setting} in settings.toml."
-                    )
-            content = str(row[text] or "").strip()
-            given = row[label] if isinstance(row[label], list) else [row[label]]
-            labels = [name for value in given if value is not None and (name := str(value).strip())]
-            yield Example(" ".join(content.lower().split()), labels, where, content)
+def parquet_rows(path: Path, name: str, columns: tuple[str, str]) -> Iterator[tuple[str, Any]]:
+    """Rows of a Parquet file, a batch of them in memory at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        check_columns(file.schema_arrow.names, columns, name)
+        number = 0
+        for batch in file.iter_batches(ROWS_A_BATCH, columns=list(dict.fromkeys(columns))):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{name}, row {number}", row
+    except pa.ArrowException as error:
+        raise ValueError(f"{name} is not a Parquet file that can be read: {error}. Write it anew.") from error
 
 
-def rows(lines: Any, delimiter: str | None) -> Iterator[tuple[int, Any]]:
-    """Number and content of each row: delimited with a header, or (no delimiter) one JSON value a line."""
-    if delimiter is None:
-        yield from ((number, json.loads(line)) for number, line in enumerate(lines, 1) if line.strip())
-    else:
-        reader = csv.DictReader(lines, delimiter=delimiter)
-        yield from ((reader.line_num, row) for row in reader)
+def example_of(row: dict[str, Any], where: str, text: str, label: str) -> Example | Unreadable:
+    """The example in a row, or why there is none."""
+    content = as_text(row[text])
+    given = row[label] if isinstance(row[label], list) else [row[label]]
+    labels = [name for value in given if (name := as_text(value))]
+    if "\0" in content:
+        return Unreadable(where, "a NUL byte in the text")
+    if not all(map(is_utf8, (content, *labels))):
+        return Unreadable(where, "not UTF-8")
+    return Example(" ".join(content.lower().split()), labels, where, content)
 
 
-def prepare(example: Example, settings: dict[str, Any]) -> dict[str, str]:
-    """Cut a text by characters, so that one huge text cannot hold up the tokenizer."""
-    return {"text": example.content[: settings["max_characters"]]}
+def as_text(value: Any) -> str:
+    """A value of a row as text; nothing for None and NaN, and 4 for the 4.0 that a column with gaps makes of 4."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text holds no lone surrogate, which stands for a byte that was no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def prepare(example: Example, settings: dict[str, Any]) -> tuple[dict[str, str], int]:
+    """The row that training reads, and the text's length. Cut here: one huge text must not hold up the tokenizer."""
+    return {"text": cut(example.content, settings)}, len(example.content)
+
+
+def cut(text: str, settings: dict[str, Any]) -> str:
+    """At most max_characters of a text: its start, or as much of its end with long_texts = "head_tail"."""
+    most = settings["max_characters"]
+    if len(text) <= most or settings["long_texts"] != "head_tail":
+        return text[:most]
+    return text[: most - most // 2] + " " + text[len(text) - most // 2 :]
+
+
+def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
+    """What a report shows of a row."""
+    return {"text": row["text"][:SHOWN_CHARACTERS] + ("…" if len(row["text"]) > SHOWN_CHARACTERS else "")}
 
 
 def decode(body: bytes, content_type: str) -> list[dict[str, str]]:
@@ -84,14 +180,80 @@ def decode(body: bytes, content_type: str) -> list[dict[str, str]]:
         request = json.loads(body)
         texts = request.get("inputs") if isinstance(request, dict) else request
         texts = [texts] if isinstance(texts, str) else texts
-        if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts):
+        if isinstance(texts, list) and texts and all(isinstance(text, str) and is_utf8(text) for text in texts):
             return [{"text": text} for text in texts]
         raise ValueError('the request is not {"inputs": "a text"} or {"inputs": ["a text", "another"]}')
     raise ValueError(f"content type {content_type} is not served. Send text/plain or application/json.")
 
 
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+class Sequences:
+    """Token ids of many texts in one flat array; a text has one sequence, or more with long_texts = "windows".
+
+    `ids` of shape (tokens,); sequence i is ids[starts[i] : starts[i] + lengths[i]] and belongs to example owner[i].
+    """
+
+    def __init__(self, ids: np.ndarray, lengths: np.ndarray, owner: np.ndarray, padding: int):
+        order = np.argsort(owner, kind="stable")
+        starts = np.cumsum(lengths) - lengths
+        self.ids, self.padding = ids, padding
+        self.starts, self.lengths, self.owner = starts[order], lengths[order], owner[order]
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def batch(self, items: np.ndarray) -> dict[str, torch.Tensor]:
+        """Some sequences, padded to the longest of them, and the mask that hides the padding: (n, longest) each."""
+        lengths = self.lengths[items]
+        ids = np.full((len(items), lengths.max()), self.padding, dtype=np.int64)
+        for row, start, length in zip(ids, self.starts[items], lengths, strict=True):
+            row[:length] = self.ids[start : start + length]
+        mask = np.arange(ids.shape[1]) < lengths[:, None]
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+
+
+class Encoder:
+    """Turns texts into token ids, in batches, as the tokenizer would one by one."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]):
+        self.backend = tokenizer.backend_tokenizer
+        self.backend.encode_special_tokens = True  # a "[SEP]" that somebody typed stays text
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        self.settings = settings
+        bare, whole = (self.backend.encode("a", add_special_tokens=special).ids for special in (False, True))
+        start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+        self.before, self.after = whole[:start], whole[start + len(bare) :]
+        self.room = settings["max_tokens"] - len(self.before) - len(self.after)
+        if self.room < 2:
+            raise ValueError(f"[task] max_tokens is {settings['max_tokens']}, too few for a text. Take at least 8.")
+
+    def encode(self, texts: list[str]) -> list[list[list[int]]]:
+        """The sequences of each text: ids with the model's special tokens around them, at most max_tokens long."""
+        texts = [cut(text, self.settings) for text in texts]
+        found = self.backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [[self.before + piece + self.after for piece in self.pieces(encoding.ids)] for encoding in found]
+
+    def pieces(self, ids: list[int]) -> list[list[int]]:
+        """What is used of a text's tokens when they do not fit."""
+        if len(ids) <= self.room or self.settings["long_texts"] == "head":
+            return [ids[: self.room]]
+        if self.settings["long_texts"] == "head_tail":
+            tail = self.room // 2
+            return [ids[: self.room - tail] + ids[-tail:]]
+        step = self.room - self.room // 4  # windows share a quarter, so that no sentence is torn in both
+        return [ids[start : start + self.room] for start in range(0, len(ids) - self.room // 4, step)]
+
+
+# --- the model -------------------------------------------------------------------------------------------------------
+
+
 class Classifier:
     """A transformers sequence classifier and its tokenizer: what is trained, saved and served."""
+
+    random_numbers = 0  # texts are not augmented
 
     def __init__(self, model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, facts: dict[str, Any]):
         self.model = model
@@ -99,6 +261,8 @@ class Classifier:
         self.facts = facts
         self.problem: str = facts["problem"]
         self.labels: list[str] = facts["labels"]
+        self.encoder = Encoder(tokenizer, facts["task"])
+        self.padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
 
     @classmethod
     def create(cls, settings: dict[str, Any], train: Prepared, pretrained: Path | None) -> "Classifier":
@@ -106,48 +270,61 @@ class Classifier:
         chosen = settings["model"]
         head = {
             "num_labels": len(train.labels),
-            "problem_type": PROBLEM_TYPES[train.problem],
             "id2label": dict(enumerate(train.labels)),
             "label2id": {name: number for number, name in enumerate(train.labels)},
         }
         facts = {"problem": train.problem, "labels": train.labels, "task": settings["task"]}
         if chosen["weights"] == "scratch":
-            tokenizer = train_tokenizer((row["text"] for row in map(train.__getitem__, range(len(train)))), settings)
+            texts = (text for batch in train.in_file_order("text") for text in batch)
+            tokenizer = train_tokenizer(texts, settings)
             config = AutoConfig.for_model(
                 chosen["name"], vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **head
             )
             config.update(chosen["config"])
-            return cls(AutoModelForSequenceClassification.from_config(config), tokenizer, facts)
-        source = str(pretrained) if pretrained else chosen["name"]
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source, use_safetensors=True, ignore_mismatched_sizes=True, **head
-        )
+            model = AutoModelForSequenceClassification.from_config(config)
+        else:
+            source = str(pretrained) if pretrained else chosen["name"]
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            model = AutoModelForSequenceClassification.from_pretrained(
+                source, use_safetensors=True, ignore_mismatched_sizes=True, **head
+            )
+        check_length(model.config, settings["task"]["max_tokens"])
         return cls(model, tokenizer, facts)
 
-    def collate(self, rows: list[dict[str, Any]], training: bool = False) -> dict[str, torch.Tensor]:
-        """Tokenise rows into one batch, padded to its longest text, with its attention mask and its labels."""
-        batch = self.tokenizer(
-            [row["text"][: self.facts["task"]["max_characters"]] for row in rows],
-            truncation=True,
-            max_length=self.facts["task"]["max_tokens"],
-            padding=True,
-            split_special_tokens=True,  # a "[SEP]" that somebody typed stays text
-            return_token_type_ids=False,
-            return_tensors="pt",
-        )
-        if "labels" in rows[0]:
-            batch["labels"] = label_tensor([row["labels"] for row in rows], len(self.labels), self.problem)
-        return dict(batch)
+    def items(self, prepared: Prepared, scratch: Path) -> Sequences:
+        """Tokenise a split, once, into a file that is mapped into memory."""
+        scratch.mkdir(parents=True, exist_ok=True)
+        lengths, owner, row = [], [], 0
+        with (scratch / "ids.int32").open("wb") as file:
+            for texts in prepared.in_file_order("text"):
+                for sequences in self.encoder.encode(texts):
+                    for ids in sequences:
+                        file.write(np.array(ids, dtype=np.int32).tobytes())
+                        lengths.append(len(ids))
+                        owner.append(row)
+                    row += 1
+        np.save(scratch / "lengths.npy", np.array(lengths, dtype=np.int64))
+        np.save(scratch / "rows.npy", np.array(owner, dtype=np.int64))
+        return self.mapped_items(prepared, scratch)
 
-    @torch.inference_mode()
-    def predict(self, rows: list[dict[str, Any]]) -> np.ndarray:
-        """Scores between 0 and 1, of shape (rows, classes): softmax for multi_class, sigmoid for multi_label."""
-        self.model.eval()
-        batch = self.collate([{"text": row["text"]} for row in rows])
-        logits = self.model(**{name: tensor.to(self.model.device) for name, tensor in batch.items()}).logits.float()
-        scores = logits.softmax(-1) if self.problem == "multi_class" else logits.sigmoid()
-        return scores.cpu().numpy()
+    def mapped_items(self, prepared: Prepared, scratch: Path) -> Sequences:
+        """What another process of this machine has tokenised."""
+        example = np.empty(len(prepared), dtype=np.int64)  # row of the file -> example
+        example[prepared.order] = np.arange(len(prepared))
+        ids = np.memmap(scratch / "ids.int32", dtype=np.int32, mode="r")
+        return Sequences(ids, np.load(scratch / "lengths.npy"), example[np.load(scratch / "rows.npy")], self.padding)
+
+    def items_of_request(self, rows: list[dict[str, Any]]) -> Sequences:
+        """Tokenise the rows of a request."""
+        sequences = self.encoder.encode([row["text"] for row in rows])
+        flat = [ids for found in sequences for ids in found]
+        owner = np.repeat(np.arange(len(rows)), [len(found) for found in sequences])
+        ids = np.concatenate([np.array(ids, dtype=np.int32) for ids in flat])
+        return Sequences(ids, np.array([len(ids) for ids in flat]), owner, self.padding)
+
+    def logits(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Logits of shape (n, classes); `model` is self.model, perhaps wrapped."""
+        return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors), configuration, tokenizer and facts."""
@@ -163,13 +340,13 @@ class Classifier:
         return cls(model, AutoTokenizer.from_pretrained(folder), facts)
 
 
-def label_tensor(labels: list[list[int]], classes: int, problem: str) -> torch.Tensor:
-    """Class numbers (n,) for multi_class; zeros and ones (n, classes) for multi_label."""
-    if problem == "multi_class":
-        return torch.tensor([numbers[0] for numbers in labels])
-    return torch.stack(
-        [torch.zeros(classes).index_fill_(0, torch.tensor(numbers, dtype=torch.long), 1.0) for numbers in labels]
-    )
+def check_length(config: Any, max_tokens: int) -> None:
+    """Raise ValueError where a model has no positions for so many tokens (RoBERTa's begin at the padding's)."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert") and positions:
+        positions -= config.pad_token_id + 1
+    if positions and max_tokens > positions:
+        raise ValueError(f"[task] max_tokens is {max_tokens}, and {config.model_type} takes {positions} at most.")
 
 
 def train_tokenizer(texts: Iterator[str], settings: dict[str, Any]) -> PreTrainedTokenizerBase:

@@ -2,9 +2,14 @@
 
 import json
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import examples
+import inference
+import scoring
 import settings
 import task
 
@@ -21,8 +26,38 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path):
         list(task.read(tmp_path, settings.load()))
 
 
+def rows_of(path, text: str, **data) -> list:
+    """What is read of one file."""
+    chosen = settings.load()
+    path.write_text(text)
+    chosen["data"].update({"label": "label"} | data)
+    chosen["task"]["text"] = "text"
+    return list(task.read(path, chosen))
+
+
+def test_csv_tsv_json_lines_and_parquet_give_the_same_examples(tmp_path):
+    rows = [{"text": "late, again", "label": "bad"}, {"text": "quick", "label": "good"}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    found = [
+        rows_of(tmp_path / "rows.csv", 'text,label\n"late, again",bad\nquick,good\n'),
+        rows_of(tmp_path / "rows.tsv", "text\tlabel\nlate, again\tbad\nquick\tgood\n"),
+        rows_of(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows))),
+        list(task.read(tmp_path / "rows.parquet", settings.load() | {"data": {"label": "label"}})),
+    ]
+
+    assert [[(e.content, e.labels) for e in examples] for examples in found] == [
+        [("late, again", ["bad"]), ("quick", ["good"])]
+    ] * 4
+
+
+def test_what_is_no_number_is_no_label_and_whole_numbers_are_written_whole():
+    assert [task.as_text(value) for value in (None, float("nan"), 4.0, 4.5, 4, " a ")] == ["", "", "4", "4.5", "4", "a"]
+
+
 def test_a_batch_is_padded_to_its_longest_text_and_masked(classifier):
-    batch = classifier.collate([{"text": "late"}, {"text": "the parcel came three days late"}])
+    batch = classifier.items_of_request([{"text": "late"}, {"text": "the parcel came three days late"}]).batch(
+        np.array([0, 1])
+    )
 
     assert batch["input_ids"].shape == batch["attention_mask"].shape
     assert batch["attention_mask"][0].sum() < batch["attention_mask"][1].sum() == batch["input_ids"].shape[1]
@@ -31,9 +66,42 @@ def test_a_batch_is_padded_to_its_longest_text_and_masked(classifier):
 def test_a_separator_that_somebody_typed_stays_text(classifier):
     separator = classifier.tokenizer.sep_token_id
 
-    ids = classifier.collate([{"text": "late [SEP] parcel"}])["input_ids"][0].tolist()
+    assert classifier.encoder.encode(["late [SEP] parcel"])[0][0].count(separator) == 1
 
-    assert ids.count(separator) == 1
+
+def test_the_ids_are_those_of_the_tokenizer(classifier):
+    texts = ["where is my parcel", "", "  twice   charged ", "word " * 2000]
+    most = classifier.facts["task"]["max_tokens"]
+
+    one_by_one = [
+        classifier.tokenizer(task.cut(t, classifier.facts["task"]), truncation=True, max_length=most) for t in texts
+    ]
+
+    assert [found[0] for found in classifier.encoder.encode(texts)] == [one["input_ids"] for one in one_by_one]
+
+
+@pytest.mark.parametrize(
+    ("long_texts", "expected"),
+    [("head", [[0, 1, 2, 3, 4, 5, 6, 7]]), ("head_tail", [[0, 1, 2, 3, 8, 9, 10, 11]]),
+     ("windows", [[0, 1, 2, 3, 4, 5, 6, 7], [6, 7, 8, 9, 10, 11]])],
+)  # fmt: skip
+def test_of_a_long_text_the_head_the_ends_or_windows_are_used(classifier, long_texts, expected):
+    chosen = classifier.facts["task"] | {"long_texts": long_texts, "max_tokens": 10}
+
+    assert task.Encoder(classifier.tokenizer, chosen).pieces(list(range(12))) == expected
+
+
+def test_the_windows_of_a_text_are_scored_together(classifier):
+    facts = classifier.facts | {"task": classifier.facts["task"] | {"long_texts": "windows", "max_tokens": 8}}
+    windowed = task.Classifier(classifier.model, classifier.tokenizer, facts)
+    rows = [{"text": "late"}, {"text": "late parcel box lost track " * 10}]
+
+    items = windowed.items_of_request(rows)
+    scores = scoring.mean([scoring.score(windowed, items)])
+
+    assert len(items) > 2
+    assert scores.shape == (2, len(classifier.labels))
+    assert np.allclose(scores.sum(axis=1), 1)
 
 
 def test_equal_texts_make_an_equal_tokenizer(prepared):
@@ -47,10 +115,10 @@ def test_equal_texts_make_an_equal_tokenizer(prepared):
 def test_a_saved_model_answers_as_the_one_in_memory(classifier, tmp_path):
     classifier.save(tmp_path)
 
-    loaded = task.Classifier.load(tmp_path)
+    loaded = inference.model_fn(str(tmp_path))
 
-    rows = task.decode(json.dumps({"inputs": ["where is my parcel", "thank you"]}).encode(), "application/json")
-    assert (loaded.predict(rows) == classifier.predict(rows)).all()
+    rows = inference.input_fn(json.dumps({"inputs": ["where is my parcel", "thank you"]}), "application/json")
+    assert inference.predict_fn(rows, loaded) == inference.predict_fn(rows, classifier)
 
 
 def test_a_request_that_is_no_text_is_refused():

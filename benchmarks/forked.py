@@ -1,0 +1,74 @@
+"""Runs a landed script many times: imported once, forked for every run, so that a run starts in a moment.
+
+What runs is the script's own main() in a process of its own, which gets its own signals.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PROGRAM = """
+import importlib, json, os, sys
+sys.path.insert(0, "src")
+script = sys.argv[1]
+module = importlib.import_module(script)
+for line in sys.stdin:
+    order = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1), os.dup2(log, 2)
+        os.environ.update(order["environment"])
+        sys.argv = [f"{script}.py", *order["arguments"]]
+        code = 1
+        try:
+            module.job.run(module.main)
+            code = 0
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Forked:
+    """A process that has imported a script of a landed repository."""
+
+    def __init__(self, repository: Path, script: str):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, script],
+            cwd=repository,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},  # small work: threads would wait for each other
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, arguments: list[Any], log: Path, **environment: str) -> int:
+        """Begin a run; answers the process's number."""
+        order = {"arguments": [str(argument) for argument in arguments], "log": str(log), "environment": environment}
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def wait(self) -> int:
+        """The exit status of the run: negative for a signal."""
+        return int(self.process.stdout.readline())
+
+    def run(self, arguments: list[Any], log: Path) -> tuple[int, str]:
+        """Run it to its end; answers the exit status and what it said."""
+        self.start(arguments, log)
+        return self.wait(), log.read_text()
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()

@@ -1,0 +1,78 @@
+"""Who else works on this job: the processes of a training run, the instances of a processing job.
+
+Training: torchrun starts the processes (see start.py) and tells each its rank. Processing: every instance is one
+process, and they find each other by the names in resourceconfig.json.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as torch_distributed
+
+import job
+
+PORT = 29511
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that work together; one of `size`, with the number `rank`."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
+        return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """What every process gives here, in the order of their ranks. All of them have to call it."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        torch_distributed.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        if self.size > 1:
+            torch_distributed.barrier()
+
+    def leave(self) -> None:
+        """End the connection, if there is one."""
+        if self.size > 1:
+            torch_distributed.destroy_process_group()
+
+
+def join_instances() -> Group:
+    """The instances of a processing job, as one group."""
+    names, current = job.hosts()
+    if len(names) == 1:
+        return Group()
+    torch_distributed.init_process_group(
+        "gloo", init_method=f"tcp://{names[0]}:{PORT}", rank=names.index(current), world_size=len(names)
+    )
+    return Group(names.index(current), len(names))
+
+
+def join_processes() -> Group:
+    """The processes that torchrun started, as one group; a single one without torchrun."""
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size == 1:
+        return Group()
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank)
+    torch_distributed.init_process_group("cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo")
+    return Group(int(os.environ["RANK"]), size, local_rank)
+
+
+def shared_folder(group: Group, own: Path) -> Path:
+    """A folder that the processes of this machine share: the one of its first process."""
+    folders = group.gather(str(own))
+    return Path(folders[group.rank - group.local_rank])

@@ -1,0 +1,263 @@
+"""The figures of both reports. Every function returns a matplotlib Figure; `png` turns one into bytes.
+
+Colours are those of Okabe and Ito, which colour-blind readers tell apart; markers and dashes say the same once more.
+"""
+
+import io
+import re
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from sklearn.metrics import auc, average_precision_score, confusion_matrix, precision_recall_curve, roc_curve
+
+BLUE, ORANGE, GREEN, PINK, AMBER, SKY = COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INK, FAINT = "#333333", "#d5d5d5"
+WIDTH = 8.0  # inches
+MOST_CURVES, WORST_CURVES = 10, 5
+# Control characters and lone surrogates, which fonts and UTF-8 have no place for.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+THOUSANDS = StrMethodFormatter("{x:,.0f}")
+
+
+def confusion(truth: np.ndarray, predicted: np.ndarray, labels: list[str]) -> Figure:
+    """Which class was taken for which, in percent of the true class: right answers in blue, wrong ones in orange.
+
+    `truth` and `predicted` are class numbers of shape (n,).
+    """
+    count = len(labels)
+    shares = confusion_matrix(truth, predicted, labels=range(count), normalize="true")
+    size, font = (2.8 + 0.45 * count, 9) if count <= 20 else (5 + 0.16 * count, 7)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    right = np.eye(count, dtype=bool)
+    for cells, colors in ((right, "Blues"), (~right, "Oranges")):
+        # The square root lets a few percent of mistakes show.
+        axes.imshow(np.ma.masked_where(~cells | (shares == 0), shares), cmap=colors, norm=PowerNorm(0.5, 0, 1.2))
+    axes.set_xlabel("predicted", color=INK)
+    axes.set_ylabel("true", color=INK)
+    axes.set_title("percent of each true class", loc="left", color=INK, fontsize=10)
+    names = [short(label) for label in labels]
+    too_long = 0.09 * max(map(len, names)) > (size - 1.5) / count  # inches
+    axes.set_xticks(range(count), names, fontsize=font, parse_math=False, rotation=90 if too_long else 0)
+    axes.set_yticks(range(count), names, fontsize=font, parse_math=False)
+    axes.set_xticks(np.arange(count - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(count - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color=FAINT, linewidth=0.5)
+    axes.tick_params(which="both", length=0, colors=INK)
+    axes.spines[:].set_color(FAINT)
+    digits = 1 if count <= 5 else 0
+    if count <= 50:
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005 / 10**digits:
+                color = "white" if share > 0.5 else INK
+                place = {"ha": "center", "va": "center"}
+                axes.text(column, row, f"{100 * share:.{digits}f}", color=color, fontsize=font - 1, **place)
+    return figure
+
+
+def class_scores(report: dict[str, dict[str, float]], labels: list[str]) -> Figure:
+    """Precision, recall and F1 of every class, the class with the lowest F1 on top.
+
+    `report` is what scikit-learn's classification_report(output_dict=True) returns.
+    """
+    worst_first = sorted(labels, key=lambda label: report[label]["f1-score"])
+    names = {"precision": "precision", "recall": "recall", "f1-score": "F1"}
+    figure, axes = dots(
+        worst_first, {name: [report[label][key] for label in worst_first] for key, name in names.items()}
+    )
+    least = min(report[label][key] for label in labels for key in names)
+    axes.set_xlim(max(np.floor(10 * least - 0.5) / 10, -0.02), 1.02)
+    return figure
+
+
+def class_counts(counts: dict[str, dict[str, int]]) -> Figure:
+    """Examples of every class in every split, the largest class on top; a log scale when classes differ 20-fold.
+
+    `counts` is split -> class -> examples; a class that a split lacks has none there.
+    """
+    totals: dict[str, int] = {}
+    for split in counts.values():
+        for label, number in split.items():
+            totals[label] = totals.get(label, 0) + number
+    largest_first = sorted(totals, key=lambda label: -totals[label])
+    figure, axes = dots(
+        largest_first, {name: [split.get(label, 0) for label in largest_first] for name, split in counts.items()}
+    )
+    most = max(max(split.values()) for split in counts.values())
+    if max(totals.values()) > 20 * min(totals.values()):
+        axes.set_xscale("symlog", linthresh=1)  # unlike "log", it has a place for 0
+        axes.set_xlim(-0.2, 1.5 * most)
+        axes.set_xlabel("examples (log scale)", color=INK)
+    else:
+        axes.set_xlim(-0.02 * most, 1.04 * most)
+        axes.set_xlabel("examples", color=INK)
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    return figure
+
+
+def dots(labels: list[str], series: dict[str, list[float]]) -> tuple[Figure, Axes]:
+    """A row for each label, the first on top, with a dot for the value in each series."""
+    row, font = (0.32, 9) if len(labels) <= 20 else (0.17, 7)
+    figure = Figure(figsize=(WIDTH, 1.1 + row * len(labels)), layout="constrained")
+    axes = tidy(figure.subplots())
+    places = np.arange(len(labels))
+    values = np.array(list(series.values()))
+    axes.hlines(places, values.min(axis=0), values.max(axis=0), color=FAINT, linewidth=2, zorder=1)
+    for (name, numbers), color, marker in zip(series.items(), COLORS, "os^", strict=False):
+        axes.plot(numbers, places, marker, color=color, label=name, markersize=0.75 * font, alpha=0.9)
+    axes.set_yticks(places, [short(label) for label in labels], fontsize=font, parse_math=False)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.tick_params(axis="x", labeltop=len(labels) > 20)
+    figure.legend(loc="outside upper right", ncols=len(series), frameon=False, fontsize=9)
+    return figure, axes
+
+
+def calibration(bins: list[dict[str, float]]) -> Figure:
+    """Does a confidence of 0.8 mean right in 8 of 10 cases? The reliability diagram of Guo et al. 2017.
+
+    Each bin holds the mean "confidence" and the "accuracy" of its "count" answers; the expected calibration error is
+    the gap between the two, averaged over all answers. https://arxiv.org/abs/1706.04599
+    """
+    filled = [entry for entry in bins if entry["count"]]
+    confidence, accuracy, count = (
+        np.array([entry[key] for entry in filled]) for key in ("confidence", "accuracy", "count")
+    )
+    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    tidy(upper).plot([0, 1], [0, 1], "--", color="#888888", linewidth=1, label="confidence = accuracy")
+    upper.vlines(confidence, confidence, accuracy, color=ORANGE, linewidth=3, alpha=0.5, label="gap")
+    upper.plot(confidence, accuracy, "o-", color=BLUE, label="this model")
+    error = np.average(np.abs(accuracy - confidence), weights=count)
+    upper.set_title(f"expected calibration error {error:.3f}", loc="left", color=INK, fontsize=10)
+    upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    upper.set_ylabel("accuracy", color=INK)
+    upper.legend(loc="upper left", frameon=False, fontsize=9)
+    tidy(lower).bar(confidence, count, width=0.6 / len(bins), color=BLUE)
+    lower.set_xlabel("confidence", color=INK)
+    lower.set_ylabel("answers", color=INK)
+    lower.yaxis.set_major_formatter(THOUSANDS)
+    return figure
+
+
+def curves(scores: np.ndarray, truth: np.ndarray, labels: list[str]) -> Figure:
+    """ROC on the left and precision over recall on the right, with the areas below them.
+
+    `scores` (0 to 1) and `truth` (0 or 1) have the shape (n, classes). More than 10 classes are drawn as their micro
+    average and the 5 of the lowest average precision. A class without a positive or a negative example has no curve.
+    """
+    drawable = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
+    lines = [(short(labels[number]), truth[:, number], scores[:, number]) for number in drawable]
+    if len(lines) > MOST_CURVES:
+        worst = sorted(lines, key=lambda line: average_precision_score(line[1], line[2]))[:WORST_CURVES]
+        lines = [("micro average", truth[:, drawable].ravel(), scores[:, drawable].ravel()), *worst]
+    figure = Figure(figsize=(WIDTH, 4.2 + 0.17 * len(lines)), layout="constrained")
+    left, right = (tidy(axes) for axes in figure.subplots(1, 2))
+    left.plot([0, 1], [0, 1], "--", color="#888888", linewidth=1)
+    for (name, true, score), (color, dash) in zip(lines, styles(), strict=False):
+        line = {"color": color, "linestyle": dash, "linewidth": 1.6}
+        false_rate, true_rate, _ = roc_curve(true, score)
+        left.plot(false_rate, true_rate, label=f"{auc(false_rate, true_rate):.3f}  {name}", **line)
+        precision, recall, _ = precision_recall_curve(true, score, drop_intermediate=True)
+        right.plot(recall, precision, label=f"{average_precision_score(true, score):.3f}  {name}", **line)
+    left.set_xlabel("false positive rate", color=INK)
+    left.set_ylabel("true positive rate", color=INK)
+    right.set_xlabel("recall", color=INK)
+    right.set_ylabel("precision", color=INK)
+    for axes, area in ((left, "ROC: area under the curve"), (right, "Precision and recall: average precision")):
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        axes.set_title(area, loc="left", color=INK, fontsize=10)
+        if not lines:
+            axes.text(0.5, 0.6, "no class has examples for and against", ha="center", fontsize=9)
+            continue
+        legend = axes.legend(loc="upper left", bbox_to_anchor=(-0.03, -0.14), frameon=False, fontsize=8)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    return figure
+
+
+def styles() -> cycle:
+    """Colour and dash of one line after the other."""
+    return cycle((color, dash) for dash in ("-", "--") for color in (INK, *COLORS))
+
+
+def history(history: list[dict[str, Any]]) -> Figure:
+    """Loss, and quality on the validation split, over the epochs; the entry with "best": True is the model kept."""
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    losses, quality = (tidy(axes) for axes in figure.subplots(1, 2))
+    lines = (
+        (losses, "train_loss", "training", BLUE, "o-"),
+        (losses, "validation_loss", "validation", ORANGE, "s--"),
+        (quality, "validation_accuracy", "accuracy", BLUE, "o-"),
+        (quality, "validation_macro_f1", "macro F1", ORANGE, "s--"),
+    )
+    size = 5 if len(history) <= 30 else 0
+    for axes, key, name, color, style in lines:
+        points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+        axes.plot(*np.array(points).reshape(-1, 2).T, style, color=color, markersize=size, label=name)
+    losses.set_title("loss", loc="left", color=INK, fontsize=10)
+    quality.set_title("validation", loc="left", color=INK, fontsize=10)
+    losses.set_ylim(0, 1.1 * max(entry.get(key, 0) for entry in history for key in ("train_loss", "validation_loss")))
+    best = next((entry["epoch"] for entry in history if entry.get("best")), None)
+    for axes in (losses, quality):
+        if best is not None:
+            axes.axvline(best, color=GREEN, linewidth=5, alpha=0.25, zorder=0, label=f"best: epoch {best:g}")
+        axes.set_xlabel("epoch", color=INK)
+        axes.set_xlim(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def histogram(values: np.ndarray, title: str, unit: str, limit: float | None = None) -> Figure:
+    """How `values` (whole numbers from 0) are spread, on a log scale when the tail is long; a line where `limit` cuts."""
+    low, high = max(int(values.min()), 1), int(values.max()) + 1
+    long_tail = high > 10 * max(np.median(values), 1)
+    step = np.ceil((high - low) / 60)
+    # Bins of whole numbers: others would hold now one, now two of them, and the outline would be a comb.
+    edges = np.unique(np.geomspace(low, high, 40).round()) if long_tail else np.arange(low, high + step, step)
+    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
+    axes = tidy(figure.subplots())
+    axes.hist(np.maximum(values, low), bins=edges - 0.5, color=BLUE, edgecolor="white", linewidth=0.3)
+    axes.set_title(title, loc="left", color=INK, fontsize=10)
+    axes.set_xlabel(f"{unit} (log scale)" if long_tail else unit, color=INK)
+    axes.set_ylabel("examples", color=INK)
+    if long_tail:
+        axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    axes.yaxis.set_major_formatter(THOUSANDS)
+    if limit is not None and limit < high:  # else it cuts nothing
+        axes.axvline(limit, color=ORANGE, linestyle="--")
+        note = f" limit {limit:,.0f}, reached by {np.sum(values >= limit):,} "
+        side = "left" if limit < np.median(values) else "right"
+        axes.text(limit, 1.0, note, transform=axes.get_xaxis_transform(), color=ORANGE, ha=side, va="top")
+    return figure
+
+
+def tidy(axes: Axes) -> Axes:
+    """Only what helps to read the figure: faint grid lines, no box."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.grid(color=FAINT, linewidth=0.6, alpha=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=9, colors=INK)
+    return axes
+
+
+def short(label: str) -> str:
+    """A class name that has room beside an axis."""
+    name = " ".join(UNPRINTABLE.sub("\ufffd", label).split())
+    return name if len(name) <= 28 else name[:27] + "…"
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG, sharp on high-resolution screens too; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
+    return buffer.getvalue()

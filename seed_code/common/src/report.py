@@ -1,0 +1,375 @@
+"""Reports as one HTML file each: what the data holds, and what the trained model is worth.
+
+A page loads nothing and runs nothing, so it can be mailed, archived and opened anywhere. All text in it comes escaped:
+texts and class names are whatever the team's files hold.
+"""
+
+import base64
+import html
+import math
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import plots
+
+MOST_CHARACTERS = 1000  # of any one text
+MOST_NAMED = 20  # classes or files in a list
+PIXELS_AN_INCH = 96  # in CSS, whatever the screen
+
+PROBLEMS = {
+    "binary": "two classes, one label each",
+    "multi_class": "one label each",
+    "multi_label": "any number of labels each",
+}
+METRICS = {
+    "accuracy": ("Accuracy", "share of examples with exactly the right labels"),
+    "macro_f1": ("Macro F1", "mean of the classes: rare ones count as much as common ones"),
+    "micro_f1": ("Micro F1", "over all answers: common classes count more"),
+    "roc_auc": ("ROC AUC", "chance that right is scored above wrong; 0.5 is guessing"),
+    "average_precision": ("Average precision", "mean precision over all recalls; hard on rare classes"),
+    "calibration_error": ("Calibration error", "gap between confidence and accuracy; 0 is best"),
+}
+FIGURES = {
+    "classes": "Precision, recall and F1 of each class, the lowest F1 on top.",
+    "confusion": "Which class was taken for which: a row for each true class, right answers in blue, wrong ones in orange.",
+    "curves": "At every threshold: what is found against false alarms (left), and how much of the found is right (right).",
+    "calibration": "Accuracy of the answers given with the same confidence. Below the diagonal, the model is too sure.",
+}
+RUNS = {"train": "Train", "train_on_demand": "Train, on demand"}
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p class="lead">{lead}</p>
+{sections}
+</body>
+</html>
+"""
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1f2328; --soft: #636c76; --line: #d8dee4; --page: #fff; --box: #f6f8fa;
+  --good: #0072b2; --bad: #b54708; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --page: #0d1117;
+  --box: #161b22; --good: #56b4e9; --bad: #f0883e; } }
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; background: var(--page); color: var(--ink);
+  font: 1rem/1.55 system-ui, sans-serif; }
+h1 { margin: 0; font-size: 1.8rem; line-height: 1.2; }
+h2 { margin: 2.8rem 0 .8rem; padding-bottom: .3rem; border-bottom: 1px solid var(--line); font-size: 1.3rem; }
+p { margin: .6rem 0; max-width: 46rem; overflow-wrap: anywhere; }
+.lead { color: var(--soft); font-size: 1.1rem; }
+.notice { padding: .5rem .9rem; border-left: 4px solid var(--soft); background: var(--box); }
+.notice.good { border-color: var(--good); } .notice.bad { border-color: var(--bad); }
+.grid { display: grid; gap: .8rem; margin: 1rem 0; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); }
+.numbers { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.pictures { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); }
+.card { margin: 0; padding: .7rem .9rem; border: 1px solid var(--line); border-radius: 8px; background: var(--box);
+  overflow-wrap: anywhere; font-size: .9rem; }
+.card b { display: block; font-size: 1.6rem; line-height: 1.3; }
+.card small, figcaption { color: var(--soft); font-size: .85rem; }
+.card pre { margin: 0 0 .4rem; max-height: 12rem; overflow: auto; white-space: pre-wrap; font: inherit; }
+.card img { display: block; width: 100%; margin: 0 auto .4rem; aspect-ratio: 1; object-fit: contain; }
+.scroll { overflow: auto; max-height: 34rem; margin: 1rem 0; border: 1px solid var(--line); border-radius: 8px; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+td { min-width: 3rem; overflow-wrap: anywhere; }
+th { position: sticky; top: 0; background: var(--box); white-space: nowrap; }
+tr:last-child td { border-bottom: 0; }
+.number { text-align: right; white-space: nowrap; }
+.plot { margin: 1rem 0; }
+.plot div { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: #fff; }
+.plot img { display: block; box-sizing: border-box; max-width: max(100%, 36rem); padding: .6rem; }
+@media print { .scroll { max-height: none; } }
+"""
+
+
+def data_report(path: Path, facts: dict[str, Any], lengths: np.ndarray, samples: list[dict[str, Any]]) -> None:
+    """Write what preprocessing found: classes, what was left out and why, duplicates, sizes, samples.
+
+    `facts` is what preprocess.py writes to data.json ("cut" may be absent); `lengths` the size of every example; each
+    sample has "labels", "where", and its "text" or a small "png".
+    """
+    examples = sum(split["examples"] for split in facts["splits"].values())
+    write(
+        path,
+        "Data report",
+        f"{examples:,} examples in {len(facts['classes'])} classes, {PROBLEMS[facts['problem']]}.",
+        [
+            what_there_is(facts, examples),
+            classes_by_split(facts, examples),
+            left_out(facts, examples),
+            duplicates(facts["duplicates"]),
+            sizes(facts, lengths),
+            section("Samples", cards(samples, [listed(sample["labels"]) for sample in samples])),
+        ],
+    )
+
+
+def what_there_is(facts: dict[str, Any], examples: int) -> str:
+    return section(
+        "What there is",
+        numbers(
+            [
+                ("Rows read", facts["rows"], ""),
+                ("Examples", examples, "in the three splits"),
+                ("Classes", len(facts["classes"]), PROBLEMS[facts["problem"]]),
+                ("Left out", facts["rows"] - examples, "see below for the reasons"),
+                ("Repeated", facts["duplicates"]["rows"], "rows with the content of another"),
+            ]
+        ),
+    )
+
+
+def classes_by_split(facts: dict[str, Any], examples: int) -> str:
+    counts = {
+        name: {label: split["classes"].get(label, 0) for label in facts["classes"]}
+        for name, split in facts["splits"].items()
+    }
+    totals = {label: sum(split[label] for split in counts.values()) for label in facts["classes"]}
+    largest_first = sorted(totals, key=lambda label: -totals[label])
+    most, least = largest_first[0], largest_first[-1]
+    rows = [
+        [label, *(split[label] for split in counts.values()), totals[label], totals[label] / examples]
+        for label in largest_first
+    ]
+    absent = {name: [label for label in split if not split[label]] for name, split in counts.items()}
+    return section(
+        "Classes by split",
+        paragraph(
+            f"The largest class, {most}, has {totals[most]:,} examples; the smallest, {least}, {totals[least]:,}."
+        ),
+        *(notice(f"No example in {name}: {listed(labels)}.", "bad") for name, labels in absent.items() if labels),
+        figure(plots.class_counts(counts), "Examples of each class in each split, the largest class on top."),
+        table(["class", *counts, "all", "share"], rows),
+    )
+
+
+def left_out(facts: dict[str, Any], examples: int) -> str:
+    unreadable, cut = facts["unreadable"], facts.get("cut")
+    blocks = []
+    if facts["dropped"]:
+        rows = [[reason, count, count / facts["rows"]] for reason, count in facts["dropped"].items()]
+        blocks.append(table(["reason", "rows", "share"], rows))
+    if unreadable["count"]:
+        blocks.append(notice(f"{unreadable['count']:,} could not be read, among them:", "bad"))
+        blocks.append(table(["what and why"], [[example] for example in unreadable["examples"][:MOST_NAMED]]))
+    if cut:
+        unit = facts["size"]["name"]
+        blocks.append(notice(f"{cut['count']:,} have more than {cut['limit']:,} {unit}; the rest of them is not used."))
+    return section("Left out, and why", *(blocks or [paragraph("Nothing: every row became an example.")]))
+
+
+def duplicates(found: dict[str, int]) -> str:
+    if not found["rows"]:
+        return section("Duplicates", paragraph("None: all examples differ."))
+    blocks = [
+        paragraph(
+            f"{found['texts']:,} contents occur more than once; {found['rows']:,} rows repeat one of them. "
+            "Equal ones stand in the same split, so that none is trained on and tested on."
+        )
+    ]
+    if found["with_different_labels"]:
+        blocks.append(
+            notice(f"{found['with_different_labels']:,} of them have different labels: no model gets all right.", "bad")
+        )
+    return section("Duplicates", *blocks)
+
+
+def sizes(facts: dict[str, Any], lengths: np.ndarray) -> str:
+    size, limit = facts["size"], facts.get("cut", {}).get("limit")
+    names = {"mean": "mean", "median": "median", "p95": "95 % have at most", "most": "most"}
+    return section(
+        "Sizes",
+        figure(plots.histogram(lengths, "size of the examples", size["name"], limit), f"Examples by {size['name']}."),
+        table([size["name"], ""], [[name, size[key]] for key, name in names.items()]),
+    )
+
+
+def evaluation_report(
+    path: Path, evaluation: dict[str, Any], figures: dict[str, Figure], mistakes: list[dict[str, Any]]
+) -> None:
+    """Write what the model is worth: the gate, the metrics, every class, the worst mistakes, and what spot saved.
+
+    `evaluation` is what evaluate.py measured ("champion" with its "drop" below this model's value, "thresholds" and the
+    gate's "threshold" may be absent); `figures` has the keys of FIGURES; each mistake has "labels", "predicted", "score"
+    and its "text", "png" or "where".
+    """
+    titles = [
+        f"{listed(mistake['labels'])}, taken for {listed(mistake['predicted'])} ({mistake['score']:.3f})"
+        for mistake in mistakes
+    ]
+    sections = [
+        result(evaluation),
+        section("Class by class", *drawn(figures, "classes", "confusion"), class_table(evaluation)),
+        section("Scores and confidence", *drawn(figures, "curves", "calibration")),
+        section("The most confident mistakes", cards(mistakes, titles) if mistakes else paragraph("None.")),
+        *([training_time(evaluation["spot"])] if evaluation["spot"] else []),
+    ]
+    lead = f"Measured on {evaluation['test_examples']:,} test examples that training never saw."
+    write(path, "Evaluation report", lead, sections)
+
+
+def drawn(figures: dict[str, Figure], *names: str) -> list[str]:
+    """Those of the named figures that there are: a multi_label problem has no confusion matrix."""
+    return [figure(figures[name], FIGURES[name]) for name in names if name in figures]
+
+
+def result(evaluation: dict[str, Any]) -> str:
+    gate, champion = evaluation["gate"], evaluation.get("champion")
+    blocks = []
+    if "threshold" in gate:
+        passed = gate["value"] >= gate["threshold"]
+        words = f"{described(gate['metric'])[0]} is {gate['value']:.4f} and has to be at least {gate['threshold']:g}."
+        blocks.append(notice(f"Passed. {words}" if passed else f"Not passed. {words}", "good" if passed else "bad"))
+    if champion:
+        worse = champion["drop"] > 0
+        words = f"this one is {abs(champion['drop']):.4f} {'lower' if worse else 'higher'}."
+        approved = f"The approved model, {champion['model_package']}, reaches {champion['value']:.4f} on these examples"
+        blocks.append(notice(f"{approved}; {words}", "bad" if worse else "good"))
+    entries = []
+    for metric, value in evaluation["metrics"].items():
+        name, meaning = described(metric)
+        entries.append((name, value, meaning))
+    return section("Result", *blocks, numbers(entries))
+
+
+def described(metric: str) -> tuple[str, str]:
+    """The metric's name and what it says; one that a team adds to metrics.py is called what it is called there."""
+    return METRICS.get(metric, (metric, ""))
+
+
+def class_table(evaluation: dict[str, Any]) -> str:
+    thresholds = evaluation.get("thresholds", {})
+    header = ["class", "precision", "recall", "F1", "test examples", *(["threshold"] if thresholds else [])]
+    rows = [
+        [label, scores["precision"], scores["recall"], scores["f1-score"], int(scores["support"])]
+        + ([thresholds[label]] if thresholds else [])
+        for label, scores in sorted(evaluation["classes"].items(), key=lambda entry: entry[1]["f1-score"])
+    ]
+    return table(header, rows)
+
+
+def training_time(spot: dict[str, dict[str, float]]) -> str:
+    """What was billed of the training time: https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html"""
+    rows = [
+        [RUNS[name], run["training_seconds"], run["billable_seconds"], f"{run['saving']:.1%}"]
+        for name, run in spot.items()
+    ]
+    blocks = [
+        table(["run", "training seconds", "billable seconds", "saving"], rows),
+        paragraph("saving = 1 - billable seconds / training seconds"),
+    ]
+    if "train_on_demand" in spot:
+        billable, whole = (spot[name]["billable_seconds"] for name in ("train", "train_on_demand"))
+        less = f"1 - {billable:,} / {whole:,} = {1 - billable / whole:.1%}" if whole else "nothing"
+        blocks.append(notice(f"Against training the same model on demand, spot saved {less} of what was billed."))
+    return section("Training time, and what spot saved", *blocks)
+
+
+def write(path: Path, title: str, lead: str, sections: list[str]) -> None:
+    """Write the page; `sections` are HTML from the functions below, title and lead are text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = PAGE.format(title=escape(title), lead=escape(lead), sections="\n".join(sections), style=STYLE)
+    path.write_text(page, encoding="utf-8")
+
+
+def escape(text: str) -> str:
+    """Text, or the beginning of a long one, as HTML; what UTF-8 has no place for becomes the replacement character."""
+    shortened = f"{text[:MOST_CHARACTERS]} … ({len(text):,} characters)" if len(text) > MOST_CHARACTERS else text
+    return html.escape(plots.UNPRINTABLE.sub("\ufffd", shortened))
+
+
+def section(title: str, *blocks: str) -> str:
+    """A heading and the HTML below it."""
+    return "\n".join((f"<section>\n<h2>{escape(title)}</h2>", *blocks, "</section>"))
+
+
+def paragraph(text: str) -> str:
+    """Running text."""
+    return f"<p>{escape(text)}</p>"
+
+
+def notice(text: str, kind: str = "") -> str:
+    """A paragraph that stands out, as "good" or "bad" news where it is."""
+    return f'<p class="notice {kind}">{escape(text)}</p>'
+
+
+def numbers(entries: list[tuple[str, Any, str]]) -> str:
+    """Large figures side by side: (name, value, what it means)."""
+    cards = (
+        f'<div class="card">{escape(name)}<b>{escape(shown(value))}</b><small>{escape(meaning)}</small></div>'
+        for name, value, meaning in entries
+    )
+    return f'<div class="grid numbers">{"".join(cards)}</div>'
+
+
+def table(header: list[str], rows: list[list[Any]]) -> str:
+    """A table that scrolls in its own box; columns of numbers are aligned on the right."""
+    columns = zip(*rows, strict=True)
+    sides = [' class="number"' if all(isinstance(value, Real) for value in column) else "" for column in columns]
+
+    def line(tag: str, values: list[Any]) -> str:
+        cells = (f"<{tag}{side}>{escape(shown(value))}</{tag}>" for side, value in zip(sides, values, strict=True))
+        return f"<tr>{''.join(cells)}</tr>"
+
+    body = "\n".join(line("td", row) for row in rows)
+    return f'<div class="scroll"><table>\n<thead>{line("th", header)}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
+
+
+def shown(value: Any) -> str:
+    """A value as a reader wants it: 23,486 or 0.9312 or 318.4, and a dash for what could not be measured."""
+    if isinstance(value, Integral):
+        return f"{value:,}"
+    if isinstance(value, Real):
+        return "–" if math.isnan(value) else f"{value:.4f}" if abs(value) <= 1 else f"{value:,.1f}"
+    return str(value)
+
+
+def figure(figure: Figure, caption: str) -> str:
+    """A plot, in its own size where there is room."""
+    width = round(figure.get_figwidth() * PIXELS_AN_INCH)
+    image = f'<img src="{address(plots.png(figure))}" alt="{escape(caption)}" style="width: {width}px">'
+    return f'<figure class="plot"><div>{image}</div><figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def picture(png: bytes, caption: str) -> str:
+    """A card with one of the team's pictures."""
+    caption = escape(caption)
+    return f'<figure class="card"><img src="{address(png)}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+
+
+def quotation(text: str, caption: str) -> str:
+    """A card with one of the team's texts."""
+    return f'<figure class="card"><pre>{escape(text)}</pre><figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def cards(examples: list[dict[str, Any]], titles: list[str]) -> str:
+    """The examples side by side, each with its title and where it comes from."""
+    blocks = []
+    for example, title in zip(examples, titles, strict=True):
+        caption = " · ".join(part for part in (title, example.get("where")) if part)
+        blocks.append(
+            picture(example["png"], caption) if "png" in example else quotation(example.get("text", ""), caption)
+        )
+    return f'<div class="grid {"pictures" if "png" in examples[0] else ""}">{"".join(blocks)}</div>'
+
+
+def listed(names: list[str]) -> str:
+    """The names in one line, the first of them where there are many."""
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more if names else "no label"
+
+
+def address(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,0 +1,64 @@
+"""Scores of a model, the same way in training, evaluation and serving."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+ITEMS_A_BATCH = 64
+
+
+def batches(lengths: np.ndarray | None, count: int, size: int = ITEMS_A_BATCH) -> list[np.ndarray]:
+    """The items 0 to `count` in batches; where they have lengths, those of like length together."""
+    order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
+    return [order[start : start + size] for start in range(0, count, size)]
+
+
+@torch.inference_mode()
+def score(
+    classifier: Any,
+    items: Any,
+    rank: int = 0,
+    size: int = 1,
+    precision: Callable[[], Any] = torch.no_grad,
+    between: Callable[[], None] = lambda: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score items: softmax for binary and multi_class, sigmoid for multi_label.
+
+    Process `rank` of `size` takes every size-th batch. Returns the sums of its scores, of shape (examples, classes),
+    and how many items of each example they are the sum of: see `mean`. `between` is called before every batch.
+    """
+    model = classifier.model
+    device = next(model.parameters()).device
+    model.eval()
+    examples = int(items.owner.max()) + 1
+    sums = np.zeros((examples, len(classifier.labels)), dtype=np.float64)
+    counts = np.zeros(examples, dtype=np.int64)
+    for chosen in batches(items.lengths, len(items))[rank::size]:
+        between()
+        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in items.batch(chosen).items()}
+        with precision():
+            logits = classifier.logits(model, batch).float()
+        scores = logits.sigmoid() if classifier.problem == "multi_label" else logits.softmax(-1)
+        np.add.at(sums, items.owner[chosen], scores.double().cpu().numpy())
+        np.add.at(counts, items.owner[chosen], 1)
+    return sums, counts
+
+
+def mean(parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Scores of shape (examples, classes) from what every process summed; each item counts once."""
+    sums, counts = (np.sum([part[i] for part in parts], axis=0) for i in (0, 1))
+    return sums / counts[:, None]
+
+
+def decide(scores: np.ndarray, problem: str, thresholds: list[float] | None = None) -> np.ndarray:
+    """The predicted class numbers (n,), or for multi_label zeros and ones (n, classes).
+
+    `thresholds`: for binary one, of the positive class; for multi_label one a class; 0.5 where there are none.
+    """
+    if problem == "multi_class":
+        return scores.argmax(axis=1)
+    if problem == "binary":
+        return (scores[:, 1] >= (thresholds or [0.5])[0]).astype(np.int64)
+    return (scores >= np.array(thresholds or [0.5] * scores.shape[1])).astype(np.int64)

@@ -1,0 +1,137 @@
+"""What training promises: an order that can be taken up anywhere, and checkpoints that are whole or not there."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import checkpoints
+import metrics
+import scoring
+import train
+
+RUN = {"epochs": 2}
+
+
+def test_an_epoch_holds_every_item_once_and_the_next_one_in_another_order():
+    lengths = np.random.default_rng(1).integers(1, 100, 1000)
+
+    first, again, second = (train.batches_of_epoch(1000, lengths, 16, seed=1, epoch=e) for e in (0, 0, 1))
+
+    assert sorted(np.concatenate(first).tolist()) == list(range(1000))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(np.concatenate(first), np.concatenate(second))
+
+
+def test_items_of_like_length_are_batched_together():
+    lengths = np.random.default_rng(1).integers(1, 100, 1000)
+
+    batches = train.batches_of_epoch(1000, lengths, 16, seed=1, epoch=0)
+
+    padding = sum(len(batch) * lengths[batch].max() - lengths[batch].sum() for batch in batches) / lengths.sum()
+    assert padding < 0.1
+
+
+def test_a_small_rest_goes_to_the_batch_before():
+    assert [len(batch) for batch in train.batches_of_epoch(33, None, 16, seed=1, epoch=0)] == [16, 17]
+
+
+def test_random_numbers_belong_to_the_example_and_the_epoch():
+    whole = train.random_numbers(np.arange(8), seed=1, epoch=2, count=3)
+
+    assert torch.equal(train.random_numbers(np.array([5]), seed=1, epoch=2, count=3)[0], whole[5])
+    assert not torch.equal(train.random_numbers(np.arange(8), seed=1, epoch=3, count=3), whole)
+
+
+def test_the_learning_rate_rises_and_falls_to_nothing():
+    rates = [train.learning_rate(step, 100, 1.0, 0.1) for step in range(100)]
+
+    assert rates[0] < rates[5] < rates[10] == 1.0 > rates[50] > rates[99] > 0
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Two checkpoints, at steps 1 and 2."""
+    kept = checkpoints.Checkpoints(tmp_path)
+    for step in (1, 2):
+        kept.save(f"step-{step:09}", {"model": {"weight": torch.full((4,), float(step))}}, {"run": RUN, "step": step})
+    kept.wait()
+    return kept
+
+
+def test_the_newest_checkpoint_is_found_and_older_ones_are_removed(saved):
+    saved.save("step-000000003", {"model": {"weight": torch.zeros(4)}}, {"run": RUN, "step": 3})
+    saved.wait()
+
+    path, state = saved.newest(RUN)
+
+    assert (state["step"], [path.name for path in saved.steps()]) == (3, ["step-000000003", "step-000000002"])
+    assert checkpoints.load(path, "model")["weight"].tolist() == [0, 0, 0, 0]
+
+
+def flip(path, place=-1):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "a flipped bit in the weights": lambda folder: flip(folder / "model.safetensors"),
+    "a flipped bit in the state": lambda folder: flip(folder / "state.json", 5),
+    "a flipped bit in the manifest": lambda folder: flip(folder / "manifest.json", 30),
+    "weights cut short": lambda folder: (folder / "model.safetensors").write_bytes(b"1234"),
+    "empty weights": lambda folder: (folder / "model.safetensors").write_bytes(b""),
+    "no weights": lambda folder: (folder / "model.safetensors").unlink(),
+    "no manifest": lambda folder: (folder / "manifest.json").unlink(),
+    "an empty folder": lambda folder: (shutil.rmtree(folder), folder.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_passed_over_with_a_line(saved, damage, capsys):
+    DAMAGE[damage](saved.folder / "step-000000002")
+
+    _, state = saved.newest(RUN)
+
+    assert state["step"] == 1
+    assert "checkpoint step-000000002 is passed over" in capsys.readouterr().out
+
+
+def test_the_checkpoint_of_another_run_is_passed_over(saved, capsys):
+    assert saved.newest({"epochs": 3}) is None
+    assert "it is of another run: epochs was 2, and is 3" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_was_being_written_is_no_checkpoint(saved):
+    partial = saved.folder / "partial-step-000000003"
+    shutil.copytree(saved.folder / "step-000000002", partial)
+
+    again = checkpoints.Checkpoints(saved.folder)
+
+    assert again.newest(RUN)[1]["step"] == 2
+    assert not partial.exists()
+
+
+def test_thresholds_are_those_with_the_best_f1_on_the_validation_split():
+    scores = np.linspace(0, 1, 101)[:, None] * np.array([[-1, 1]]) + np.array([[1, 0]])
+    truth = (scores[:, 1] > 0.295).astype(int)
+
+    (threshold,) = metrics.tune_thresholds(scores, truth, "binary")
+
+    assert 0.29 <= threshold <= 0.3
+    assert metrics.measure(scores, truth, "binary", [threshold])["f1"] == 1
+
+
+def test_an_answer_follows_the_threshold_of_its_class():
+    scores = np.array([[0.4, 0.6], [0.1, 0.3]])
+
+    assert scoring.decide(scores, "multi_label", [0.35, 0.7]).tolist() == [[1, 0], [0, 0]]
+    assert scoring.decide(scores, "binary", [0.25]).tolist() == [1, 1]
+
+
+def test_figures_are_json():
+    measured = metrics.measure(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]), "multi_class")
+
+    assert json.loads(json.dumps(measured))["macro_f1"] == 1
