@@ -18,7 +18,7 @@ LANDED = """
     src/plots.py src/preprocess.py src/report.py src/requirements.txt src/scoring.py src/settings.py src/start.py
     src/task.py src/tracking.py src/train.py
     tests/conftest.py tests/test_bundle.py tests/test_preprocess.py tests/test_settings.py tests/test_task.py
-    tests/test_train.py tests/tiny.py
+    tests/test_report.py tests/test_train.py tests/tiny.py
 """.split()
 
 

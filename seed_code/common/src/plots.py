@@ -5,7 +5,7 @@ Colours are those of Okabe and Ito, which colour-blind readers tell apart; marke
 
 import io
 import re
-from itertools import cycle
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from sklearn.metrics import auc, average_precision_score, confusion_matrix, precision_recall_curve, roc_curve
 
 BLUE, ORANGE, GREEN, PINK, AMBER, SKY = COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-INK, FAINT = "#333333", "#d5d5d5"
-WIDTH = 8.0  # inches
+FAINT = "#d5d5d5"
+WIDTH = 9.0  # inches
 MOST_CURVES, WORST_CURVES = 10, 5
 # Control characters and lone surrogates, which fonts and UTF-8 have no place for.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -38,9 +38,8 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, labels: list[str]) -> Fi
     for cells, colors in ((right, "Blues"), (~right, "Oranges")):
         # The square root lets a few percent of mistakes show.
         axes.imshow(np.ma.masked_where(~cells | (shares == 0), shares), cmap=colors, norm=PowerNorm(0.5, 0, 1.2))
-    axes.set_xlabel("predicted", color=INK)
-    axes.set_ylabel("true", color=INK)
-    axes.set_title("percent of each true class", loc="left", color=INK, fontsize=10)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title("percent of each true class", loc="left", fontsize=10)
     names = [short(label) for label in labels]
     too_long = 0.09 * max(map(len, names)) > (size - 1.5) / count  # inches
     axes.set_xticks(range(count), names, fontsize=font, parse_math=False, rotation=90 if too_long else 0)
@@ -48,13 +47,13 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, labels: list[str]) -> Fi
     axes.set_xticks(np.arange(count - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(count - 1) + 0.5, minor=True)
     axes.grid(which="minor", color=FAINT, linewidth=0.5)
-    axes.tick_params(which="both", length=0, colors=INK)
+    axes.tick_params(which="both", length=0)
     axes.spines[:].set_color(FAINT)
     digits = 1 if count <= 5 else 0
     if count <= 50:
         for (row, column), share in np.ndenumerate(shares):
             if share >= 0.005 / 10**digits:
-                color = "white" if share > 0.5 else INK
+                color = "white" if share > 0.5 else "black"
                 place = {"ha": "center", "va": "center"}
                 axes.text(column, row, f"{100 * share:.{digits}f}", color=color, fontsize=font - 1, **place)
     return figure
@@ -88,14 +87,12 @@ def class_counts(counts: dict[str, dict[str, int]]) -> Figure:
     figure, axes = dots(
         largest_first, {name: [split.get(label, 0) for label in largest_first] for name, split in counts.items()}
     )
-    most = max(max(split.values()) for split in counts.values())
+    most = max(number for split in counts.values() for number in split.values())
     if max(totals.values()) > 20 * min(totals.values()):
         axes.set_xscale("symlog", linthresh=1)  # unlike "log", it has a place for 0
-        axes.set_xlim(-0.2, 1.5 * most)
-        axes.set_xlabel("examples (log scale)", color=INK)
+        axes.set(xlim=(-0.2, 1.5 * most), xlabel="examples (log scale)")
     else:
-        axes.set_xlim(-0.02 * most, 1.04 * most)
-        axes.set_xlabel("examples", color=INK)
+        axes.set(xlim=(-0.02 * most, 1.04 * most), xlabel="examples")
     axes.xaxis.set_major_formatter(THOUSANDS)
     return figure
 
@@ -113,7 +110,7 @@ def dots(labels: list[str], series: dict[str, list[float]]) -> tuple[Figure, Axe
     axes.set_yticks(places, [short(label) for label in labels], fontsize=font, parse_math=False)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="x", labeltop=len(labels) > 20)
-    figure.legend(loc="outside upper right", ncols=len(series), frameon=False, fontsize=9)
+    figure.legend(loc="outside upper left", ncols=len(series), frameon=False, fontsize=9)
     return figure, axes
 
 
@@ -127,19 +124,18 @@ def calibration(bins: list[dict[str, float]]) -> Figure:
     confidence, accuracy, count = (
         np.array([entry[key] for entry in filled]) for key in ("confidence", "accuracy", "count")
     )
-    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+    figure = Figure(figsize=(6, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     tidy(upper).plot([0, 1], [0, 1], "--", color="#888888", linewidth=1, label="confidence = accuracy")
-    upper.vlines(confidence, confidence, accuracy, color=ORANGE, linewidth=3, alpha=0.5, label="gap")
-    upper.plot(confidence, accuracy, "o-", color=BLUE, label="this model")
+    upper.vlines(confidence, confidence, accuracy, color=ORANGE, linewidth=3, alpha=0.5, label="gap", zorder=1)
+    # The area of a dot says how many answers it stands for: few of them prove little.
+    upper.scatter(confidence, accuracy, s=np.maximum(400 * count / count.sum(), 8), color=BLUE, zorder=2)
     error = np.average(np.abs(accuracy - confidence), weights=count)
-    upper.set_title(f"expected calibration error {error:.3f}", loc="left", color=INK, fontsize=10)
-    upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    upper.set_ylabel("accuracy", color=INK)
-    upper.legend(loc="upper left", frameon=False, fontsize=9)
+    upper.set_title(f"expected calibration error {error:.3f}", loc="left", fontsize=10)
+    upper.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="accuracy")
+    figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
     tidy(lower).bar(confidence, count, width=0.6 / len(bins), color=BLUE)
-    lower.set_xlabel("confidence", color=INK)
-    lower.set_ylabel("answers", color=INK)
+    lower.set(xlabel="confidence", ylabel="answers")
     lower.yaxis.set_major_formatter(THOUSANDS)
     return figure
 
@@ -158,19 +154,18 @@ def curves(scores: np.ndarray, truth: np.ndarray, labels: list[str]) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.2 + 0.17 * len(lines)), layout="constrained")
     left, right = (tidy(axes) for axes in figure.subplots(1, 2))
     left.plot([0, 1], [0, 1], "--", color="#888888", linewidth=1)
-    for (name, true, score), (color, dash) in zip(lines, styles(), strict=False):
+    looks = product(("-", "--"), ("black", *COLORS))
+    for (name, true, score), (dash, color) in zip(lines, looks, strict=False):
         line = {"color": color, "linestyle": dash, "linewidth": 1.6}
         false_rate, true_rate, _ = roc_curve(true, score)
         left.plot(false_rate, true_rate, label=f"{auc(false_rate, true_rate):.3f}  {name}", **line)
         precision, recall, _ = precision_recall_curve(true, score, drop_intermediate=True)
         right.plot(recall, precision, label=f"{average_precision_score(true, score):.3f}  {name}", **line)
-    left.set_xlabel("false positive rate", color=INK)
-    left.set_ylabel("true positive rate", color=INK)
-    right.set_xlabel("recall", color=INK)
-    right.set_ylabel("precision", color=INK)
+    left.set(xlabel="false positive rate", ylabel="true positive rate")
+    right.set(xlabel="recall", ylabel="precision")
     for axes, area in ((left, "ROC: area under the curve"), (right, "Precision and recall: average precision")):
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-        axes.set_title(area, loc="left", color=INK, fontsize=10)
+        axes.set_title(area, loc="left", fontsize=10)
         if not lines:
             axes.text(0.5, 0.6, "no class has examples for and against", ha="center", fontsize=9)
             continue
@@ -178,11 +173,6 @@ def curves(scores: np.ndarray, truth: np.ndarray, labels: list[str]) -> Figure:
         for text in legend.get_texts():
             text.set_parse_math(False)
     return figure
-
-
-def styles() -> cycle:
-    """Colour and dash of one line after the other."""
-    return cycle((color, dash) for dash in ("-", "--") for color in (INK, *COLORS))
 
 
 def history(history: list[dict[str, Any]]) -> Figure:
@@ -199,15 +189,14 @@ def history(history: list[dict[str, Any]]) -> Figure:
     for axes, key, name, color, style in lines:
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
         axes.plot(*np.array(points).reshape(-1, 2).T, style, color=color, markersize=size, label=name)
-    losses.set_title("loss", loc="left", color=INK, fontsize=10)
-    quality.set_title("validation", loc="left", color=INK, fontsize=10)
+    losses.set_title("loss", loc="left", fontsize=10)
+    quality.set_title("validation", loc="left", fontsize=10)
     losses.set_ylim(0, 1.1 * max(entry.get(key, 0) for entry in history for key in ("train_loss", "validation_loss")))
     best = next((entry["epoch"] for entry in history if entry.get("best")), None)
     for axes in (losses, quality):
         if best is not None:
             axes.axvline(best, color=GREEN, linewidth=5, alpha=0.25, zorder=0, label=f"best: epoch {best:g}")
-        axes.set_xlabel("epoch", color=INK)
-        axes.set_xlim(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5)
+        axes.set(xlabel="epoch", xlim=(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend(frameon=False, fontsize=9)
     return figure
@@ -215,7 +204,8 @@ def history(history: list[dict[str, Any]]) -> Figure:
 
 def histogram(values: np.ndarray, title: str, unit: str, limit: float | None = None) -> Figure:
     """How `values` (whole numbers from 0) are spread, on a log scale when the tail is long; a line where `limit` cuts."""
-    low, high = max(int(values.min()), 1), int(values.max()) + 1
+    low = max(int(values.min()), 1)  # a log scale has no place for 0
+    high = max(int(values.max()), low) + 1
     long_tail = high > 10 * max(np.median(values), 1)
     step = np.ceil((high - low) / 60)
     # Bins of whole numbers: others would hold now one, now two of them, and the outline would be a comb.
@@ -223,9 +213,8 @@ def histogram(values: np.ndarray, title: str, unit: str, limit: float | None = N
     figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     axes = tidy(figure.subplots())
     axes.hist(np.maximum(values, low), bins=edges - 0.5, color=BLUE, edgecolor="white", linewidth=0.3)
-    axes.set_title(title, loc="left", color=INK, fontsize=10)
-    axes.set_xlabel(f"{unit} (log scale)" if long_tail else unit, color=INK)
-    axes.set_ylabel("examples", color=INK)
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set(xlabel=f"{unit} (log scale)" if long_tail else unit, ylabel="examples")
     if long_tail:
         axes.set_xscale("log")
     else:
@@ -246,7 +235,7 @@ def tidy(axes: Axes) -> Axes:
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.grid(color=FAINT, linewidth=0.6, alpha=0.7)
     axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelsize=9, colors=INK)
+    axes.tick_params(length=0, labelsize=9)
     return axes
 
 

@@ -63,7 +63,7 @@ STYLE = """
   --good: #0072b2; --bad: #b54708; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --page: #0d1117;
   --box: #161b22; --good: #56b4e9; --bad: #f0883e; } }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; background: var(--page); color: var(--ink);
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 56rem; background: var(--page); color: var(--ink);
   font: 1rem/1.55 system-ui, sans-serif; }
 h1 { margin: 0; font-size: 1.8rem; line-height: 1.2; }
 h2 { margin: 2.8rem 0 .8rem; padding-bottom: .3rem; border-bottom: 1px solid var(--line); font-size: 1.3rem; }
@@ -72,24 +72,27 @@ p { margin: .6rem 0; max-width: 46rem; overflow-wrap: anywhere; }
 .notice { padding: .5rem .9rem; border-left: 4px solid var(--soft); background: var(--box); }
 .notice.good { border-color: var(--good); } .notice.bad { border-color: var(--bad); }
 .grid { display: grid; gap: .8rem; margin: 1rem 0; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); }
-.numbers { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.numbers { grid-template-columns: repeat(auto-fill, minmax(8.4rem, 1fr)); }
 .pictures { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); }
 .card { margin: 0; padding: .7rem .9rem; border: 1px solid var(--line); border-radius: 8px; background: var(--box);
   overflow-wrap: anywhere; font-size: .9rem; }
 .card b { display: block; font-size: 1.6rem; line-height: 1.3; }
 .card small, figcaption { color: var(--soft); font-size: .85rem; }
+.card figcaption { color: var(--ink); white-space: pre-line; }
+.card pre + figcaption { padding-top: .4rem; border-top: 1px solid var(--line); }
 .card pre { margin: 0 0 .4rem; max-height: 12rem; overflow: auto; white-space: pre-wrap; font: inherit; }
 .card img { display: block; width: 100%; margin: 0 auto .4rem; aspect-ratio: 1; object-fit: contain; }
 .scroll { overflow: auto; max-height: 34rem; margin: 1rem 0; border: 1px solid var(--line); border-radius: 8px; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-td { min-width: 3rem; overflow-wrap: anywhere; }
+td { overflow-wrap: anywhere; }
+td:first-child { min-width: 9rem; }
 th { position: sticky; top: 0; background: var(--box); white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
 .number { text-align: right; white-space: nowrap; }
 .plot { margin: 1rem 0; }
 .plot div { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: #fff; }
-.plot img { display: block; box-sizing: border-box; max-width: max(100%, 36rem); padding: .6rem; }
+.plot img { display: block; margin: 0 auto; box-sizing: border-box; padding: .6rem; }
 @media print { .scroll { max-height: none; } }
 """
 
@@ -108,7 +111,7 @@ def data_report(path: Path, facts: dict[str, Any], lengths: np.ndarray, samples:
         [
             what_there_is(facts, examples),
             classes_by_split(facts, examples),
-            left_out(facts, examples),
+            left_out(facts),
             duplicates(facts["duplicates"]),
             sizes(facts, lengths),
             section("Samples", cards(samples, [listed(sample["labels"]) for sample in samples])),
@@ -155,18 +158,18 @@ def classes_by_split(facts: dict[str, Any], examples: int) -> str:
     )
 
 
-def left_out(facts: dict[str, Any], examples: int) -> str:
+def left_out(facts: dict[str, Any]) -> str:
     unreadable, cut = facts["unreadable"], facts.get("cut")
     blocks = []
     if facts["dropped"]:
         rows = [[reason, count, count / facts["rows"]] for reason, count in facts["dropped"].items()]
         blocks.append(table(["reason", "rows", "share"], rows))
     if unreadable["count"]:
-        blocks.append(notice(f"{unreadable['count']:,} could not be read, among them:", "bad"))
+        blocks.append(notice(f"Could not be read: {unreadable['count']:,}, among them:", "bad"))
         blocks.append(table(["what and why"], [[example] for example in unreadable["examples"][:MOST_NAMED]]))
     if cut:
         unit = facts["size"]["name"]
-        blocks.append(notice(f"{cut['count']:,} have more than {cut['limit']:,} {unit}; the rest of them is not used."))
+        blocks.append(notice(f"Cut at {cut['limit']:,} {unit}: {cut['count']:,}. What comes after is not used."))
     return section("Left out, and why", *(blocks or [paragraph("Nothing: every row became an example.")]))
 
 
@@ -175,24 +178,26 @@ def duplicates(found: dict[str, int]) -> str:
         return section("Duplicates", paragraph("None: all examples differ."))
     blocks = [
         paragraph(
-            f"{found['texts']:,} contents occur more than once; {found['rows']:,} rows repeat one of them. "
-            "Equal ones stand in the same split, so that none is trained on and tested on."
+            f"Contents that occur more than once: {found['texts']:,}; rows that repeat one of them: {found['rows']:,}. "
+            "Equal ones stand in the same split, so that none is both trained on and tested on."
         )
     ]
     if found["with_different_labels"]:
         blocks.append(
-            notice(f"{found['with_different_labels']:,} of them have different labels: no model gets all right.", "bad")
+            notice(
+                f"With different labels: {found['with_different_labels']:,}. No model gets all of those right.", "bad"
+            )
         )
     return section("Duplicates", *blocks)
 
 
 def sizes(facts: dict[str, Any], lengths: np.ndarray) -> str:
     size, limit = facts["size"], facts.get("cut", {}).get("limit")
-    names = {"mean": "mean", "median": "median", "p95": "95 % have at most", "most": "most"}
+    names = {"mean": "Mean", "median": "Median", "p95": "95 % have at most", "most": "Most"}
     return section(
         "Sizes",
-        figure(plots.histogram(lengths, "size of the examples", size["name"], limit), f"Examples by {size['name']}."),
-        table([size["name"], ""], [[name, size[key]] for key, name in names.items()]),
+        numbers([(name, size[key], size["name"]) for key, name in names.items()]),
+        figure(plots.histogram(lengths, "Size of the examples", size["name"], limit), f"Examples by {size['name']}."),
     )
 
 
@@ -201,9 +206,9 @@ def evaluation_report(
 ) -> None:
     """Write what the model is worth: the gate, the metrics, every class, the worst mistakes, and what spot saved.
 
-    `evaluation` is what evaluate.py measured ("champion" with its "drop" below this model's value, "thresholds" and the
-    gate's "threshold" may be absent); `figures` has the keys of FIGURES; each mistake has "labels", "predicted", "score"
-    and its "text", "png" or "where".
+    `evaluation` is what evaluate.py measured; the gate's "threshold", "thresholds" by class and "champion" may be absent
+    (its "drop" is its value less this model's). `figures` has keys of FIGURES; each mistake has "labels", "predicted",
+    "score", and its "text", "png" or "where".
     """
     titles = [
         f"{listed(mistake['labels'])}, taken for {listed(mistake['predicted'])} ({mistake['score']:.3f})"
@@ -213,7 +218,13 @@ def evaluation_report(
         result(evaluation),
         section("Class by class", *drawn(figures, "classes", "confusion"), class_table(evaluation)),
         section("Scores and confidence", *drawn(figures, "curves", "calibration")),
-        section("The most confident mistakes", cards(mistakes, titles) if mistakes else paragraph("None.")),
+        section(
+            "The most confident mistakes",
+            paragraph(
+                "True class, what it was taken for, and the score of that wrong answer." if mistakes else "None."
+            ),
+            cards(mistakes, titles),
+        ),
         *([training_time(evaluation["spot"])] if evaluation["spot"] else []),
     ]
     lead = f"Measured on {evaluation['test_examples']:,} test examples that training never saw."
@@ -263,17 +274,19 @@ def class_table(evaluation: dict[str, Any]) -> str:
 def training_time(spot: dict[str, dict[str, float]]) -> str:
     """What was billed of the training time: https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html"""
     rows = [
-        [RUNS[name], run["training_seconds"], run["billable_seconds"], f"{run['saving']:.1%}"]
+        [RUNS[name], run["training_seconds"], run["billable_seconds"], float(run["saving"])]
         for name, run in spot.items()
     ]
     blocks = [
         table(["run", "training seconds", "billable seconds", "saving"], rows),
-        paragraph("saving = 1 - billable seconds / training seconds"),
+        paragraph("saving = 1 - billable seconds / training seconds, so at 0.7 you pay 70 % less."),
     ]
     if "train_on_demand" in spot:
         billable, whole = (spot[name]["billable_seconds"] for name in ("train", "train_on_demand"))
-        less = f"1 - {billable:,} / {whole:,} = {1 - billable / whole:.1%}" if whole else "nothing"
-        blocks.append(notice(f"Against training the same model on demand, spot saved {less} of what was billed."))
+        less = 1 - billable / whole if whole else 0.0
+        blocks.append(
+            notice(f"Spot against on demand: 1 - {billable:,} / {whole:,} billable seconds = {less:.4f} saved.")
+        )
     return section("Training time, and what spot saved", *blocks)
 
 
@@ -305,18 +318,18 @@ def notice(text: str, kind: str = "") -> str:
     return f'<p class="notice {kind}">{escape(text)}</p>'
 
 
-def numbers(entries: list[tuple[str, Any, str]]) -> str:
+def numbers(figures: list[tuple[str, Any, str]]) -> str:
     """Large figures side by side: (name, value, what it means)."""
-    cards = (
+    entries = (
         f'<div class="card">{escape(name)}<b>{escape(shown(value))}</b><small>{escape(meaning)}</small></div>'
-        for name, value, meaning in entries
+        for name, value, meaning in figures
     )
-    return f'<div class="grid numbers">{"".join(cards)}</div>'
+    return f'<div class="grid numbers">{"".join(entries)}</div>'
 
 
 def table(header: list[str], rows: list[list[Any]]) -> str:
     """A table that scrolls in its own box; columns of numbers are aligned on the right."""
-    columns = zip(*rows, strict=True)
+    columns = zip(*rows, strict=True) if rows else header
     sides = [' class="number"' if all(isinstance(value, Real) for value in column) else "" for column in columns]
 
     def line(tag: str, values: list[Any]) -> str:
@@ -337,16 +350,19 @@ def shown(value: Any) -> str:
 
 
 def figure(figure: Figure, caption: str) -> str:
-    """A plot, in its own size where there is room."""
-    width = round(figure.get_figwidth() * PIXELS_AN_INCH)
-    image = f'<img src="{address(plots.png(figure))}" alt="{escape(caption)}" style="width: {width}px">'
+    """A plot, in its own size or down to four fifths of it; where there is less room, it scrolls in its box."""
+    width = figure.get_figwidth() * PIXELS_AN_INCH
+    size = f"width: min({width:.0f}px, max(100%, {0.8 * width:.0f}px))"
+    image = f'<img src="{data_uri(plots.png(figure))}" alt="{escape(caption)}" style="{size}">'
     return f'<figure class="plot"><div>{image}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def picture(png: bytes, caption: str) -> str:
     """A card with one of the team's pictures."""
     caption = escape(caption)
-    return f'<figure class="card"><img src="{address(png)}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+    return (
+        f'<figure class="card"><img src="{data_uri(png)}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+    )
 
 
 def quotation(text: str, caption: str) -> str:
@@ -358,11 +374,11 @@ def cards(examples: list[dict[str, Any]], titles: list[str]) -> str:
     """The examples side by side, each with its title and where it comes from."""
     blocks = []
     for example, title in zip(examples, titles, strict=True):
-        caption = " · ".join(part for part in (title, example.get("where")) if part)
-        blocks.append(
-            picture(example["png"], caption) if "png" in example else quotation(example.get("text", ""), caption)
-        )
-    return f'<div class="grid {"pictures" if "png" in examples[0] else ""}">{"".join(blocks)}</div>'
+        caption = "\n".join(part for part in (title, example.get("where")) if part)
+        card = picture(example["png"], caption) if "png" in example else quotation(example.get("text", ""), caption)
+        blocks.append(card)
+    kind = "pictures" if any("png" in example for example in examples) else "texts"
+    return f'<div class="grid {kind}">{"".join(blocks)}</div>'
 
 
 def listed(names: list[str]) -> str:
@@ -371,5 +387,6 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + more if names else "no label"
 
 
-def address(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
+    """The picture itself where a page expects the address of one."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
