@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 MANIFEST, STATE = "manifest.json", "state.json"
@@ -79,7 +80,7 @@ class Checkpoints:
         if self.writing:
             try:
                 self.writing.result()
-            except OSError as error:
+            except (OSError, SafetensorError) as error:
                 print(f"a checkpoint could not be written: {error}; the one before it stays", flush=True)
             self.writing = None
 

@@ -348,7 +348,7 @@ class Training:
                 earlier["best"] = False
             self.best = {"value": measured[self.metric], "step": self.step, "thresholds": thresholds}
             if self.checkpoints:
-                self.checkpoints.save(self.best_name(), {"model": self.classifier.model.state_dict()}, self.best)
+                self.checkpoints.save(self.best_name(), {"best": self.classifier.model.state_dict()}, self.best)
         if self.group.first:
             self.tracker.log(shown(entry, self.metric), self.step)
 
@@ -405,7 +405,9 @@ class Training:
     def load_best(self) -> None:
         """Give the model the weights that were the best on the validation split."""
         self.checkpoints.wait()
-        self.classifier.model.load_state_dict(checkpoints.load(self.arguments.checkpoints / self.best_name(), "model"))
+        weights = self.checkpoints.buffers.get("best")  # copied in this run, or else in the one before
+        weights = weights or checkpoints.load(self.arguments.checkpoints / self.best_name(), "best")
+        self.classifier.model.load_state_dict(weights)
         self.classifier.facts["thresholds"] = self.best["thresholds"]
 
 
