@@ -46,5 +46,5 @@ benchmark: .venv/ready ## Measure the figures of the README
 clean: ## Remove environments and what was built
 	rm -rf .venv dist
 
-.venv/ready: requirements/setup.sh requirements/uv.txt requirements/development.txt requirements/emulator.txt seed_code/common/requirements.txt
+.venv/ready: requirements/setup.sh requirements/uv.txt requirements/development.txt requirements/emulator.txt requirements/tracking.txt seed_code/common/requirements.txt
 	@PYTHON=$(PYTHON) sh requirements/setup.sh

@@ -7,5 +7,7 @@ compile requirements/jobs.in requirements/definitions.in \
     --override requirements/definitions.overrides -o seed_code/common/requirements.txt
 compile requirements/development.in -c seed_code/common/requirements.txt -o requirements/development.txt
 compile requirements/emulator.in -o requirements/emulator.txt
+compile requirements/tracking.in -c seed_code/common/requirements.txt \
+    --override requirements/tracking.overrides -o requirements/tracking.txt
 compile requirements/lambda.in -o requirements/lambda.txt
 compile requirements/uv.in -o requirements/uv.txt

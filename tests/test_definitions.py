@@ -26,11 +26,11 @@ import runpy; sys.path.insert(0, "."); runpy.run_path("pipeline.py", run_name="_
 """
 
 
-def definition_with(folder: Path, variant: str, **compute: str) -> dict:
-    """The definition of a seed with other [compute] settings, written with the network refused."""
+def definition_with(folder: Path, variant: str, section: str = "compute", **values: str) -> dict:
+    """The definition of a seed with other settings in a section, written with the network refused."""
     write(assemble(variant), folder)
     settings = tomlkit.parse((folder / "settings.toml").read_text())
-    settings["compute"].update(compute)
+    settings[section].update(values)
     (folder / "settings.toml").write_text(tomlkit.dumps(settings))
     done = subprocess.run(
         [sys.executable, "-c", NO_NETWORK],
@@ -68,6 +68,39 @@ def test_the_mode_decides_which_trainings_run_on_spot(tmp_path, mode, trainings)
         assert ("MaxWaitTimeInSeconds" in requests[name]["StoppingCondition"]) is spot
         assert {"Key": "TrainingType", "Value": "Spot" if spot else "OnDemand"} in requests[name]["Tags"]
         assert requests[name]["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
+
+
+def test_a_job_is_told_where_to_report_and_no_secret(tmp_path):
+    chosen = {
+        "mlflow": "https://mlflow.example.com",
+        "wandb_project": "digits",
+        "wandb_secret": "sagemaker-p-example/wandb",
+    }
+    definition = definition_with(tmp_path, "nlp", "tracking", **chosen)
+
+    told = {step["Name"]: step["Arguments"].get("Environment") for step in definition["Steps"] if "Type" in step}
+    assert told["Train"] == {
+        "MLFLOW_TRACKING_URI": "https://mlflow.example.com",
+        "MLFLOW_EXPERIMENT_NAME": "example-p-example",
+        "WANDB_PROJECT": "digits",
+        "WANDB_SECRET": "sagemaker-p-example/wandb",
+    }
+    assert told["Preprocess"] is None
+
+
+def test_a_secret_of_another_project_is_refused_by_the_build(tmp_path):
+    write(assemble("nlp"), tmp_path)
+    settings = (tmp_path / "settings.toml").read_text()
+    settings = settings.replace('wandb_project = ""', 'wandb_project = "digits"')
+    settings = settings.replace('wandb_secret = ""', 'wandb_secret = "wandb"')
+    (tmp_path / "settings.toml").write_text(settings)
+
+    build = {"PATH": os.environ["PATH"], "PROJECT_BUCKET": "bucket", "PROJECT_ID": "p-1"}
+    command = [sys.executable, "pipeline.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=build, capture_output=True, text=True, check=False)
+
+    said = "error: [tracking] wandb_secret is 'wandb'. Name it sagemaker-p-1/..., as in sagemaker-p-1/wandb."
+    assert (done.returncode, done.stderr.strip()) == (1, said)
 
 
 def test_a_readme_changes_nothing_and_a_script_changes_its_own_step(tmp_path):

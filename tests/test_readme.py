@@ -27,7 +27,7 @@ ELSEWHERE = {
 }
 HERE = {
     "make lint": "lint: clean",
-    "make assemble VARIANT=nlp INTO=folder": "31 files in",
+    "make assemble VARIANT=nlp INTO=folder": "34 files in",
     "make definitions": "pipeline_json/cv.json\npipeline_json/nlp.json",
     "make package": "dist/templates/portfolio-",
     "make publish": "s3://sagemaker-bundle-111122223333/templates/portfolio-",

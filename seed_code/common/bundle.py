@@ -30,7 +30,7 @@ READS = {
     "evaluate": ("gate.metric",),
 }  # fmt: skip
 # Not imported by the script, but needed beside it: what starts it, and what Train packs into the model.
-BESIDE = {"preprocess": (), "train": ("inference.py",), "evaluate": ()}
+BESIDE = {"preprocess": (), "train": ("inference.py", "requirements-tracking.txt"), "evaluate": ()}
 START = ("start.py", "job.py", "requirements.txt")
 DEFINITION = ROOT / "pipeline.json"
 
@@ -55,8 +55,8 @@ class Bundle:
 
 def code(step: str) -> Bundle:
     """The code of a step: its script, what that imports from src/, and its part of the settings."""
-    names = {*START, *BESIDE[step]}
-    for script in (f"{step}.py", *BESIDE[step]):
+    names = {*START, *BESIDE[step], f"{step}.py"}
+    for script in [name for name in names if name.endswith(".py")]:
         names |= imported(script)
     files = {name: (ROOT / "src" / name).read_bytes() for name in sorted(names)}
     files["settings.json"] = json.dumps(

@@ -270,6 +270,7 @@ def train(
             max_wait_time_in_seconds=compute["max_wait_hours"] * HOUR if spot else None,
         ),
         tags=[Tag(key=key, value=value) for key, value in tags.items()],
+        environment=tracking(project, chosen["tracking"]),
         sagemaker_session=session,
     )
     trainer.with_checkpoint_config(checkpoints(parameters, preprocessing, name))
@@ -295,6 +296,17 @@ def metrics() -> list[MetricDefinition]:
     """What SageMaker reads off train.py's output and draws."""
     names = ("train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1")
     return [MetricDefinition(name=name, regex=f"{name}=([0-9.eE+-]+)") for name in names]
+
+
+def tracking(project: Project, chosen: dict[str, str]) -> dict[str, str]:
+    """The variables that tell src/tracking.py where to report; none of them is a secret."""
+    variables = {
+        "MLFLOW_TRACKING_URI": chosen["mlflow"],
+        "MLFLOW_EXPERIMENT_NAME": chosen["mlflow"] and project.model_group,
+        "WANDB_PROJECT": chosen["wandb_project"],
+        "WANDB_SECRET": chosen["wandb_secret"],
+    }
+    return {name: value for name, value in variables.items() if value}
 
 
 def evaluate(
@@ -504,12 +516,20 @@ def require_own_bucket(project: Project, chosen: settings.Settings) -> None:
             raise ValueError(f"[{section}] {key} is {address!r}, not in s3://{project.bucket}/. Copy it there.")
 
 
+def require_own_secret(project: Project, chosen: settings.Settings) -> None:
+    """Raise ValueError for a secret that is not the project's: the jobs' role reads no other."""
+    secret, own = chosen["tracking"]["wandb_secret"], f"sagemaker-{project.id}/"
+    if secret and not secret.startswith(own):
+        raise ValueError(f"[tracking] wandb_secret is {secret!r}. Name it {own}..., as in {own}wandb.")
+
+
 def main() -> None:
     project = Project.from_environment(ENVIRONMENT)
     try:
         chosen = settings.load()
         if "PROJECT_BUCKET" in ENVIRONMENT:
             require_own_bucket(project, chosen)
+            require_own_secret(project, chosen)
     except ValueError as error:
         sys.exit(f"error: {error}")
     definition = json.loads(build(project, chosen).definition())

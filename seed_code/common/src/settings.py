@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
         "max_run_hours": int,
         "max_wait_hours": int,
     },
+    "tracking": {"mlflow": str, "wandb_project": str, "wandb_secret": str},
 }
 CHOICES = {
     ("data", "problem"): ("binary", "multi_class", "multi_label"),
@@ -77,6 +79,8 @@ RANGES = {
     ("compute", "max_run_hours"): (1, 120),
     ("compute", "max_wait_hours"): (1, 240),
 }
+
+MLFLOW_ADDRESS = r"https?://\S+|arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:mlflow-(app|tracking-server)/\S+"
 
 Settings = dict[str, dict[str, Any]]
 
@@ -121,6 +125,7 @@ def check(settings: Settings) -> None:
             f"[compute] max_wait_hours is {settings['compute']['max_wait_hours']}, less than max_run_hours "
             f"({settings['compute']['max_run_hours']}). Spot waits count the run itself: make it at least as long."
         )
+    check_tracking(settings["tracking"])
 
 
 def check_problem(data: dict[str, Any], metric: str) -> None:
@@ -153,6 +158,23 @@ def check_section(section: str, values: dict[str, Any], known: dict[str, Any]) -
     missing = [key for key in known if key not in values]
     if missing:
         raise ValueError(f"settings.toml: [{section}] lacks {', '.join(missing)}. The seed's settings.toml shows how.")
+
+
+def check_tracking(tracking: dict[str, str]) -> None:
+    """Raise ValueError for services that a job could not reach, and for a password where everybody reads it."""
+    address, project, secret = tracking["mlflow"], tracking["wandb_project"], tracking["wandb_secret"]
+    if "@" in address:
+        raise ValueError("[tracking] mlflow has a user or a password in it, which logs would show. Leave it out.")
+    if address and not re.fullmatch(MLFLOW_ADDRESS, address):
+        raise ValueError(
+            f"[tracking] mlflow is {address!r}. Give the http:// or https:// address of a tracking server, "
+            "or the ARN of an MLflow app or tracking server of SageMaker."
+        )
+    if bool(project) is not bool(secret):
+        raise ValueError(
+            f"[tracking] wandb_project is {project!r} and wandb_secret is {secret!r}. "
+            "Name both, the project and the secret with the key for it, or neither."
+        )
 
 
 def check_range(section: str, key: str, value: Any) -> None:

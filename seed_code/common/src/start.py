@@ -11,11 +11,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import job
 
 CODE = Path(__file__).parent
 PORT = 7777
+TRACKING_SECONDS = 180  # that installing what tracks training may take
 
 
 def name_of(requirement: str) -> str:
@@ -41,9 +43,33 @@ def command(script: str, arguments: list[str]) -> list[str]:
     return [sys.executable, *launch, str(CODE / script), *arguments]
 
 
+def tracking() -> list[str]:
+    """The lines of requirements-tracking.txt that the job's variables ask for and the image lacks."""
+    mlflow, wandb = os.environ.get("MLFLOW_TRACKING_URI", ""), os.environ.get("WANDB_SECRET", "")
+    asked = {
+        "mlflow-skinny": mlflow,
+        "sagemaker-mlflow": mlflow.startswith("arn:"),  # it complains about every other address
+        "wandb": wandb,
+        "boto3": wandb,
+    }
+    if not any(asked.values()):
+        return []
+    return [line for line in missing(CODE / "requirements-tracking.txt") if asked.get(name_of(line), True)]
+
+
+def install(lines: list[str], **options: Any) -> None:
+    """Let pip install some lines of a requirements file."""
+    if lines:
+        print(f"installing {', '.join(lines)}", flush=True)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", *lines]
+        subprocess.run(command, check=True, **options)
+
+
 if __name__ == "__main__":
-    if wanted := missing(CODE / "requirements.txt"):
-        print(f"installing {', '.join(wanted)}", flush=True)
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-input", *wanted], check=True)
+    install(missing(CODE / "requirements.txt"))
+    try:
+        install(tracking(), timeout=TRACKING_SECONDS)
+    except subprocess.SubprocessError as error:  # training goes on without
+        print(f"warning: what tracks training was not installed: {error}", flush=True)
     become = command(sys.argv[1], sys.argv[2:])
     os.execv(become[0], become)

@@ -196,7 +196,6 @@ class Training:
         self.steps_an_epoch = len(self.batches(0))
         self.steps = self.steps_an_epoch * arguments.epochs
         self.model = self.wrap(classifier.model)
-        self.tracker = tracking.Tracker()
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
         self.step = 0
@@ -204,10 +203,11 @@ class Training:
         self.saved = self.spoken = time.monotonic()
         self.saving = 0.0  # seconds that training waited for checkpoints
         self.checkpoints = checkpoints.Checkpoints(arguments.checkpoints) if group.first else None
+        hyperparameters = {name: getattr(arguments, name) for name in TUNABLE}
         self.run_of = {
-            "settings": chosen["training"] | chosen["model"] | chosen["task"] | {"metric": self.metric},
+            "settings": chosen["model"] | chosen["task"] | chosen["training"] | hyperparameters,
+            "metric": self.metric,
             "data": [len(self.items), len(self.validation_items)],
-            **{name: getattr(arguments, name) for name in TUNABLE},
         }
         self.run_of = json.loads(json.dumps(self.run_of))
 
@@ -308,6 +308,7 @@ class Training:
         self.save()
         self.checkpoints.wait()
         print(f"interrupted: checkpoint saved at step {self.step}", flush=True)
+        self.tracker.finish("interrupted")
         raise Interrupted
 
     def while_validating(self) -> None:
@@ -372,7 +373,7 @@ class Training:
             "history": self.history,
             "best": self.best,
             "scaler": self.scaler.state_dict(),
-            "tracking": self.tracker.state(),
+            "tracking": self.tracker.state,
         }
         files = {"model": self.classifier.model.state_dict(), "optimizer": optimizer}
         self.checkpoints.save(f"step-{self.step:09}", files, state, refers_to=self.best_name())
@@ -383,9 +384,11 @@ class Training:
         """Go on from the newest checkpoint that is whole; all processes from the same."""
         found = self.checkpoints.newest(self.run_of) if self.checkpoints else None
         found = self.group.gather(found)[0]
+        if self.group.first:
+            print(f"resuming at step {found[1]['step']}" if found else "no checkpoint: starting at step 0", flush=True)
+            name = os.environ.get("TRAINING_JOB_NAME", "local")
+            self.tracker = tracking.Tracker(name, self.run_of["settings"], found and found[1]["tracking"])
         if not found:
-            if self.group.first:
-                print("no checkpoint: starting at step 0", flush=True)
             return
         path, state = found
         self.classifier.model.load_state_dict(checkpoints.load(path, "model"))
@@ -398,9 +401,6 @@ class Training:
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         self.loss.fill_(state["loss"])
-        if self.group.first:
-            self.tracker.resume(state["tracking"])
-            print(f"resuming at step {self.step}", flush=True)
 
     def load_best(self) -> None:
         """Give the model the weights that were the best on the validation split."""
@@ -478,6 +478,10 @@ def main() -> None:
             training.run()
         except Interrupted:
             raise SystemExit(128 + signal.SIGTERM) from None
+        except Exception:
+            if group.first:
+                training.tracker.finish("failed")
+            raise
         if group.first:
             finish(training)
     group.leave()
