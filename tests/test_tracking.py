@@ -169,7 +169,7 @@ def test_an_interrupted_run_goes_on_as_the_same_run_and_no_point_is_there_twice(
 
 
 def test_what_a_slow_server_missed_is_sent_when_it_answers_again(mlflow, train):
-    brief = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_EXPERIMENT_NAME": "slow", "SERVER": str(mlflow.pid)}
+    brief = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MLFLOW_EXPERIMENT_NAME": "slow", "SERVER": str(mlflow.pid)}
 
     done = train("10", "halt", "20", "40", "go on", "finished", MLFLOW_TRACKING_URI=mlflow.address, **brief)
 
