@@ -447,10 +447,8 @@ def finish(training: Training) -> None:
     (arguments.plots / "training.png").write_bytes(plots.png(plots.history(training.history)))
     (arguments.plots / "history.json").write_text(json.dumps(training.history, indent=2))
     print(f"the best epoch is {best['epoch']} of {arguments.epochs}:", flush=True)
-    training.tracker.log(
-        shown(best, training.metric), training.steps
-    )  # the last figures are those of the model that is saved
-    training.tracker.finish([arguments.plots / "training.png"])
+    tracking.say(shown(best, training.metric))  # the last figures in the log are those of the model that is saved
+    training.tracker.finish("finished", [arguments.plots / "training.png"])
     if arguments.output:  # a local run starts anew next time; in SageMaker their address says what they are of
         shutil.rmtree(arguments.checkpoints)
 
