@@ -9,7 +9,7 @@ BIN := .venv/bin
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-rehearse: .venv/ready ## Play both templates from project to prediction (TASK= DATA= SETTINGS= KEEP=1 PORT=)
+rehearse: .venv/ready ## Play both templates from project to prediction (TASK= DATA= SETTINGS= INTERRUPT=1 KEEP=1 PORT=)
 	@$(BIN)/python -m rehearsal play
 
 rehearse-down: .venv/ready ## End what `make rehearse KEEP=1` left up

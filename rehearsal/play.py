@@ -30,11 +30,12 @@ PICTURES = {
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody asked for: `make rehearse TASK= DATA= SETTINGS= KEEP=1 PORT=`."""
+    """What somebody asked for: `make rehearse TASK= DATA= SETTINGS= INTERRUPT=1 KEEP=1 PORT=`."""
 
     variants: tuple[str, ...]
     data: Path | None
     settings: dict
+    interrupt: bool
     keep: bool
     port: int | None
 
@@ -50,6 +51,10 @@ class Wish:
             raise ValueError(f"DATA is {data!r}, and there is no such file or folder.")
         if data and task == "cv" and not any(path.suffix.lower() in PICTURES for path in Path(data).rglob("*")):
             raise ValueError(f"DATA is {data!r}, and there is no picture in it ({', '.join(PICTURES)}).")
+        chosen = read_settings(settings, task) if settings else {}
+        interrupt = environment.get("INTERRUPT", "") not in ("", "0")
+        if interrupt:
+            check_interruptible(chosen)
         port = environment.get("PORT", "")
         if port and not (port.isdigit() and 0 < int(port) < 65536):
             raise ValueError(f"PORT is {port!r}. Give a number between 1 and 65535.")
@@ -58,10 +63,18 @@ class Wish:
         return cls(
             variants=(task,) if task else ("nlp", "cv"),
             data=Path(data) if data else None,
-            settings=read_settings(settings, task) if settings else {},
+            settings=chosen,
+            interrupt=interrupt,
             keep=environment.get("KEEP", "") not in ("", "0"),
             port=int(port) if port else None,
         )
+
+
+def check_interruptible(settings: dict) -> None:
+    """Raise ValueError where INTERRUPT=1 would find no training on a spot instance."""
+    mode = settings.get("compute", {}).get("mode", "spot")
+    if mode == "on_demand":
+        raise ValueError("INTERRUPT is for spot instances, and SETTINGS has [compute] mode = 'on_demand'. Drop one.")
 
 
 def read_settings(path: str, task: str) -> dict:
@@ -132,7 +145,11 @@ def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, 
         use_own_data(scientist, project, wish)
         scientist.wait_for_build(project, "build")
         execution = scientist.next_execution(project)
+    if wish.interrupt:
+        played.interrupt_spot_training(execution.rsplit("/", 1)[-1])
     steps = scientist.follow(project, execution)
+    if wish.interrupt:
+        scientist.tell_interruption(steps)
     model = scientist.registered(project, steps)
     plots = scientist.fetch_plots(model, steps)
     scientist.approve(project, model)
@@ -142,7 +159,7 @@ def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, 
     outcome = Outcome(variant, model["ModelPackageVersion"], model["figures"], seconds, plots)
     if wish.keep:
         return outcome
-    if not wish.data and not wish.settings:
+    if not wish.data and not wish.settings and not wish.interrupt:
         continue_story(scientist, project, console)
     scientist.delete_project(project)
     return outcome

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,6 +66,18 @@ class PlayedAws:
             "AWS_DEFAULT_REGION": REGION,
             **{name.upper(): value for name, value in chosen.items()},
         }
+
+    def interrupt_spot_training(self, name_contains: str) -> None:
+        """Have spot take the instance of the first such training job away, once it trains. No AWS API: the play's own.
+
+        Of the managed spot training jobs, running or to come, it is the first whose name contains the text.
+        """
+        request = urllib.request.Request(
+            f"{self.endpoint}/rehearsal/spot-interruptions",
+            data=json.dumps({"NameContains": name_contains}).encode(),
+            method="POST",
+        )
+        urllib.request.urlopen(request, timeout=10).close()
 
     def end(self) -> None:
         """End the play and every process that it started, and remove its folder."""

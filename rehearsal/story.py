@@ -32,6 +32,11 @@ PORTFOLIO_STACK = "sagemaker-bundle"
 POLL_SECONDS = 0.3
 LONGEST_SECONDS = 1200
 LONGEST_SECONDS_TO_START = 45
+MOST_LOG_LINES = 10_000  # that GetLogEvents answers
+# What train.py prints when it begins, on SIGTERM, and on its way.
+BEGINS = re.compile(r"resuming (?:at step |from checkpoint-)(\d+)|no checkpoint: ")
+SAVED = re.compile(r"interrupted: checkpoint saved at step (\d+)")
+PROGRESS = re.compile(r"step (\d+) of (\d+)")
 PRODUCTS = {"cv": "Image classification on GPU spot", "nlp": "Text classification on GPU spot"}
 PROJECT_NAMES = {"cv": "DigitReader", "nlp": "MessageDesk"}  # capitals, which buckets do not allow: a project may
 STUDIO_ROLE = "StudioExecutionRole"
@@ -387,6 +392,17 @@ class Scientist:
         lines = [line for line in self.step_log(step) if re.search(r": \d|\d\.\d\d", line)]
         return lines[-1][:90] if lines else step["StepStatus"]
 
+    def tell_interruption(self, steps: dict[str, dict[str, Any]]) -> None:
+        """What a spot interruption cost, from the status transitions and the log of the job that met it."""
+        with self.console.hop("spot interruption") as hop:
+            name = steps["Train"]["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[-1]
+            job = self.client("sagemaker").describe_training_job(TrainingJobName=name)
+            log = self.log_lines("/aws/sagemaker/TrainingJobs", f"{name}/algo-1", MOST_LOG_LINES)
+            if "Interrupted" not in [entry["Status"] for entry in job["SecondaryStatusTransitions"]]:
+                hint = "It ended before it could be: give it more to do with [training] epochs."
+                raise StoryFailed(f"training job {name} was not interrupted", log, hint)
+            hop.result = describe_interruption(log)
+
     # --- model ---------------------------------------------------------------------------------------------------
 
     def registered(self, project: Project, steps: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -501,6 +517,29 @@ def leftovers(played: PlayedAws, project_id: str) -> list[str]:
     found += played.client("sqs").list_queues().get("QueueUrls", [])
     found += played.client("codebuild").list_projects()["projects"]
     return [name for name in found if project_id in name]
+
+
+def describe_interruption(log: list[str]) -> str:
+    """Where a training job was interrupted and where it went on, from what train.py printed in both of its containers.
+
+    Raises StoryFailed when the log does not show two containers, or the second one began anew.
+    """
+    starts = [number for number, line in enumerate(log) if BEGINS.match(line)]
+    if len(starts) != 2:
+        raise StoryFailed(f"the log shows {len(starts)} containers, where an interrupted job has 2", log)
+    before, after = log[starts[0] : starts[1]], log[starts[1] :]
+    resumed = int(BEGINS.match(after[0])[1] or 0)
+    saved = [int(found[1]) for line in before if (found := SAVED.match(line))]
+    reached = [int(found[1]) for line in before if (found := PROGRESS.match(line))]
+    total = next((f" of {found[2]}" for line in log if (found := PROGRESS.match(line))), "")
+    if not resumed:
+        raise StoryFailed("the interrupted job found no checkpoint and began anew", log)
+    if not saved:
+        reached_step = max([*reached, resumed])
+        return (
+            f"SIGKILL after step {reached_step}{total}; resumed at step {resumed}: {reached_step - resumed} steps lost"
+        )
+    return f"SIGTERM at step {saved[-1]}{total}; resumed at step {resumed}: {saved[-1] - resumed} steps lost"
 
 
 def edit_settings(path: Path, change: dict[str, dict[str, Any]]) -> None:

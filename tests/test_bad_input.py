@@ -54,6 +54,18 @@ def test_an_unknown_setting_ends_at_once_in_one_line(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_an_interruption_without_spot_ends_at_once_in_one_line(tmp_path):
+    given = tmp_path / "mine.toml"
+    given.write_text('[compute]\nmode = "on_demand"\n')
+
+    done = rehearse(TASK="nlp", SETTINGS=str(given), INTERRUPT="1")
+
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: INTERRUPT is for spot instances, and SETTINGS has [compute] mode = 'on_demand'. Drop one.\n",
+    )
+
+
 def test_a_port_in_use_is_named():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -1,12 +1,15 @@
 """What a job's process sees: its own /opt/ml, its data, its role, the signals; and what becomes of what it leaves."""
 
 import io
+import itertools
 import json
 import tarfile
 import uuid
 
 import pytest
 from conftest import wait_for
+
+from rehearsal.story import StoryFailed, describe_interruption
 
 CODE = """
 import json, os, pathlib, signal, sys, time
@@ -35,6 +38,21 @@ if told.get("do") == "wait":
     signal.signal(signal.SIGTERM, stop)
     print("waiting", flush=True)
     time.sleep(60)
+if told.get("do") == "resume":
+    saved = ml / "checkpoints/saved"
+    if saved.exists():
+        print(f"resuming at step {saved.read_text()}", flush=True)
+    else:
+        print("no checkpoint: starting at step 0", flush=True)
+        (ml / "scratch").write_text("on the local disk")
+        def interrupt(*_):
+            saved.write_text("97")
+            print("interrupted: checkpoint saved at step 97", flush=True)
+            sys.exit(143)
+        signal.signal(signal.SIGTERM, interrupt)
+        print("step 97 of 300 (32%)", flush=True)
+        time.sleep(60)
+    (ml / "model/disk").write_text(str((ml / "scratch").exists()))
 (ml / "model/weights").write_text("trained")
 """
 
@@ -57,8 +75,8 @@ def start(played, bucket, role):
     for key, body in objects.items():
         s3.put_object(Bucket=bucket, Key=key, Body=body.encode())
 
-    def training(**hyperparameters: str) -> str:
-        name = f"contract-{uuid.uuid4().hex[:8]}"
+    def training(name: str = "", spot: bool = False, **hyperparameters: str) -> str:
+        name = name or f"contract-{uuid.uuid4().hex[:8]}"
 
         def channel(kind: str) -> dict:
             source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/jobs/{kind}"}
@@ -76,7 +94,8 @@ def start(played, bucket, role):
             InputDataConfig=[channel("code"), channel("train")],
             OutputDataConfig={"S3OutputPath": f"s3://{bucket}/jobs/output"},
             ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
-            StoppingCondition={"MaxRuntimeInSeconds": 100},
+            StoppingCondition={"MaxRuntimeInSeconds": 100} | ({"MaxWaitTimeInSeconds": 200} if spot else {}),
+            EnableManagedSpotTraining=spot,
             CheckpointConfig={"S3Uri": f"s3://{bucket}/jobs/checkpoints/{name}"},
         )
         return name
@@ -155,6 +174,64 @@ def test_a_stop_reaches_the_script_and_its_checkpoint_reaches_s3(start, end_of, 
 
     saved = played.client("s3").get_object(Bucket=bucket, Key=f"jobs/checkpoints/{name}/saved")["Body"].read()
     assert (job["TrainingJobStatus"], saved) == ("Stopped", b"on SIGTERM")
+
+
+@pytest.fixture
+def interrupted(start, end_of, played) -> dict:
+    """A spot job that spot interrupted once, as DescribeTrainingJob shows it in the end."""
+    name = f"contract-{uuid.uuid4().hex[:8]}"
+    played.interrupt_spot_training(name)
+    return end_of(start(name, spot=True, do="resume"))
+
+
+def test_an_interrupted_spot_job_goes_on_in_a_new_container_with_its_checkpoint(interrupted, archive_of, played):
+    name = interrupted["TrainingJobName"]
+    events = played.client("logs").filter_log_events(
+        logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=name
+    )["events"]
+    said = [event["message"] for event in events]
+
+    assert interrupted["TrainingJobStatus"] == "Completed"
+    assert archive_of(name, "model.tar.gz") == {"disk": b"False", "weights": b"trained"}
+    assert describe_interruption(said) == "SIGTERM at step 97 of 300; resumed at step 97: 0 steps lost"
+
+
+def test_an_interrupted_spot_job_tells_its_statuses_and_is_billed_for_what_ran(interrupted):
+    transitions = interrupted["SecondaryStatusTransitions"]
+
+    a_container = ["Starting", "Downloading", "Training"]
+    statuses = [entry["Status"] for entry in transitions]
+    ran = sum(
+        (entry["EndTime"] - entry["StartTime"]).total_seconds()
+        for entry in transitions
+        if entry["Status"] == "Training"
+    )
+    assert statuses == [*a_container, "Interrupted", *a_container, "Uploading", "Completed"]
+    assert all(one["EndTime"] == next["StartTime"] for one, next in itertools.pairwise(transitions))
+    assert abs(interrupted["TrainingTimeInSeconds"] - ran) <= 1
+    assert interrupted["BillableTimeInSeconds"] <= interrupted["TrainingTimeInSeconds"]
+
+
+@pytest.mark.parametrize(
+    "log, said",
+    [
+        (
+            ["no checkpoint: starting at step 0", "epoch=1.00", "resuming from checkpoint-9", "step 12 of 20 (60%)"],
+            "SIGKILL after step 9 of 20; resumed at step 9: 0 steps lost",
+        ),
+        (
+            ["no checkpoint: starting at step 0", "step 12 of 20 (60%)", "resuming at step 9"],
+            "SIGKILL after step 12 of 20; resumed at step 9: 3 steps lost",
+        ),
+    ],
+)
+def test_what_an_interruption_without_a_last_checkpoint_cost_is_told(log, said):
+    assert describe_interruption(log) == said
+
+
+def test_a_job_that_begins_anew_after_its_interruption_fails_the_story():
+    with pytest.raises(StoryFailed, match="found no checkpoint and began anew"):
+        describe_interruption(["no checkpoint: starting at step 0"] * 2)
 
 
 def test_a_job_without_data_says_which_address_is_empty(played, bucket, role, end_of):

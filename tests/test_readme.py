@@ -21,6 +21,7 @@ ELSEWHERE = {
     "make rehearse": "test_rehearsal.py, told",
     "make rehearse TASK=nlp KEEP=1": "test_kept.py, kept",
     "make rehearse-down": "test_kept.py, kept",
+    "make rehearse TASK=nlp INTERRUPT=1": "test_rehearsal.py, test_an_interrupted_training_...",
 } | {
     f"make rehearse TASK={variant} DATA=../shared/data/{data} SETTINGS=docs/settings/{settings}": "test_rehearsal.py, REAL (on a share of the data)"
     for data, (variant, settings) in REAL.items()

@@ -121,6 +121,20 @@ def test_rehearse_down_with_nothing_up_says_so():
     assert make("rehearse-down").stdout == "no rehearsal is up\n"
 
 
+# --- spot interruption ------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_training_loses_no_step_and_its_model_is_deployed():
+    done = make("rehearse", TASK="nlp", INTERRUPT="1")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    hop = re.search(
+        r"ok spot interruption .* SIGTERM at step (\d+).*; resumed at step (\d+): 0 steps lost", done.stdout
+    )
+    assert int(hop[1]) == int(hop[2]) > 0
+    assert re.search(r"ok prediction .*-> praise", done.stdout)
+
+
 # --- real data ----------------------------------------------------------------------------------------------------------
 
 REAL = {

@@ -47,11 +47,13 @@ def main() -> None:
     del os.environ["LOG_LEVEL"]  # ministack's, and no business of the functions that it starts
     repositories = CodeCommit(folder / "repositories")
     Builds(folder / "builds")
-    SageMaker(folder, ServiceCatalog())
+    sagemaker = SageMaker(folder, ServiceCatalog())
 
     async def serve() -> None:
         try:
-            await adapter.serve(front(repositories), arguments.port, lambda: print("ready", flush=True))
+            await adapter.serve(
+                front(repositories, sagemaker.interrupt), arguments.port, lambda: print("ready", flush=True)
+            )
         finally:
             processes.end_all()
             shutil.rmtree(folder / "tmp", ignore_errors=True)

@@ -1,8 +1,10 @@
 """Training and processing jobs: their data brought in, their entrypoint run, their results taken out."""
 
 import json
+import re
 import subprocess
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,21 @@ from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, pu
 STOP_GRACE_SECONDS = 120  # between SIGTERM and SIGKILL, as AWS gives it
 # What a spot second is billed at in the play. Real prices move; the CV original paid 26.5 % (9.78 against 2.59 USD).
 PLAYED_SPOT_PRICE = 0.3
+# An interrupted job waits so long for its next instance.
+CAPACITY_RETURNS_SECONDS = 1
+# What a script prints once it trains: the earliest moment at which an interruption has something to interrupt.
+UNDER_WAY = re.compile(r"step |epoch=")
 ENDED = ("Completed", "Failed", "Stopped")
+STATUS_MESSAGES = {
+    "Starting": "Preparing the instances for training",
+    "Downloading": "Downloading input data",
+    "Training": "Training in progress",
+    "Interrupted": "The spot instance was taken away",
+    "Uploading": "Uploading generated training model",
+    "Completed": "Training job completed",
+    "Failed": "Training job failed",
+    "Stopped": "Training job stopped",
+}
 KINDS = {"training": "TrainingJob", "processing": "ProcessingJob"}
 
 
@@ -25,10 +41,12 @@ class Jobs:
     """The operations on training and processing jobs."""
 
     jobs: dict[str, dict[str, dict[str, Any]]]
+    interruptions: list[str]
     folder: Path
 
     def start_jobs(self) -> None:
         self.jobs = {"training": {}, "processing": {}}
+        self.interruptions = []
 
     def create_training_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         stopping = parameters["StoppingCondition"]
@@ -64,11 +82,14 @@ class Jobs:
             f"{KINDS[kind]}Status": "InProgress",
             "CreationTime": now(),
             "LastModifiedTime": now(),
+            **({"SecondaryStatus": "Starting"} if kind == "training" else {}),
             "kind": kind,
             "ended": threading.Event(),
             "stop": threading.Event(),
+            "reclaim": threading.Event(),
         }
         self.jobs[kind][name] = record
+        self.grant_interruptions()
         adapter.in_background(Run(record, self.folder / "jobs" / name).run)
         return record
 
@@ -110,6 +131,23 @@ class Jobs:
         self.job("processing", parameters["ProcessingJobName"])["stop"].set()
         return {}
 
+    def interrupt(self, name_contains: str) -> None:
+        """Let spot take the instance of a training job, running or to come, away once: no API of AWS, only the play's.
+
+        It is the first managed spot training job whose name contains the given text.
+        """
+        self.interruptions.append(name_contains)
+        self.grant_interruptions()
+
+    def grant_interruptions(self) -> None:
+        for name_contains in list(self.interruptions):
+            for name, job in list(self.jobs["training"].items()):
+                running = job["TrainingJobStatus"] == "InProgress"
+                if name_contains in name and running and job.get("EnableManagedSpotTraining"):
+                    self.interruptions.remove(name_contains)
+                    job["reclaim"].set()
+                    break
+
     def list_tags(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         for jobs in self.jobs.values():
             for job in jobs.values():
@@ -128,9 +166,15 @@ class Run:
         self.folder = folder
         self.ml = folder / "ml"
         self.group = f"/aws/sagemaker/{KINDS[self.kind]}s"
+        self.reclaimed = threading.Event()
+        self.interrupted = False
+        self.seconds = 0.0  # in which the container ran; waiting for an instance does not count
 
     def emit(self, lines: list[str]) -> None:
         adapter.write_log(self.group, f"{self.name}/algo-1", lines)
+        if self.record["reclaim"].is_set() and any(UNDER_WAY.match(line) for line in lines):
+            self.record["reclaim"].clear()
+            self.reclaimed.set()
 
     def run(self) -> None:
         status_key = f"{KINDS[self.kind]}Status"
@@ -153,47 +197,30 @@ class Run:
                 self.record["ExitMessage"] = reason[:1024]
         self.record["LastModifiedTime"] = now()
         self.record.setdefault("TrainingEndTime" if self.kind == "training" else "ProcessingEndTime", now())
-        if status == "Completed" and self.kind == "training":
-            self.record["SecondaryStatus"] = "Completed"
+        if self.kind == "training":
+            self.enter(status)
         self.record[status_key] = status
         self.record["ended"].set()
 
     # --- training ----------------------------------------------------------------------------------------------
 
     def train(self) -> str:
+        """Run the container, again after each interruption, and store what it leaves.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training-status.html has the statuses.
+        """
         record = self.record
-        channels = record.get("InputDataConfig", [])
-        self.write_config("hyperparameters", record.get("HyperParameters", {}))
-        self.write_config(
-            "resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}
-        )
-        self.write_config("inputdataconfig", {c["ChannelName"]: {"TrainingInputMode": "File"} for c in channels})
         if record["ResourceConfig"].get("InstanceCount", 1) != 1:
             raise ValueError(
                 "The rehearsal does not play training on several instances. Set TrainingInstanceCount to 1."
             )
-        for channel in channels:
-            source = channel["DataSource"]["S3DataSource"]["S3Uri"]
-            objects.download(self.s3, source, self.ml / "input/data" / channel["ChannelName"])
-        for name in ("model", "output/data", "checkpoints"):
-            (self.ml / name).mkdir(parents=True)
-        record["TrainingStartTime"] = now()
-        checkpoints = self.restore_checkpoints()
-        entrypoint = record["AlgorithmSpecification"]["ContainerEntrypoint"]
-        arguments = record["AlgorithmSpecification"].get("ContainerArguments", [])
-        environment = {**record.get("Environment", {}), "TRAINING_JOB_NAME": self.name}
-        try:
-            code = self.execute(entrypoint + arguments, environment, record["StoppingCondition"]["MaxRuntimeInSeconds"])
-        finally:
-            if checkpoints:
-                checkpoints.finish()
-            record["TrainingEndTime"] = now()
-            seconds = max(1, round((record["TrainingEndTime"] - record["TrainingStartTime"]).total_seconds()))
-            price = PLAYED_SPOT_PRICE if record.get("EnableManagedSpotTraining") else 1
-            record["TrainingTimeInSeconds"] = seconds
-            record["BillableTimeInSeconds"] = max(1, round(seconds * price))
+        code = self.train_on_an_instance()
+        while self.interrupted and not record["stop"].is_set():
+            self.wait_for_an_instance()
+            code = self.train_on_an_instance()
         prefix = f"{record['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.name}/output"
-        if any((self.ml / "output/data").iterdir()):
+        self.enter("Uploading")
+        if (self.ml / "output/data").exists() and any((self.ml / "output/data").iterdir()):
             objects.upload_archive(self.s3, self.ml / "output/data", f"{prefix}/output.tar.gz")
         if record["stop"].is_set():
             return "Stopped"
@@ -201,6 +228,73 @@ class Run:
         objects.upload_archive(self.s3, self.ml / "model", f"{prefix}/model.tar.gz")
         record["ModelArtifacts"] = {"S3ModelArtifacts": f"{prefix}/model.tar.gz"}
         return "Completed"
+
+    def train_on_an_instance(self) -> int:
+        """Bring the data onto an instance and run the container there, until it ends or the instance is taken away."""
+        self.enter("Starting")
+        self.interrupted = False
+        self.reclaimed.clear()
+        self.enter("Downloading")
+        self.bring_in()
+        checkpoints = self.restore_checkpoints()
+        self.enter("Training")
+        self.record.setdefault("TrainingStartTime", now())
+        algorithm = self.record["AlgorithmSpecification"]
+        environment = {**self.record.get("Environment", {}), "TRAINING_JOB_NAME": self.name}
+        limit = self.record["StoppingCondition"]["MaxRuntimeInSeconds"] - self.seconds
+        started = time.monotonic()
+        try:
+            return self.execute(
+                algorithm["ContainerEntrypoint"] + algorithm.get("ContainerArguments", []), environment, limit
+            )
+        finally:
+            self.seconds += time.monotonic() - started
+            if checkpoints:
+                checkpoints.finish()
+            self.note_time()
+
+    def bring_in(self) -> None:
+        """Lay out /opt/ml: configuration, data, and the folders that the script writes to."""
+        record = self.record
+        channels = record.get("InputDataConfig", [])
+        self.write_config("hyperparameters", record.get("HyperParameters", {}))
+        self.write_config(
+            "resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}
+        )
+        self.write_config("inputdataconfig", {c["ChannelName"]: {"TrainingInputMode": "File"} for c in channels})
+        for channel in channels:
+            source = channel["DataSource"]["S3DataSource"]["S3Uri"]
+            objects.download(self.s3, source, self.ml / "input/data" / channel["ChannelName"])
+        for name in ("model", "output/data", "checkpoints"):
+            (self.ml / name).mkdir(parents=True)
+
+    def note_time(self) -> None:
+        """Trained and billed seconds so far: of every instance that the job had, without the wait for the next one."""
+        self.record["TrainingEndTime"] = now()
+        price = PLAYED_SPOT_PRICE if self.record.get("EnableManagedSpotTraining") else 1
+        seconds = max(1, round(self.seconds))
+        self.record["TrainingTimeInSeconds"] = seconds
+        self.record["BillableTimeInSeconds"] = max(1, round(seconds * price))
+
+    def wait_for_an_instance(self) -> None:
+        """Lose the instance with its disk, and wait until spot has another one."""
+        self.enter("Interrupted")
+        containers.remove(self.folder)
+        (self.ml / "output").mkdir(parents=True)
+        del self.record["TrainingEndTime"]
+        self.record["stop"].wait(CAPACITY_RETURNS_SECONDS)
+
+    def enter(self, status: str) -> None:
+        """Note a secondary status, and the end of the one before it."""
+        moment = now()
+        # A new list each time: somebody may be describing the job just now.
+        before = [{"EndTime": moment, **entry} for entry in self.record.get("SecondaryStatusTransitions", [])]
+        entry = {"Status": status, "StartTime": moment, "StatusMessage": STATUS_MESSAGES[status]}
+        if status in ENDED:
+            entry["EndTime"] = moment
+        self.record["SecondaryStatusTransitions"] = [*before, entry]
+        self.record["SecondaryStatus"] = status
+        self.record["LastModifiedTime"] = moment
 
     def restore_checkpoints(self) -> objects.CheckpointSync | None:
         """Bring back what an earlier run with the same address left, and keep S3 up to date from now on."""
@@ -244,22 +338,25 @@ class Run:
 
     # --- both --------------------------------------------------------------------------------------------------
 
-    def execute(self, entrypoint: list[str], environment: dict[str, str], limit_seconds: int) -> int:
-        """Run the entrypoint to its end; stop it when it is asked for, or when its time is over."""
+    def execute(self, entrypoint: list[str], environment: dict[str, str], limit_seconds: float) -> int:
+        """Run the entrypoint to its end; stop it when it is asked for, or when its time or its instance is over."""
         surroundings = {**processes.job_environment(self.credentials), **environment}
         process = containers.start(entrypoint, surroundings, self.folder, self.emit)
         watcher = threading.Thread(target=self.watch, args=(process,), daemon=True)
         watcher.start()
         try:
-            return processes.wait(process, limit_seconds)
+            code = processes.wait(process, limit_seconds)
         except subprocess.TimeoutExpired:
             processes.end(process, STOP_GRACE_SECONDS)
-            raise JobFailed(f"MaxRuntimeInSeconds ({limit_seconds}) exceeded") from None
+            raise JobFailed(f"MaxRuntimeInSeconds exceeded: {limit_seconds:.0f} s were left") from None
+        watcher.join()
+        return code
 
     def watch(self, process: subprocess.Popen) -> None:
-        """End the process when somebody stops the job."""
+        """End the process when somebody stops the job, or spot takes its instance away."""
         while process.poll() is None:
-            if self.record["stop"].wait(0.2):
+            if self.record["stop"].wait(0.2) or self.reclaimed.is_set():
+                self.interrupted = process.poll() is None
                 processes.end(process, STOP_GRACE_SECONDS)
                 return
 

@@ -200,4 +200,4 @@ def tags_of(tags: list[dict[str, str]] | dict[str, str] | None) -> dict[str, str
 
 def public(record: dict[str, Any]) -> dict[str, Any]:
     """A record without the members that are the play's own (in lower case)."""
-    return {key: value for key, value in record.items() if key[0].isupper()}
+    return {key: value for key, value in record.copy().items() if key[0].isupper()}
