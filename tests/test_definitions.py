@@ -26,11 +26,19 @@ import runpy; sys.path.insert(0, "."); runpy.run_path("pipeline.py", run_name="_
 """
 
 
-def definition_with(folder: Path, variant: str, section: str = "compute", **values: str) -> dict:
-    """The definition of a seed with other settings in a section, written with the network refused."""
+def definition_with(
+    folder: Path, variant: str, section: str = "compute", tuning: dict | None = None, **values: str
+) -> dict:
+    """The definition of a seed with other settings in a section, and in [tuning], written with the network refused."""
     write(assemble(variant), folder)
+    return definition_of(folder, tuning, section, **values)
+
+
+def definition_of(folder: Path, tuning: dict | None = None, section: str = "compute", **values: str) -> dict:
+    """The same of a seed that is laid out already."""
     settings = tomlkit.parse((folder / "settings.toml").read_text())
     settings[section].update(values)
+    settings["tuning"].update(tuning or {})
     (folder / "settings.toml").write_text(tomlkit.dumps(settings))
     done = subprocess.run(
         [sys.executable, "-c", NO_NETWORK],
@@ -101,6 +109,93 @@ def test_a_secret_of_another_project_is_refused_by_the_build(tmp_path):
 
     said = "error: [tracking] wandb_secret is 'wandb'. Name it sagemaker-p-1/..., as in sagemaker-p-1/wandb."
     assert (done.returncode, done.stderr.strip()) == (1, said)
+
+
+TUNING = {
+    "jobs": 4,
+    "objective": "validation_loss",
+    "early_stopping": False,
+    "ranges": {"learning_rate": [1e-4, 1e-2], "weight_decay": [0, 0.1], "batch_size": [8, 32], "epochs": ["2", "4"]},
+}
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory) -> dict:
+    """A definition with a tuning of everything but the warm-up."""
+    return definition_with(tmp_path_factory.mktemp("tuned"), "nlp", tuning=TUNING)
+
+
+def tune_step(definition: dict) -> dict:
+    return next(step for step in definition["Steps"] if step["Name"] == "Tune")
+
+
+def test_a_tuning_stands_in_place_of_the_training_and_its_best_model_goes_on(tuned):
+    steps = {step["Name"]: step for step in tuned["Steps"]}
+
+    best = [
+        {"Get": "Steps.Tune.TrainingJobDefinition.OutputDataConfig.S3OutputPath"},
+        {"Get": "Steps.Tune.BestTrainingJob.TrainingJobName"},
+        "output/model.tar.gz",
+    ]
+    registration = steps["Gate"]["Arguments"]["IfSteps"][0]["Arguments"]
+    assert list(steps) == ["Preprocess", "Tune", "Evaluate", "Gate"]
+    assert (steps["Tune"]["Type"], steps["Tune"]["CacheConfig"]["Enabled"]) == ("Tuning", True)
+    assert "SageMaker.CAPACITY_ERROR" in steps["Tune"]["RetryPolicies"][1]["ExceptionType"]
+    for model in (
+        steps["Evaluate"]["Arguments"]["ProcessingInputs"][0]["S3Input"]["S3Uri"],
+        registration["InferenceSpecification"]["Containers"][0]["ModelDataUrl"],
+    ):
+        assert model == {"Std:Join": {"On": "/", "Values": best}}
+
+
+def test_a_tuning_searches_what_the_settings_say(tuned):
+    config = tune_step(tuned)["Arguments"]["HyperParameterTuningJobConfig"]
+
+    assert config["HyperParameterTuningJobObjective"] == {"MetricName": "validation_loss", "Type": "Minimize"}
+    assert config["ResourceLimits"] == {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 2}
+    assert (config["Strategy"], config["TrainingJobEarlyStoppingType"]) == ("Bayesian", "Off")
+    assert config["ParameterRanges"] == {
+        "ContinuousParameterRanges": [
+            {"Name": "learning_rate", "MinValue": "0.0001", "MaxValue": "0.01", "ScalingType": "Logarithmic"},
+            {"Name": "weight_decay", "MinValue": "0.0", "MaxValue": "0.1", "ScalingType": "Auto"},
+        ],
+        "IntegerParameterRanges": [{"Name": "batch_size", "MinValue": "8", "MaxValue": "32", "ScalingType": "Auto"}],
+        "CategoricalParameterRanges": [{"Name": "epochs", "Values": ["2", "4"]}],
+    }
+
+
+def test_what_is_searched_is_no_parameter_and_its_objective_is_read_off_the_log(tuned):
+    names = [entry["Name"] for entry in tuned["Parameters"]]
+    jobs = tune_step(tuned)["Arguments"]["TrainingJobDefinition"]
+    regex = {metric["Name"]: metric["Regex"] for metric in jobs["AlgorithmSpecification"]["MetricDefinitions"]}
+
+    assert set(jobs["StaticHyperParameters"]) == {"sagemaker_program", "sagemaker_submit_directory"}
+    assert len(names) == 5  # a value of the others, given at start, would go nowhere
+    assert [name for name in names if f'"Parameters.{name}"' not in json.dumps(tuned)] == []
+    assert re.search(regex["validation_loss"], "epoch=1 validation_loss=0.5600")[1] == "0.5600"
+
+
+def test_the_mode_decides_whether_a_tuning_runs_on_spot(tuned, tmp_path):
+    on_demand = definition_with(tmp_path, "nlp", TUNING, mode="on_demand")
+
+    for definition, spot in ((tuned, True), (on_demand, False)):
+        request = tune_step(definition)["Arguments"]
+        jobs = request["TrainingJobDefinition"]
+        assert jobs.get("EnableManagedSpotTraining", False) is spot
+        assert ("MaxWaitTimeInSeconds" in jobs["StoppingCondition"]) is spot
+        assert {"Key": "TrainingType", "Value": "Spot" if spot else "OnDemand"} in request["Tags"]
+        assert jobs["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
+
+
+def test_a_changed_script_changes_the_address_of_a_tunings_code_and_nothing_else(tuned, tmp_path):
+    write(assemble("nlp"), tmp_path)
+    (tmp_path / "src/train.py").write_text((tmp_path / "src/train.py").read_text() + "# ours\n")
+
+    before, after = json.dumps(tuned), json.dumps(definition_of(tmp_path, TUNING))
+
+    first, second = (re.search(r"/code/sourcedir/[0-9a-f]{20}/", text)[0] for text in (before, after))
+    assert first != second
+    assert after.replace(second, first) == before
 
 
 def test_a_readme_changes_nothing_and_a_script_changes_its_own_step(tmp_path):

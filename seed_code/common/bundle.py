@@ -7,10 +7,13 @@ changes the address of Train's code and of nothing else, and a change of the REA
 """
 
 import ast
+import gzip
 import hashlib
+import io
 import json
 import os
 import sys
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +54,35 @@ class Bundle:
     def prefix(self) -> str:
         """Where the files lie in the project's bucket."""
         return f"{self.kind}/{self.digest}"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A bundle as one sourcedir.tar.gz, which the images' toolkit unpacks: how the jobs of a tuning get their code.
+
+    It lies under the hash of its files, since two versions of zlib compress the same files to different bytes.
+    """
+
+    content: Bundle
+
+    @property
+    def prefix(self) -> str:
+        """Not below the bundle's own prefix, which training jobs download as a whole."""
+        return f"code/sourcedir/{self.content.digest}"
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The archive; equal files give equal bytes: sorted by name, without times and owners."""
+        packed = io.BytesIO()
+        with (
+            gzip.GzipFile(fileobj=packed, mode="wb", filename="", mtime=0) as compressed,
+            tarfile.open(fileobj=compressed, mode="w") as archive,
+        ):
+            for name, body in sorted(self.content.files.items()):
+                member = tarfile.TarInfo(name)
+                member.size = len(body)
+                archive.addfile(member, io.BytesIO(body))
+        return {"sourcedir.tar.gz": packed.getvalue()}
 
 
 def code(step: str) -> Bundle:
@@ -97,7 +129,8 @@ def publish(bucket: str) -> None:
     import boto3
 
     s3 = boto3.client("s3")
-    for bundle in (*map(code, READS), folder("sample"), folder("deploy")):
+    archives = [Archive(code("train"))] if settings.load()["tuning"]["jobs"] else []
+    for bundle in (*map(code, READS), *archives, folder("sample"), folder("deploy")):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{bundle.prefix}/")
         there = {found["Key"] for page in pages for found in page.get("Contents", [])}
         missing = {f"{bundle.prefix}/{name}": body for name, body in bundle.files.items()}

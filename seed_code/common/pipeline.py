@@ -2,7 +2,7 @@
 
     python pipeline.py > pipeline.json
 
-    Preprocess -> Train (spot | on_demand | both to compare) -> Evaluate -> Gate -> Register, or Fail
+    Preprocess -> Train (spot | on_demand | both to compare), or Tune -> Evaluate -> Gate -> Register, or Fail
 
 Nothing is uploaded and AWS is not asked anything: equal inputs give the same bytes, on any machine.
 """
@@ -37,6 +37,7 @@ logging.disable(logging.WARNING)
 warnings.simplefilter("ignore")
 
 from sagemaker.core import image_uris
+from sagemaker.core.parameter import CategoricalParameter, ContinuousParameter, IntegerParameter, ParameterRange
 from sagemaker.core.processing import Processor
 from sagemaker.core.shapes import ProcessingInput, ProcessingOutput, ProcessingS3Input, ProcessingS3Output
 from sagemaker.core.telemetry import telemetry_logging
@@ -70,8 +71,10 @@ from sagemaker.mlops.workflow.steps import (
     ProcessingStep,
     StepTypeEnum,
     TrainingStep,
+    TuningStep,
 )
 from sagemaker.train import ModelTrainer
+from sagemaker.train.tuner import HyperparameterTuner
 
 import bundle
 import settings  # src/settings.py: bundle puts src/ on the path
@@ -166,8 +169,10 @@ class Parameters:
             ),
         )
 
-    def all(self) -> list[Any]:
-        return list(vars(self).values())
+    def used(self, chosen: settings.Settings) -> list[Any]:
+        """All, without those whose value the jobs of a tuning do not take from here."""
+        tuned = {*chosen["tuning"]["ranges"], "training_instances"} if chosen["tuning"]["jobs"] else set()
+        return [parameter for name, parameter in vars(self).items() if name not in tuned]
 
 
 class OfflineSession(PipelineSession):
@@ -240,16 +245,84 @@ def train(
     name: str,
     spot: bool,
 ) -> TrainingStep:
-    compute = chosen["compute"]
-    channels = {
-        "train": output(preprocessing, "train"),
-        "validation": output(preprocessing, "validation"),
-        "code": project.address(bundle.code("train")),
+    trainer = trainer_of(project, parameters, session, chosen, name, spot)
+    trainer.with_checkpoint_config(checkpoints(parameters, preprocessing, name))
+    trainer.with_metric_definitions(metrics())
+    channels = training_inputs(chosen, preprocessing, code=project.address(bundle.code("train")))
+    request = trainer.train(input_data_config=channels)
+    return ScriptTrainingStep(name, request, cache_config=cache(), retry_policies=job_retries())
+
+
+def tune(
+    project: Project,
+    parameters: Parameters,
+    session: OfflineSession,
+    chosen: settings.Settings,
+    preprocessing: ProcessingStep,
+    spot: bool,
+) -> TuningStep:
+    """Several trainings, with hyperparameters out of [tuning.ranges], in place of one.
+
+    The API gives these jobs no entrypoint: the image's toolkit unpacks an archive and starts train.py. It keeps SIGTERM
+    to itself, so that an interruption costs what was trained since the last checkpoint ([training] checkpoint_seconds).
+    """
+    tuning = chosen["tuning"]
+    trainer = trainer_of(project, parameters, session, chosen, "Tune", spot)
+    trainer.compute.instance_count = 1  # the toolkit starts one process, and it trains alone
+    trainer.hyperparameters |= {
+        "sagemaker_program": "train.py",
+        "sagemaker_submit_directory": f"{project.address(bundle.Archive(bundle.code('train')))}/sourcedir.tar.gz",
     }
+    # This execution's: the cache does not compare it here
+    # (https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html). job.checkpoints() keeps jobs apart.
+    trainer.with_checkpoint_config(
+        CheckpointConfig(local_path="/opt/ml/checkpoints", s3_uri=project.run("Tune", "checkpoints"))
+    )
+    tuner = HyperparameterTuner(
+        trainer,
+        objective_metric_name=tuning["objective"],
+        objective_type="Minimize" if tuning["objective"].endswith("_loss") else "Maximize",
+        hyperparameter_ranges={name: parameter_range(name, values) for name, values in tuning["ranges"].items()},
+        metric_definitions=[{"Name": metric.name, "Regex": metric.regex} for metric in metrics()],
+        strategy=tuning["strategy"],
+        max_jobs=tuning["jobs"],
+        max_parallel_jobs=tuning["parallel_jobs"],
+        early_stopping_type="Auto" if tuning["early_stopping"] else "Off",
+        random_seed=chosen["training"]["seed"] % 2**31,
+    )
+    request = tuner.tune(inputs=training_inputs(chosen, preprocessing))
+    return TuningStep("Tune", request, cache_config=cache(), retry_policies=job_retries())
+
+
+def parameter_range(name: str, values: list[Any]) -> ParameterRange:
+    """A range of settings.toml as the SDK's: learning rates are searched by their magnitude."""
+    if not settings.is_interval(values):
+        return CategoricalParameter(values)
+    if settings.KNOWN["training"][name] is int:
+        return IntegerParameter(*values)
+    return ContinuousParameter(*map(float, values), scaling_type="Logarithmic" if name == "learning_rate" else "Auto")
+
+
+def training_inputs(chosen: settings.Settings, preprocessing: ProcessingStep, **more: str) -> list[InputData]:
+    """The channels of a training job."""
+    channels = {"train": output(preprocessing, "train"), "validation": output(preprocessing, "validation"), **more}
     if chosen["model"]["weights"].startswith("s3://"):
         channels["pretrained"] = chosen["model"]["weights"]
+    return [InputData(channel_name=name, data_source=source) for name, source in channels.items()]
+
+
+def trainer_of(
+    project: Project,
+    parameters: Parameters,
+    session: OfflineSession,
+    chosen: settings.Settings,
+    name: str,
+    spot: bool,
+) -> ModelTrainer:
+    """What a training step and a tuning step have in common."""
+    compute = chosen["compute"]
     tags = project.tags(name) | {"TrainingType": "Spot" if spot else "OnDemand"}
-    trainer = ModelTrainer(
+    return ModelTrainer(
         training_image=project.training_image,
         role=project.role,
         compute=Compute(
@@ -263,7 +336,6 @@ def train(
             "batch_size": parameters.batch_size.to_string(),
             "learning_rate": parameters.learning_rate.to_string(),
         },
-        input_data_config=[InputData(channel_name=key, data_source=source) for key, source in channels.items()],
         output_data_config=OutputDataConfig(s3_output_path=project.run(name)),
         stopping_condition=StoppingCondition(
             max_runtime_in_seconds=compute["max_run_hours"] * HOUR,
@@ -273,9 +345,6 @@ def train(
         environment=tracking(project, chosen["tracking"]),
         sagemaker_session=session,
     )
-    trainer.with_checkpoint_config(checkpoints(parameters, preprocessing, name))
-    trainer.with_metric_definitions(metrics())
-    return ScriptTrainingStep(name, trainer.train(), cache_config=cache(), retry_policies=job_retries())
 
 
 def checkpoints(parameters: Parameters, preprocessing: ProcessingStep, name: str) -> CheckpointConfig:
@@ -315,7 +384,7 @@ def evaluate(
     session: OfflineSession,
     chosen: settings.Settings,
     preprocessing: ProcessingStep,
-    training: list[TrainingStep],
+    training: list[TrainingStep | TuningStep],
 ) -> ProcessingStep:
     environment = training_times(training)
     challenged = chosen["gate"]["allowed_drop"] < 1
@@ -324,7 +393,7 @@ def evaluate(
     processor = processor_of(project, parameters, session, "evaluate", env=environment)
     request = processor.run(
         inputs=[
-            processing_input("model", training[0].properties.ModelArtifacts.S3ModelArtifacts),
+            processing_input("model", model_of(training[0])),
             processing_input("test", output(preprocessing, "test")),
             processing_input("code", project.address(bundle.code("evaluate"))),
         ],
@@ -340,10 +409,19 @@ def evaluate(
     )
 
 
-def training_times(training: list[TrainingStep]) -> dict[str, Any]:
-    """Seconds trained and seconds billed, as the text that an environment variable has to be."""
+def model_of(step: TrainingStep | TuningStep) -> Any:
+    """Where a step's model lies, of a tuning that of its best job; after a cache hit, where it was written first."""
+    if isinstance(step, TrainingStep):
+        return step.properties.ModelArtifacts.S3ModelArtifacts
+    written = step.properties.TrainingJobDefinition.OutputDataConfig.S3OutputPath
+    return Join("/", [written, step.properties.BestTrainingJob.TrainingJobName, "output/model.tar.gz"])
+
+
+def training_times(training: list[TrainingStep | TuningStep]) -> dict[str, Any]:
+    """Seconds trained and seconds billed, as the text that an environment variable has to be; not told of a tuning."""
     times = {}
-    for step, prefix in zip(training, ("TRAIN", "TRAIN_ON_DEMAND"), strict=False):
+    steps = [step for step in training if isinstance(step, TrainingStep)]
+    for step, prefix in zip(steps, ("TRAIN", "TRAIN_ON_DEMAND"), strict=False):
         times[f"{prefix}_SECONDS"] = step.properties.TrainingTimeInSeconds.to_string()
         times[f"{prefix}_BILLABLE_SECONDS"] = step.properties.BillableTimeInSeconds.to_string()
     return times
@@ -375,11 +453,11 @@ def gate(
 
 
 def register(
-    project: Project, parameters: Parameters, training: TrainingStep, evaluation: ProcessingStep
+    project: Project, parameters: Parameters, training: TrainingStep | TuningStep, evaluation: ProcessingStep
 ) -> RegisterModelStep:
     container = {
         "Image": project.inference_image,
-        "ModelDataUrl": training.properties.ModelArtifacts.S3ModelArtifacts,
+        "ModelDataUrl": model_of(training),
         "Environment": {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"},
     }
     statistics = {
@@ -482,7 +560,10 @@ def build(project: Project, chosen: settings.Settings) -> Pipeline:
     mode = chosen["compute"]["mode"]
 
     preprocessing = preprocess(project, parameters, session, chosen)
-    training = [train(project, parameters, session, chosen, preprocessing, "Train", spot=mode != "on_demand")]
+    if chosen["tuning"]["jobs"]:
+        training = [tune(project, parameters, session, chosen, preprocessing, spot=mode != "on_demand")]
+    else:
+        training = [train(project, parameters, session, chosen, preprocessing, "Train", spot=mode != "on_demand")]
     if mode == "compare":
         training.append(train(project, parameters, session, chosen, preprocessing, "TrainOnDemand", spot=False))
     evaluation = evaluate(project, parameters, session, chosen, preprocessing, training)
@@ -492,7 +573,7 @@ def build(project: Project, chosen: settings.Settings) -> Pipeline:
     steps = [preprocessing, *training, evaluation, gating]
     return Pipeline(
         name=project.model_group,
-        parameters=parameters.all(),
+        parameters=parameters.used(chosen),
         steps=steps,
         pipeline_experiment_config=None,  # else every run makes an experiment and a trial
         sagemaker_session=session,

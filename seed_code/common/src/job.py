@@ -32,6 +32,17 @@ def hosts() -> tuple[list[str], str]:
     return ["localhost"], "localhost"
 
 
+def checkpoints() -> Path:
+    """Where a training job's checkpoints lie; for the jobs of a tuning, which share an address in S3, in one folder each.
+
+    Whether SageMaker appends the name of the job to that address, AWS does not say
+    (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_HyperParameterTrainingJobDefinition.html): with these
+    folders a job finds its own checkpoints, and no others, either way. The hyperparameter is the service's own mark.
+    """
+    folder = OPT_ML / "checkpoints"
+    return folder / os.environ["TRAINING_JOB_NAME"] if "_tuning_objective_metric" in hyperparameters() else folder
+
+
 def report_failure(message: str) -> None:
     """Leave the reason where SageMaker looks for it: `failure` for training, `message` for processing jobs."""
     output = OPT_ML / "output"

@@ -36,6 +36,14 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
         "workers": int,
         "checkpoint_seconds": int,
     },
+    "tuning": {
+        "jobs": int,
+        "parallel_jobs": int,
+        "objective": str,
+        "strategy": str,
+        "early_stopping": bool,
+        "ranges": dict,
+    },
     "gate": {"metric": str, "threshold": float, "allowed_drop": float},
     "compute": {
         "mode": str,
@@ -53,6 +61,8 @@ CHOICES = {
     ("data", "problem"): ("binary", "multi_class", "multi_label"),
     ("training", "precision"): ("auto", "float32", "bfloat16", "float16"),
     ("training", "compile"): ("auto", "always", "never"),
+    ("tuning", "objective"): ("validation_macro_f1", "validation_accuracy", "validation_loss"),
+    ("tuning", "strategy"): ("Bayesian", "Random"),
     ("gate", "metric"): (
         "accuracy", "macro_f1", "micro_f1", "macro_recall", "f1", "precision", "recall", "roc_auc", "average_precision",
     ),
@@ -71,6 +81,8 @@ RANGES = {
     ("training", "seed"): (0, 2**32 - 1),
     ("training", "workers"): (0, 64),
     ("training", "checkpoint_seconds"): (1, 86_400),
+    ("tuning", "jobs"): (0, 500),
+    ("tuning", "parallel_jobs"): (1, 100),
     ("gate", "threshold"): (0.0, 1.0),
     ("gate", "allowed_drop"): (0.0, 1.0),
     ("compute", "processing_instance_count"): (1, 64),
@@ -79,6 +91,8 @@ RANGES = {
     ("compute", "max_run_hours"): (1, 120),
     ("compute", "max_wait_hours"): (1, 240),
 }
+# What [tuning.ranges] may search: training's numbers, without the seed.
+TUNABLE = ("learning_rate", "weight_decay", "warmup_share", "batch_size", "epochs")
 
 MLFLOW_ADDRESS = r"https?://\S+|arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:mlflow-(app|tracking-server)/\S+"
 
@@ -117,6 +131,7 @@ def check(settings: Settings) -> None:
         if not isinstance(name, str) or not name:
             raise ValueError(f'[data.labels] {raw} is {name!r}. Give the name of a class, as in: {raw} = "good".')
     check_problem(settings["data"], settings["gate"]["metric"])
+    check_tuning(settings)
     weights = settings["model"]["weights"]
     if weights not in ("scratch", "hub") and not weights.startswith("s3://"):
         raise ValueError(f"[model] weights is {weights!r}. Choose scratch, hub, or the s3:// address of a folder.")
@@ -137,6 +152,59 @@ def check_problem(data: dict[str, Any], metric: str) -> None:
         raise ValueError(f"[data] positive is {data['positive']!r}, and problem is {problem}. Only binary has one.")
     if problem != "binary" and metric in ("f1", "precision", "recall"):
         raise ValueError(f"[gate] metric is {metric!r}, which is for binary. Take macro_f1 or macro_recall.")
+
+
+def check_tuning(settings: Settings) -> None:
+    """Raise ValueError for a range that cannot be searched, and for a search that [compute] does not allow."""
+    tuning, mode = settings["tuning"], settings["compute"]["mode"]
+    for name, values in tuning["ranges"].items():
+        if name not in TUNABLE:
+            raise ValueError(f"[tuning.ranges] {name} is nothing to search. Choose from: {', '.join(TUNABLE)}.")
+        check_tuning_range(name, values)
+    if tuning["jobs"] == 0:
+        return
+    if not tuning["ranges"]:
+        raise ValueError(
+            "[tuning] jobs is set, and [tuning.ranges] is empty. Say there what to search, or set jobs = 0."
+        )
+    if mode == "compare":
+        raise ValueError(
+            "[compute] mode is 'compare', which trains once on each. Set [tuning] jobs = 0, or another mode."
+        )
+    if settings["compute"]["training_instance_count"] > 1:
+        raise ValueError(
+            "[compute] training_instance_count is more than 1, and the jobs of [tuning] have one instance each."
+        )
+    if tuning["parallel_jobs"] > tuning["jobs"]:
+        raise ValueError(
+            f"[tuning] parallel_jobs is {tuning['parallel_jobs']}, more than jobs ({tuning['jobs']}). Make it at most that."
+        )
+
+
+def check_tuning_range(name: str, values: Any) -> None:
+    """Raise ValueError unless `values` is [least, most], or a list to choose from, of what [training] accepts."""
+    kind = KNOWN["training"][name]
+    if not isinstance(values, list) or len(values) < 2:
+        raise ValueError(f"[tuning.ranges] {name} is {values!r}. Give [least, most], or a list to choose from.")
+    numbers = []
+    for value in values:
+        try:
+            numbers.append(kind(value) if isinstance(value, str) else value)
+        except ValueError:
+            raise ValueError(f"[tuning.ranges] {name} has {value!r}, which is no number. Correct it.") from None
+        accepted = int if kind is int else (int, float)
+        if not isinstance(numbers[-1], accepted) or isinstance(numbers[-1], bool):
+            raise ValueError(f"[tuning.ranges] {name} has {value!r}, which is not of type {kind.__name__}. Correct it.")
+        low, high = RANGES["training", name]
+        if not low <= numbers[-1] <= high:
+            raise ValueError(f"[tuning.ranges] {name} has {value}. It must be between {low} and {high}.")
+    if is_interval(values) and not numbers[0] < numbers[1]:
+        raise ValueError(f"[tuning.ranges] {name} goes from {values[0]} to {values[1]}. Put the lesser one first.")
+
+
+def is_interval(values: list[Any]) -> bool:
+    """Whether a range is [least, most]: two numbers. Texts, and more than two numbers, are a list to choose from."""
+    return len(values) == 2 and not any(isinstance(value, str) for value in values)
 
 
 def check_section(section: str, values: dict[str, Any], known: dict[str, Any]) -> None:

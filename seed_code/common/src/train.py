@@ -67,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     arguments.model = local / "model" if local else Path(os.environ.get("SM_MODEL_DIR", job.OPT_ML / "model"))
     output = Path(os.environ.get("SM_OUTPUT_DATA_DIR", job.OPT_ML / "output/data"))
     arguments.plots = local / "plots" if local else output
-    arguments.checkpoints = local / "checkpoints" if local else job.OPT_ML / "checkpoints"
+    arguments.checkpoints = local / "checkpoints" if local else job.checkpoints()
     return arguments
 
 
