@@ -75,6 +75,8 @@ def check_interruptible(settings: dict) -> None:
     mode = settings.get("compute", {}).get("mode", "spot")
     if mode == "on_demand":
         raise ValueError("INTERRUPT is for spot instances, and SETTINGS has [compute] mode = 'on_demand'. Drop one.")
+    if settings.get("tuning", {}).get("jobs", 0):
+        raise ValueError("INTERRUPT is for the step Train, and SETTINGS has [tuning] jobs. Drop one.")
 
 
 def read_settings(path: str, task: str) -> dict:

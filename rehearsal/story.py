@@ -43,10 +43,12 @@ STUDIO_ROLE = "StudioExecutionRole"
 # What a data scientist's Studio role is allowed here; docs/architecture.md says which of it Studio's own roles lack.
 STUDIO_ACTIONS = {
     "sagemaker": [
-        "CreateProject", "DeleteProject", "DescribeEndpoint", "DescribeModelPackage", "DescribePipeline",
+        "CreateProject", "DeleteProject", "DescribeEndpoint", "DescribeHyperParameterTuningJob", "DescribeModelPackage",
+        "DescribePipeline",
         "DescribePipelineExecution", "DescribeProject", "DescribeProcessingJob", "DescribeTrainingJob",
         "InvokeEndpoint", "ListEndpoints", "ListModelPackageGroups", "ListModelPackages", "ListModels",
         "ListPipelineExecutions", "ListPipelineExecutionSteps", "ListPipelines", "ListProjects",
+        "ListTrainingJobsForHyperParameterTuningJob",
         "StartPipelineExecution", "StopPipelineExecution", "UpdateModelPackage",
     ],
     "servicecatalog": ["SearchProducts", "DescribeProduct", "ListLaunchPaths", "ListProvisioningArtifacts"],
@@ -374,9 +376,20 @@ class Scientist:
 
     def step_log(self, step: dict[str, Any], most: int = 40) -> list[str]:
         for kind, metadata in step.get("Metadata", {}).items():
+            name = metadata.get("Arn", "").rsplit("/", 1)[-1]
+            if kind == "TuningJob":
+                kind, name = "TrainingJob", self.telling_trial(name)
             if kind in ("TrainingJob", "ProcessingJob"):
-                return self.log_lines(f"/aws/sagemaker/{kind}s", f"{metadata['Arn'].rsplit('/', 1)[-1]}/algo-1", most)
+                return self.log_lines(f"/aws/sagemaker/{kind}s", f"{name}/algo-1", most)
         return []
+
+    def telling_trial(self, tuning: str) -> str:
+        """The training job of a tuning whose log tells the most: one that failed, or else the newest."""
+        trials = self.client("sagemaker").list_training_jobs_for_hyper_parameter_tuning_job(
+            HyperParameterTuningJobName=tuning, SortBy="CreationTime", SortOrder="Descending"
+        )["TrainingJobSummaries"]
+        failed = [trial for trial in trials if trial["TrainingJobStatus"] == "Failed"]
+        return next((trial["TrainingJobName"] for trial in (*failed, *trials)), "")
 
     def describe_step(self, step: dict[str, Any]) -> str:
         """What a finished step did, in a few words."""
@@ -389,13 +402,26 @@ class Scientist:
             return metadata["RegisterModel"]["Arn"].split("model-package/")[1]
         if step["StepStatus"] == "Failed":
             return f"Failed: {step['FailureReason']}"
+        if "TuningJob" in metadata and step["StepStatus"] == "Succeeded":
+            return describe_tuning(self.tuning_of(step))
         lines = [line for line in self.step_log(step) if re.search(r": \d|\d\.\d\d", line)]
         return lines[-1][:90] if lines else step["StepStatus"]
+
+    def tuning_of(self, step: dict[str, Any]) -> dict[str, Any]:
+        """The tuning job of a step."""
+        name = step["Metadata"]["TuningJob"]["Arn"].rsplit("/", 1)[-1]
+        return self.client("sagemaker").describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+
+    def training_job(self, steps: dict[str, dict[str, Any]]) -> str:
+        """The name of the job whose model an execution evaluated: Train's, or the best of Tune's."""
+        if "Tune" in steps:
+            return self.tuning_of(steps["Tune"])["BestTrainingJob"]["TrainingJobName"]
+        return steps["Train"]["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[-1]
 
     def tell_interruption(self, steps: dict[str, dict[str, Any]]) -> None:
         """What a spot interruption cost, from the status transitions and the log of the job that met it."""
         with self.console.hop("spot interruption") as hop:
-            name = steps["Train"]["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[-1]
+            name = self.training_job(steps)
             job = self.client("sagemaker").describe_training_job(TrainingJobName=name)
             log = self.log_lines("/aws/sagemaker/TrainingJobs", f"{name}/algo-1", MOST_LOG_LINES)
             if "Interrupted" not in [entry["Status"] for entry in job["SecondaryStatusTransitions"]]:
@@ -437,7 +463,7 @@ class Scientist:
             (target / found["Key"].rsplit("/", 1)[1]).write_bytes(
                 s3.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
             )
-        job = steps["Train"]["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[1]
+        job = self.training_job(steps)
         output = self.client("sagemaker").describe_training_job(TrainingJobName=job)["OutputDataConfig"]["S3OutputPath"]
         key = f"{output.removeprefix(f's3://{bucket}/')}/{job}/output/output.tar.gz"
         with tarfile.open(fileobj=BytesIO(s3.get_object(Bucket=bucket, Key=key)["Body"].read())) as archive:
@@ -517,6 +543,14 @@ def leftovers(played: PlayedAws, project_id: str) -> list[str]:
     found += played.client("sqs").list_queues().get("QueueUrls", [])
     found += played.client("codebuild").list_projects()["projects"]
     return [name for name in found if project_id in name]
+
+
+def describe_tuning(tuning: dict[str, Any]) -> str:
+    """What a tuning found, in a few words."""
+    best, counted = tuning["BestTrainingJob"], sum(tuning["TrainingJobStatusCounters"].values())
+    metric = best["FinalHyperParameterTuningJobObjectiveMetric"]
+    chosen = ", ".join(f"{name} {float(value):.3g}" for name, value in best["TunedHyperParameters"].items())
+    return f"best of {counted}: {metric['MetricName']} {metric['Value']:.2f} with {chosen}"
 
 
 def describe_interruption(log: list[str]) -> str:

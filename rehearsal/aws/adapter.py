@@ -1,6 +1,6 @@
 """The one place that knows ministack's insides. `tests/test_adapter.py` tells when an upgrade breaks it.
 
-Seams used: the router's service patterns and handlers, the IAM action and resource extraction, STS sessions,
+Seams used: the router's service patterns and handlers, the IAM action, resource and tag extraction, STS sessions,
 CloudFormation's resource handlers, EventBridge's targets, CodeBuild's executor, and the log store.
 """
 
@@ -25,7 +25,7 @@ from ministack import app as ministack_app
 from ministack.core import concurrency, iam_actions, iam_evaluator, router
 from ministack.core.arn import parse_arn
 from ministack.core.responses import request_scope
-from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, lambda_svc, s3, sts
+from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, lambda_svc, s3, sts, tagging
 from ministack.services.cloudformation import provisioners, stacks
 
 ACCOUNT, REGION = "111122223333", "us-east-1"
@@ -72,6 +72,11 @@ def add_service(name: str, target_prefix: str | None, handle: Handler, resource_
 def authorize_on(service: str, resource_of: ResourceOf) -> None:
     """Say which ARN the policies for a service's operations are evaluated against."""
     _resources_of[service] = resource_of
+
+
+def add_tags(service: str, tagged: Callable[[], Iterable[tuple[str, list[dict[str, str]]]]]) -> None:
+    """Say which resources of a service have which tags, for policies with a condition on aws:ResourceTag."""
+    tagging._RESOURCE_TAG_COLLECTORS[service] = tagged
 
 
 def _extract_iam_action(

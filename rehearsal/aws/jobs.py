@@ -1,6 +1,7 @@
 """Training and processing jobs: their data brought in, their entrypoint run, their results taken out."""
 
 import json
+import os
 import re
 import subprocess
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.aws import adapter, containers, objects, processes
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
+from rehearsal.aws.protocol import AwsError, Caller, newest_first, not_played, now, page, public, short_id
 
 STOP_GRACE_SECONDS = 120  # between SIGTERM and SIGKILL, as AWS gives it
 # What a spot second is billed at in the play. Real prices move; the CV original paid 26.5 % (9.78 against 2.59 USD).
@@ -18,6 +19,7 @@ PLAYED_SPOT_PRICE = 0.3
 # An interrupted job waits so long for its next instance.
 CAPACITY_RETURNS_SECONDS = 1
 # What a script prints once it trains: the earliest moment at which an interruption has something to interrupt.
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 UNDER_WAY = re.compile(r"step |epoch=")
 ENDED = ("Completed", "Failed", "Stopped")
 STATUS_MESSAGES = {
@@ -30,7 +32,8 @@ STATUS_MESSAGES = {
     "Failed": "Training job failed",
     "Stopped": "Training job stopped",
 }
-KINDS = {"training": "TrainingJob", "processing": "ProcessingJob"}
+KINDS = {"training": "TrainingJob", "processing": "ProcessingJob", "tuning": "HyperParameterTuningJob"}
+TOOLKIT = Path(__file__).parent.parent / "toolkit.py"
 
 
 class JobFailed(Exception):
@@ -45,10 +48,15 @@ class Jobs:
     folder: Path
 
     def start_jobs(self) -> None:
-        self.jobs = {"training": {}, "processing": {}}
+        self.jobs = {kind: {} for kind in KINDS}
         self.interruptions = []
 
     def create_training_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        self.check_training(parameters, parameters.get("HyperParameters", {}))
+        return {"TrainingJobArn": self.create_job("training", parameters, caller)["TrainingJobArn"]}
+
+    def check_training(self, parameters: dict[str, Any], hyperparameters: dict[str, str]) -> None:
+        """Refuse what no training job can have, be it one of its own or of a tuning."""
         stopping = parameters["StoppingCondition"]
         spot = parameters.get("EnableManagedSpotTraining", False)
         if spot and stopping.get("MaxWaitTimeInSeconds", 0) < stopping.get("MaxRuntimeInSeconds", 86400):
@@ -57,11 +65,11 @@ class Jobs:
             )
         if not spot and "MaxWaitTimeInSeconds" in stopping:
             raise AwsError("ValidationException", "MaxWaitTimeInSeconds is only for managed spot training")
-        if "ContainerEntrypoint" not in parameters["AlgorithmSpecification"]:
-            raise AwsError(
-                "UnsupportedOperation", "The rehearsal does not play training without a ContainerEntrypoint."
-            )
-        return {"TrainingJobArn": self.create_job("training", parameters, caller)["TrainingJobArn"]}
+        if (
+            "ContainerEntrypoint" not in parameters["AlgorithmSpecification"]
+            and "sagemaker_program" not in hyperparameters
+        ):
+            raise not_played("training with neither a ContainerEntrypoint nor a sagemaker_program")
 
     def create_processing_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         if "ContainerEntrypoint" not in parameters["AppSpecification"]:
@@ -71,11 +79,16 @@ class Jobs:
         return {"ProcessingJobArn": self.create_job("processing", parameters, caller)["ProcessingJobArn"]}
 
     def create_job(self, kind: str, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        """Record a job and start it on a thread of its own."""
+        """Check whether a job may be, and start it."""
         name = parameters[f"{KINDS[kind]}Name"]
         if name in self.jobs[kind]:
             raise AwsError("ResourceInUse", f"Job {name} already exists")
         caller.pass_role(parameters["RoleArn"], "sagemaker.amazonaws.com")
+        return self.start_job(kind, parameters)
+
+    def start_job(self, kind: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Record a job and start it on a thread of its own."""
+        name = parameters[f"{KINDS[kind]}Name"]
         record = {
             **parameters,
             f"{KINDS[kind]}Arn": f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:{kind}-job/{name}",
@@ -84,6 +97,7 @@ class Jobs:
             "LastModifiedTime": now(),
             **({"SecondaryStatus": "Starting"} if kind == "training" else {}),
             "kind": kind,
+            "metrics": {},
             "ended": threading.Event(),
             "stop": threading.Event(),
             "reclaim": threading.Event(),
@@ -95,9 +109,7 @@ class Jobs:
 
     def job(self, kind: str, name: str) -> dict[str, Any]:
         if name not in self.jobs[kind]:
-            raise AwsError(
-                "ResourceNotFound" if kind == "processing" else "ValidationException", f"Job {name} not found"
-            )
+            raise AwsError("ValidationException" if kind == "training" else "ResourceNotFound", f"Job {name} not found")
         return self.jobs[kind][name]
 
     def describe_training_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -149,9 +161,9 @@ class Jobs:
                     break
 
     def list_tags(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        for jobs in self.jobs.values():
+        for kind, jobs in self.jobs.items():
             for job in jobs.values():
-                if parameters["ResourceArn"] in (job.get("TrainingJobArn"), job.get("ProcessingJobArn")):
+                if parameters["ResourceArn"] == job[f"{KINDS[kind]}Arn"]:
                     return {"Tags": job.get("Tags", [])}
         return {"Tags": self.tags.get(parameters["ResourceArn"], [])}
 
@@ -168,6 +180,7 @@ class Run:
         self.group = f"/aws/sagemaker/{KINDS[self.kind]}s"
         self.reclaimed = threading.Event()
         self.interrupted = False
+        self.grace_seconds = STOP_GRACE_SECONDS
         self.seconds = 0.0  # in which the container ran; waiting for an instance does not count
 
     def emit(self, lines: list[str]) -> None:
@@ -175,6 +188,21 @@ class Run:
         if self.record["reclaim"].is_set() and any(UNDER_WAY.match(line) for line in lines):
             self.record["reclaim"].clear()
             self.reclaimed.set()
+        self.read_metrics(lines)
+
+    def read_metrics(self, lines: list[str]) -> None:
+        """Note what the job's metric definitions find in its log; what is no number does not count."""
+        definitions = self.record.get("AlgorithmSpecification", {}).get("MetricDefinitions")
+        if not definitions:
+            return
+        for metric in definitions:
+            for found in filter(None, (re.search(metric["Regex"], line) for line in lines)):
+                if NUMBER.fullmatch(found[1]):
+                    self.record["metrics"].setdefault(metric["Name"], []).append(float(found[1]))
+        self.record["FinalMetricDataList"] = [
+            {"MetricName": name, "Value": values[-1], "Timestamp": now()}
+            for name, values in self.record["metrics"].items()
+        ]
 
     def run(self) -> None:
         status_key = f"{KINDS[self.kind]}Status"
@@ -239,19 +267,25 @@ class Run:
         checkpoints = self.restore_checkpoints()
         self.enter("Training")
         self.record.setdefault("TrainingStartTime", now())
-        algorithm = self.record["AlgorithmSpecification"]
         environment = {**self.record.get("Environment", {}), "TRAINING_JOB_NAME": self.name}
         limit = self.record["StoppingCondition"]["MaxRuntimeInSeconds"] - self.seconds
         started = time.monotonic()
         try:
-            return self.execute(
-                algorithm["ContainerEntrypoint"] + algorithm.get("ContainerArguments", []), environment, limit
-            )
+            return self.execute(self.entrypoint(), environment, limit)
         finally:
             self.seconds += time.monotonic() - started
             if checkpoints:
                 checkpoints.finish()
             self.note_time()
+
+    def entrypoint(self) -> list[str]:
+        """What starts the container: the job's own entrypoint, or the toolkit of the images, which starts its script."""
+        algorithm = self.record["AlgorithmSpecification"]
+        if "ContainerEntrypoint" in algorithm:
+            return algorithm["ContainerEntrypoint"] + algorithm.get("ContainerArguments", [])
+        # It keeps SIGTERM to itself: waiting for the script to end of it would only take 120 seconds.
+        self.grace_seconds = 0
+        return [os.environ["REHEARSAL_PYTHON"], str(TOOLKIT)]
 
     def bring_in(self) -> None:
         """Lay out /opt/ml: configuration, data, and the folders that the script writes to."""
@@ -347,7 +381,7 @@ class Run:
         try:
             code = processes.wait(process, limit_seconds)
         except subprocess.TimeoutExpired:
-            processes.end(process, STOP_GRACE_SECONDS)
+            processes.end(process, self.grace_seconds)
             raise JobFailed(f"MaxRuntimeInSeconds exceeded: {limit_seconds:.0f} s were left") from None
         watcher.join()
         return code
@@ -357,7 +391,7 @@ class Run:
         while process.poll() is None:
             if self.record["stop"].wait(0.2) or self.reclaimed.is_set():
                 self.interrupted = process.poll() is None
-                processes.end(process, STOP_GRACE_SECONDS)
+                processes.end(process, self.grace_seconds)
                 return
 
     def check_exit(self, code: int) -> None:
@@ -371,6 +405,8 @@ class Run:
         raise JobFailed(f"exit code {code}; see log group {self.group}, stream {self.name}/algo-1")
 
 
-def job_name(execution_id: str, step: str) -> str:
-    """As Pipelines names the jobs of its steps."""
+def job_name(kind: str, execution_id: str, step: str) -> str:
+    """As Pipelines names the jobs of its steps; how those of tuning steps, which get 32 characters, AWS does not say."""
+    if kind == "tuning":
+        return f"{execution_id}-{step[:7]}-{short_id(10)}"
     return f"pipelines-{execution_id}-{step[:24]}-{short_id(10)}"

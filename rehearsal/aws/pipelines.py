@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
+from botocore import xform_name
 
 from rehearsal.aws import adapter, objects
-from rehearsal.aws.jobs import job_name
+from rehearsal.aws.jobs import KINDS, job_name
 from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, service_model, short_id
 
 MOST_CHARACTERS = 1_048_576
@@ -23,6 +24,11 @@ CACHE_KEYS = {
         "HyperParameters", "InputDataConfig",
     ),
     "Processing": ("AppSpecification", "Environment", "ProcessingInputs"),
+    "Tuning": (
+        "HyperParameterTuningJobConfig", "TrainingJobDefinition.AlgorithmSpecification",
+        "TrainingJobDefinition.HyperParameterRanges", "TrainingJobDefinition.InputDataConfig",
+        "TrainingJobDefinition.StaticHyperParameters", "TrainingJobDefinition.TuningObjective",
+    ),
 }  # fmt: skip
 COMPARE = {
     "Equals": lambda left, right: left == right,
@@ -338,9 +344,23 @@ class Execution:
     def run_processing(self, step: dict[str, Any], record: dict[str, Any]) -> None:
         self.run_job("processing", step, record)
 
+    def run_tuning(self, step: dict[str, Any], record: dict[str, Any]) -> None:
+        self.run_job("tuning", step, record)
+        job = self.outputs[step["Name"]]
+        name = {"HyperParameterTuningJobName": job["HyperParameterTuningJobName"]}
+        maximize = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]["Type"] == "Maximize"
+        best_first = {
+            "SortBy": "FinalObjectiveMetricValue",
+            "SortOrder": "Descending" if maximize else "Ascending",
+            "MaxResults": 50,
+        }
+        listed = self.client.list_training_jobs_for_hyper_parameter_tuning_job(**name, **best_first)
+        described = self.client.describe_hyper_parameter_tuning_job(**name)
+        self.outputs[step["Name"]] = {**described, "TrainingJobSummaries": listed["TrainingJobSummaries"]}
+
     def run_job(self, kind: str, step: dict[str, Any], record: dict[str, Any]) -> None:
         """Start a job with the pipeline's role and wait for its end, or take over an earlier one's results."""
-        title = f"{kind.title()}Job"
+        title = KINDS[kind]
         arguments = self.resolve(step["Arguments"])
         check_members(f"Create{title}", arguments)
         key = self.cache_key(step, arguments)
@@ -349,10 +369,10 @@ class Execution:
             record["CacheHitResult"] = {"SourcePipelineExecutionArn": source["execution"]}
             job = source["job"]
         else:
-            name = job_name(self.id, step["Name"])
-            getattr(self.client, f"create_{kind}_job")(**{f"{title}Name": name}, **arguments)
+            name = job_name(kind, self.id, step["Name"])
+            getattr(self.client, xform_name(f"Create{title}"))(**{f"{title}Name": name}, **arguments)
             job = record["job"] = self.service.jobs[kind][name]
-        record["Metadata"] = {title: {"Arn": job[f"{title}Arn"]}}
+        record["Metadata"] = {f"{kind.title()}Job": {"Arn": job[f"{title}Arn"]}}
         job["ended"].wait()
         status = job[f"{title}Status"]
         if status == "Failed":
@@ -367,7 +387,7 @@ class Execution:
         """The step's name and the attributes that AWS compares, when the step has caching switched on."""
         if not step.get("CacheConfig", {}).get("Enabled"):
             return None
-        compared = {name: arguments.get(name) for name in CACHE_KEYS[step["Type"]]}
+        compared = {path: member_of(arguments, path) for path in CACHE_KEYS[step["Type"]]}
         text = json.dumps([self.pipeline["PipelineArn"], step["Name"], compared], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -461,6 +481,13 @@ def dependencies(step: dict[str, Any]) -> set[str]:
     text = json.dumps(step)
     referred = set(re.findall(r'"Get": "Steps\.([A-Za-z0-9_-]+)\.', text))
     return (referred | set(step.get("DependsOn", []))) - own
+
+
+def member_of(arguments: dict[str, Any], path: str) -> Any:
+    """The member that a path of names leads to, if it is there."""
+    for name in path.split("."):
+        arguments = (arguments or {}).get(name)
+    return arguments
 
 
 def walk(value: Any, path: str, where: str) -> Any:

@@ -1,16 +1,18 @@
 """SageMaker: projects, jobs, pipelines, registry and endpoints behind one API."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rehearsal.aws import adapter
 from rehearsal.aws.endpoints import Endpoints
-from rehearsal.aws.jobs import Jobs
+from rehearsal.aws.jobs import KINDS, Jobs
 from rehearsal.aws.pipelines import Pipelines
 from rehearsal.aws.projects import Projects
 from rehearsal.aws.protocol import Caller, Service
 from rehearsal.aws.registry import Registry
+from rehearsal.aws.tuning import Tunings
 
 # Which parameter names the resource of an operation, in the order in which they are looked for.
 RESOURCES = {
@@ -22,16 +24,17 @@ RESOURCES = {
     "PipelineName": "arn:aws:sagemaker:{region}:{account}:pipeline/{}",
     "ProjectName": "arn:aws:sagemaker:{region}:{account}:project/{}",
     "TrainingJobName": "arn:aws:sagemaker:{region}:{account}:training-job/{}",
+    "HyperParameterTuningJobName": "arn:aws:sagemaker:{region}:{account}:hyper-parameter-tuning-job/{}",
     "ProcessingJobName": "arn:aws:sagemaker:{region}:{account}:processing-job/{}",
     "EndpointName": "arn:aws:sagemaker:{region}:{account}:endpoint/{}",
     "EndpointConfigName": "arn:aws:sagemaker:{region}:{account}:endpoint-config/{}",
     "ModelName": "arn:aws:sagemaker:{region}:{account}:model/{}",
 }
 # Operations that take no resource, whatever their parameters (docs.aws.amazon.com/service-authorization).
-WITHOUT_RESOURCE = re.compile(r"^List(?!PipelineExecution|PipelineParameters|Tags)")
+WITHOUT_RESOURCE = re.compile(r"^List(?!PipelineExecution|PipelineParameters|Tags|TrainingJobsFor)")
 
 
-class SageMaker(Service, Projects, Jobs, Pipelines, Registry, Endpoints):
+class SageMaker(Service, Projects, Jobs, Tunings, Pipelines, Registry, Endpoints):
     """The control plane, and InvokeEndpoint."""
 
     name = "sagemaker"
@@ -46,6 +49,14 @@ class SageMaker(Service, Projects, Jobs, Pipelines, Registry, Endpoints):
         self.start_pipelines()
         self.start_registry()
         self.start_endpoints()
+        adapter.add_tags(self.name, self.tagged)
+
+    def tagged(self) -> Iterator[tuple[str, list[dict[str, str]]]]:
+        """The ARNs that policies are evaluated against, in lower case, with their tags."""
+        yield from list(self.tags.items())
+        for kind, jobs in self.jobs.items():
+            for job in list(jobs.values()):
+                yield job[f"{KINDS[kind]}Arn"].lower(), job.get("Tags", [])
 
     def resource_of(self, operation: str, parameters: dict[str, Any], path: str) -> str:
         if not operation:

@@ -1,0 +1,35 @@
+"""What a tuning tries next, and what it gives up."""
+
+import math
+import random
+import statistics
+from typing import Any
+
+
+def draw(ranges: dict[str, list[dict[str, Any]]], source: random.Random) -> dict[str, str]:
+    """Hyperparameters out of their ranges, as the texts that training jobs are given."""
+    values = {}
+    for entry in ranges.get("ContinuousParameterRanges", []):
+        least, most = float(entry["MinValue"]), float(entry["MaxValue"])
+        if entry.get("ScalingType") == "Logarithmic":
+            values[entry["Name"]] = str(math.exp(source.uniform(math.log(least), math.log(most))))
+        else:
+            values[entry["Name"]] = str(source.uniform(least, most))
+    for entry in ranges.get("IntegerParameterRanges", []):
+        values[entry["Name"]] = str(source.randint(int(entry["MinValue"]), int(entry["MaxValue"])))
+    for entry in ranges.get("CategoricalParameterRanges", []):
+        values[entry["Name"]] = source.choice(entry["Values"])
+    return values
+
+
+def is_hopeless(values: list[float], earlier: list[list[float]], maximize: bool) -> bool:
+    """Whether the newest value is worse than the median of the running averages that earlier jobs had at its epoch.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/automatic-model-tuning-early-stopping.html
+    """
+    epoch = len(values)
+    averages = [statistics.mean(others[:epoch]) for others in earlier if len(others) >= epoch > 0]
+    if not averages:
+        return False
+    middle = statistics.median(averages)
+    return values[-1] < middle if maximize else values[-1] > middle

@@ -1,0 +1,256 @@
+"""Hyperparameter tuning: a search whose every trial is a training job, several of them at the same time.
+
+Both strategies are played by a random search with a seed. What AWS's Bayesian search would choose is not to be known
+here, and what is rehearsed is everything around it: the jobs, their metrics, the best of them.
+"""
+
+import random
+import threading
+from typing import Any
+
+from rehearsal.aws import adapter
+from rehearsal.aws.protocol import AwsError, Caller, newest_first, not_played, now, page, public, short_id
+from rehearsal.aws.search import draw, is_hopeless
+
+POLL_SECONDS = 0.2
+STRATEGIES = ("Bayesian", "Random")
+STATUS_COUNTERS = {
+    "Completed": "Completed",
+    "InProgress": "InProgress",
+    "Failed": "NonRetryableError",
+    "Stopped": "Stopped",
+}
+ALL_FAILED = "All training jobs failed. Please take a look at the training jobs failures to get more details."
+NO_OBJECTIVE = (
+    "No objective metrics found after running {} training jobs. Please ensure that the custom algorithm is emitting the "
+    "objective metric as defined by the regular expression provided."
+)
+# What a training job takes from its definition as it is.
+TAKEN = (
+    "CheckpointConfig", "EnableManagedSpotTraining", "Environment", "InputDataConfig", "OutputDataConfig",
+    "ResourceConfig", "RoleArn", "StoppingCondition",
+)  # fmt: skip
+
+
+class Tunings:
+    """The operations on hyperparameter tuning jobs."""
+
+    jobs: dict[str, dict[str, dict[str, Any]]]
+
+    def create_hyper_parameter_tuning_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        name = parameters["HyperParameterTuningJobName"]
+        if name in self.jobs["tuning"]:
+            raise AwsError("ResourceInUse", f"A hyperparameter tuning job with the name, {name}, already exists.")
+        check_search(parameters)
+        self.check_training(
+            parameters["TrainingJobDefinition"], parameters["TrainingJobDefinition"].get("StaticHyperParameters", {})
+        )
+        caller.pass_role(parameters["TrainingJobDefinition"]["RoleArn"], "sagemaker.amazonaws.com")
+        arn = f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:hyper-parameter-tuning-job/{name}"
+        record = {
+            **parameters,
+            "HyperParameterTuningJobArn": arn,
+            "HyperParameterTuningJobStatus": "InProgress",
+            "CreationTime": now(),
+            "LastModifiedTime": now(),
+            "trials": [],
+            "ended": threading.Event(),
+            "stop": threading.Event(),
+        }
+        self.jobs["tuning"][name] = record
+        adapter.in_background(Search(self, record).run)
+        return {"HyperParameterTuningJobArn": arn}
+
+    def describe_hyper_parameter_tuning_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        return describe(self.job("tuning", parameters["HyperParameterTuningJobName"]))
+
+    def list_hyper_parameter_tuning_jobs(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        keys = (
+            "HyperParameterTuningJobName", "HyperParameterTuningJobArn", "HyperParameterTuningJobStatus", "CreationTime",
+            "HyperParameterTuningEndTime", "LastModifiedTime", "TrainingJobStatusCounters", "ObjectiveStatusCounters",
+        )  # fmt: skip
+        found = [
+            {key: job[key] for key in keys if key in job}
+            | {"Strategy": job["HyperParameterTuningJobConfig"]["Strategy"]}
+            for job in map(describe, newest_first(list(self.jobs["tuning"].values()), parameters, "CreationTime"))
+            if parameters.get("NameContains", "") in job[keys[0]]
+            and parameters.get("StatusEquals", job[keys[2]]) == job[keys[2]]
+        ]
+        return page(found, parameters, "HyperParameterTuningJobSummaries")
+
+    def list_training_jobs_for_hyper_parameter_tuning_job(
+        self, parameters: dict[str, Any], caller: Caller
+    ) -> dict[str, Any]:
+        job = self.job("tuning", parameters["HyperParameterTuningJobName"])
+        found = [summary(job, trial) for trial in job["trials"]]
+        found = [one for one in found if parameters.get("StatusEquals") in (None, one["TrainingJobStatus"])]
+        by = parameters.get("SortBy", "Name")
+        if by == "FinalObjectiveMetricValue":  # which leaves out those without one
+            found = sorted((one for one in found if value_of(one) is not None), key=value_of)
+        else:
+            key = {"Name": "TrainingJobName", "Status": "TrainingJobStatus"}.get(by, by)
+            found = sorted(found, key=lambda one: one[key])
+        if parameters.get("SortOrder") == "Descending":
+            found.reverse()
+        return page(found, parameters, "TrainingJobSummaries")
+
+    def stop_hyper_parameter_tuning_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        job = self.job("tuning", parameters["HyperParameterTuningJobName"])
+        if not job["ended"].is_set():
+            job["HyperParameterTuningJobStatus"] = "Stopping"
+            job["stop"].set()
+        return {}
+
+
+def check_search(parameters: dict[str, Any]) -> None:
+    """Refuse what is not played, and what AWS refuses."""
+    config = parameters["HyperParameterTuningJobConfig"]
+    for name in ("TrainingJobDefinitions", "WarmStartConfig", "Autotune"):
+        if name in parameters:
+            raise not_played(f"tuning with {name}")
+    if config["Strategy"] not in STRATEGIES:
+        raise not_played(f"tuning with the strategy {config['Strategy']}")
+    if "TrainingJobDefinition" not in parameters or "HyperParameterTuningJobObjective" not in config:
+        raise AwsError("ValidationException", "A tuning job needs a TrainingJobDefinition and an objective.")
+    definition = parameters["TrainingJobDefinition"]
+    names = [metric["Name"] for metric in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]
+    objective = config["HyperParameterTuningJobObjective"]["MetricName"]
+    if objective not in names:
+        raise AwsError(
+            "ValidationException",
+            f"The objective metric {objective} is not among the metric definitions: {', '.join(names)}.",
+        )
+    searched = {entry["Name"] for entries in config.get("ParameterRanges", {}).values() for entry in entries}
+    if not searched:
+        raise AwsError("ValidationException", "A tuning job needs a range to search.")
+    if both := searched & definition.get("StaticHyperParameters", {}).keys():
+        raise AwsError("ValidationException", f"Both static and searched: {', '.join(sorted(both))}.")
+
+
+class Search:
+    """One tuning job from its first training job to the end of its last."""
+
+    def __init__(self, service: Any, record: dict[str, Any]):
+        self.service = service
+        self.record = record
+        self.config = record["HyperParameterTuningJobConfig"]
+        self.objective = self.config["HyperParameterTuningJobObjective"]
+        self.random = random.Random(self.config.get("RandomSeed", 0))
+
+    def run(self) -> None:
+        try:
+            self.search()
+            status, reason = self.outcome()
+        except Exception as error:
+            status, reason = "Failed", f"ClientError: {error}"
+        if reason:
+            self.record["FailureReason"] = reason
+        self.record["HyperParameterTuningEndTime"] = self.record["LastModifiedTime"] = now()
+        self.record["HyperParameterTuningJobStatus"] = status
+        self.record["ended"].set()
+
+    def search(self) -> None:
+        """Start as many training jobs as are allowed at the same time, and the next one whenever one has ended."""
+        limits, trials = self.config["ResourceLimits"], self.record["trials"]
+        stop = self.record["stop"]
+        while not stop.is_set():
+            running = [trial for trial in trials if not trial["ended"].is_set()]
+            left = limits.get("MaxNumberOfTrainingJobs", 1) - len(trials)
+            if left and len(running) < limits["MaxParallelTrainingJobs"]:
+                self.start_trial()
+            elif not running:
+                return
+            else:
+                self.stop_hopeless(running)
+                stop.wait(POLL_SECONDS)
+        for trial in trials:
+            trial["stop"].set()
+        for trial in trials:
+            trial["ended"].wait()
+
+    def start_trial(self) -> None:
+        """Start a training job with hyperparameters out of the ranges."""
+        tuned = draw(self.config["ParameterRanges"], self.random)
+        definition = self.record["TrainingJobDefinition"]
+        number = len(self.record["trials"]) + 1
+        request = {
+            **{name: definition[name] for name in TAKEN if name in definition},
+            "TrainingJobName": f"{self.record['HyperParameterTuningJobName']}-{number:03}-{short_id(8)}",
+            "AlgorithmSpecification": definition["AlgorithmSpecification"],
+            "HyperParameters": {
+                "_tuning_objective_metric": self.objective["MetricName"],
+                **definition.get("StaticHyperParameters", {}),
+                **tuned,
+            },
+            "TuningJobArn": self.record["HyperParameterTuningJobArn"],
+            "Tags": self.record.get("Tags", []),  # which AWS gives to the training jobs too
+            "tuned": tuned,
+        }
+        self.record["trials"].append(self.service.start_job("training", request))
+        self.record["LastModifiedTime"] = now()
+
+    def stop_hopeless(self, running: list[dict[str, Any]]) -> None:
+        """Stop what is worse than the completed jobs were at the same epoch, where that is asked for."""
+        if self.config.get("TrainingJobEarlyStoppingType") != "Auto":
+            return
+        name, maximize = self.objective["MetricName"], self.objective["Type"] == "Maximize"
+        earlier = [t["metrics"].get(name, []) for t in self.record["trials"] if t["TrainingJobStatus"] == "Completed"]
+        for trial in running:
+            if is_hopeless(trial["metrics"].get(name, []), earlier, maximize):
+                trial["stop"].set()
+
+    def outcome(self) -> tuple[str, str]:
+        """How the tuning ended, and why if it failed."""
+        if self.record["stop"].is_set():
+            return "Stopped", ""
+        if best_first(self.record):
+            return "Completed", ""
+        completed = [trial for trial in self.record["trials"] if trial["TrainingJobStatus"] == "Completed"]
+        return "Failed", NO_OBJECTIVE.format(len(completed)) if completed else ALL_FAILED
+
+
+def describe(job: dict[str, Any]) -> dict[str, Any]:
+    """A tuning job with what its training jobs have come to: how many to what, and the best one."""
+    counters = dict.fromkeys(("Completed", "InProgress", "RetryableError", "NonRetryableError", "Stopped"), 0)
+    objectives = {"Succeeded": 0, "Pending": 0, "Failed": 0}
+    for trial in list(job["trials"]):
+        counters[STATUS_COUNTERS[trial["TrainingJobStatus"]]] += 1
+        objectives[summary(job, trial)["ObjectiveStatus"]] += 1
+    best = best_first(job)
+    return {
+        **public(job),
+        "TrainingJobStatusCounters": counters,
+        "ObjectiveStatusCounters": objectives,
+        **({"BestTrainingJob": best[0]} if best else {}),
+    }
+
+
+def best_first(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """The summaries of the training jobs that completed with an objective, the best one first."""
+    maximize = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]["Type"] == "Maximize"
+    completed = [summary(job, trial) for trial in list(job["trials"]) if trial["TrainingJobStatus"] == "Completed"]
+    return sorted((one for one in completed if value_of(one) is not None), key=value_of, reverse=maximize)
+
+
+def summary(job: dict[str, Any], trial: dict[str, Any]) -> dict[str, Any]:
+    """A training job as its tuning job shows it; its objective is the last value that its log gave."""
+    objective = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
+    values = trial["metrics"].get(objective["MetricName"], [])
+    keys = (
+        "TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingStartTime", "TrainingEndTime", "TrainingJobStatus",
+        "FailureReason",
+    )  # fmt: skip
+    shown = {key: trial[key] for key in keys if key in trial} | {"TunedHyperParameters": trial["tuned"]}
+    if not trial["ended"].is_set():
+        return shown | {"ObjectiveStatus": "Pending"}
+    if not values:
+        return shown | {"ObjectiveStatus": "Failed"}
+    return shown | {
+        "ObjectiveStatus": "Succeeded",
+        "FinalHyperParameterTuningJobObjectiveMetric": {**objective, "Value": values[-1]},
+    }
+
+
+def value_of(shown: dict[str, Any]) -> float | None:
+    """The objective of a training job's summary, if it has one."""
+    return shown.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value")

@@ -1,0 +1,110 @@
+"""The training toolkit of AWS's framework images, as far as our jobs meet it: it starts the script of a tuning's jobs.
+
+It unpacks the archive that the hyperparameter sagemaker_submit_directory names, describes the job in SM_* variables, and
+runs sagemaker_program with the other hyperparameters as arguments, as the original does
+(github.com/aws/sagemaker-training-toolkit: params.py, environment.py, mapping.py). What requirements.txt lists counts
+as installed. Runs in the jobs' environment, as the first process of the container.
+"""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+
+ML = Path(os.environ.get("OPT_ML", "/opt/ml"))
+CODE = ML / "code"
+PREFIX, TUNING_METRIC = "sagemaker_", "_tuning_objective_metric"  # what is the toolkit's, and not the script's
+
+
+def read(name: str) -> dict[str, Any]:
+    """A file of /opt/ml/input/config."""
+    return json.loads((ML / "input/config" / f"{name}.json").read_text())
+
+
+def decode(text: str) -> Any:
+    """A hyperparameter's value: what its JSON says, or the text itself where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def encode(value: Any) -> str:
+    """A value as the toolkit writes it into a variable."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def unpack(address: str) -> None:
+    """Fetch the archive and unpack it. Raises ValueError for anything in it but plain files.
+
+    The original takes whatever the archive holds; code of ours that needs that would be refused here first.
+    """
+    parts = urlsplit(address)
+    body = boto3.client("s3").get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"].read()
+    CODE.mkdir(exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+        for member in archive:
+            if not member.isfile():
+                raise ValueError(f"{address}: member {member.name!r} is not a plain file.")
+            archive.extract(member, CODE, filter="data")
+
+
+def variables(told: dict[str, Any], hyperparameters: dict[str, Any], arguments: list[str]) -> dict[str, str]:
+    """What the script is told about its job."""
+    resources, channels = read("resourceconfig"), sorted(read("inputdataconfig"))
+    facts = {
+        "hosts": resources["hosts"],
+        "current_host": resources["current_host"],
+        "network_interface_name": resources["network_interface_name"],
+        "num_cpus": os.cpu_count(),
+        "num_gpus": len(list(Path("/proc/driver/nvidia/gpus").glob("*"))),
+        "input_dir": str(ML / "input"),
+        "input_config_dir": str(ML / "input/config"),
+        "model_dir": str(ML / "model"),
+        "output_dir": str(ML / "output"),
+        "output_data_dir": str(ML / "output/data"),
+        "module_dir": told["sagemaker_submit_directory"],
+        "module_name": Path(told["sagemaker_program"]).stem,
+        "user_entry_point": told["sagemaker_program"],
+        "user_args": arguments,
+        "channels": channels,
+        "hps": hyperparameters,
+        **{f"channel_{name}": str(ML / "input/data" / name) for name in channels},
+        **{f"hp_{name}": value for name, value in hyperparameters.items()},
+    }
+    return {f"SM_{name.upper()}": encode(value) for name, value in facts.items()}
+
+
+def main() -> int:
+    # A first process that hands no signal on: the script never hears of a spot interruption
+    # (github.com/aws/sagemaker-training-toolkit, issues 125 and 173).
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    given = {name: decode(value) for name, value in read("hyperparameters").items()}
+    told = {name: value for name, value in given.items() if name.startswith(PREFIX)}
+    hyperparameters = {name: value for name, value in given.items() if name not in (*told, TUNING_METRIC)}
+    arguments = [text for name in sorted(hyperparameters) for text in (f"--{name}", str(hyperparameters[name]))]
+    unpack(told["sagemaker_submit_directory"])
+    command = [sys.executable, told["sagemaker_program"], *arguments]
+    environment = {
+        **os.environ,
+        **variables(told, hyperparameters, arguments),
+        "PYTHONPATH": str(CODE),
+    }
+    print(f"Invoking script with the following command:\n{' '.join(command)}", flush=True)
+    code = subprocess.call(command, cwd=CODE, env=environment)
+    failure = ML / "output/failure"
+    if code and not failure.exists():
+        failure.write_text(f"ExecuteUserScriptError: ExitCode {code}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
