@@ -176,7 +176,7 @@ def test_what_is_searched_is_no_parameter_and_its_objective_is_read_off_the_log(
 
 
 def test_the_mode_decides_whether_a_tuning_runs_on_spot(tuned, tmp_path):
-    on_demand = definition_with(tmp_path, "nlp", TUNING, mode="on_demand")
+    on_demand = definition_with(tmp_path, "nlp", tuning=TUNING, mode="on_demand")
 
     for definition, spot in ((tuned, True), (on_demand, False)):
         request = tune_step(definition)["Arguments"]
