@@ -5,8 +5,10 @@ What runs is the script's own main() in a process of its own, which gets its own
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +66,15 @@ class Forked:
         """The exit status of the run: negative for a signal."""
         return int(self.process.stdout.readline())
 
-    def run(self, arguments: list[Any], log: Path) -> tuple[int, str]:
-        """Run it to its end; answers the exit status and what it said."""
-        self.start(arguments, log)
-        return self.wait(), log.read_text()
+    def run(self, arguments: list[Any], log: Path, seconds: float = 600) -> tuple[int, str]:
+        """Run it to its end, or kill it when it takes too long; answers the exit status and what it said."""
+        process = self.start(arguments, log)
+        timer = threading.Timer(seconds, os.kill, (process, signal.SIGKILL))
+        timer.start()
+        try:
+            return self.wait(), log.read_text(errors="replace")
+        finally:
+            timer.cancel()
 
     def end(self) -> None:
         self.process.stdin.close()

@@ -146,5 +146,6 @@ def job_environment(credentials: dict[str, str]) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
         "TOKENIZERS_PARALLELISM": "false",
+        "OMP_WAIT_POLICY": "PASSIVE",  # jobs share this machine: threads that wait must not keep a core busy
         **credentials,
     }

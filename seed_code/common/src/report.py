@@ -265,7 +265,7 @@ def class_table(evaluation: dict[str, Any]) -> str:
     header = ["class", "precision", "recall", "F1", "test examples", *(["threshold"] if thresholds else [])]
     rows = [
         [label, scores["precision"], scores["recall"], scores["f1-score"], int(scores["support"])]
-        + ([thresholds[label]] if thresholds else [])
+        + ([thresholds.get(label, "")] if thresholds else [])
         for label, scores in sorted(evaluation["classes"].items(), key=lambda entry: entry[1]["f1-score"])
     ]
     return table(header, rows)

@@ -12,6 +12,7 @@ import io
 import json
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,7 +34,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MOST_BYTES = 100 * 2**20  # of one picture
 MOST_PIXELS = 100_000_000  # of one picture: more is a decompression bomb, or a map
+MOST_SIDE = 4096  # of a picture in an IDX file
 LEAST_PIXELS = 4  # on the shorter side
+# RuntimeError: a member with a password; NotImplementedError, which is one: a compression that Python does not know.
+BROKEN_ARCHIVE = (OSError, EOFError, zipfile.BadZipFile, RuntimeError, zlib.error)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -92,7 +96,7 @@ def example_of(picture: Picture | str, labels: list[str], where: str) -> Example
         return Unreadable(where, picture)
     try:
         return Example(hashlib.sha256(picture.read()).hexdigest(), labels, where, picture)
-    except (OSError, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: a member with a password
+    except BROKEN_ARCHIVE as error:
         return Unreadable(where, f"cannot be read: {error}")
 
 
@@ -192,13 +196,15 @@ def in_idx(path: Path) -> Iterator[tuple[Picture | str, list[str], str]]:
             labels_magic, labels_count = struct.unpack(">2i", labels.read(8))
             if (magic, labels_magic, labels_count) != (2051, 2049, count):
                 raise ValueError(f"{path.name} and {beside.name} are not IDX files of equal length. Get them anew.")
+            if not (0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE):
+                raise ValueError(f"{path.name} says its pictures have {height} x {width} pixels. Get it anew.")
             for number in range(count):
                 values, label = images.read(height * width), labels.read(1)
                 if len(values) < height * width or not label:
                     raise ValueError(f"{path.name} ends after {number} of {count} pictures. Get it anew.")
                 picture = Picture(path, values=np.frombuffer(values, dtype=np.uint8).reshape(height, width))
                 yield picture, [str(label[0])], f"{path.name}, picture {number}"
-    except (OSError, EOFError, struct.error) as error:
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         raise ValueError(f"{path.name} is not an IDX file that can be read: {error}. Get it anew.") from error
 
 
@@ -216,7 +222,7 @@ def prepare(example: Example, settings: dict[str, Any]) -> tuple[dict[str, bytes
         picture: Picture = example.content
         given = picture.values if picture.values is not None else picture.read()
         pixels, longer_side = to_pixels(given, settings["stored_size"])
-    except (ValueError, OSError) as error:
+    except (ValueError, *BROKEN_ARCHIVE) as error:
         return Unreadable(example.where, str(error))
     return {"image": pixels.tobytes()}, longer_side
 
@@ -241,7 +247,7 @@ def to_pixels(content: bytes | np.ndarray, size: int) -> tuple[np.ndarray, int]:
             return np.asarray(fitted), longer_side
     except UnidentifiedImageError as error:
         raise ValueError("not a picture that can be decoded") from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, EOFError, IndexError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(f"not a picture that can be decoded: {error}") from error
 
 

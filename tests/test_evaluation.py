@@ -1,0 +1,190 @@
+"""What the evaluation says of a model: by problem, against the approved one, in the shape that the registry reads."""
+
+import csv
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import wait_for
+
+from build.assemble import assemble, write
+from rehearsal.story import edit_settings
+
+SMALL = {
+    "model": {"config": {"n_layers": 1, "n_heads": 2, "dim": 64, "hidden_dim": 64}},
+    "training": {"epochs": 8},
+}
+WORDS = {"late": "parcel box courier late lost", "paid": "card bill refund charge paid", "rude": "angry rude shout bad"}
+
+
+def make_data(path: Path, problem: str) -> None:
+    """Texts whose labels are the kinds of words that they hold; a tenth of the labels is wrong."""
+    chance = random.Random(1)
+    names = sorted(WORDS)[: 2 if problem == "binary" else 3]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for number in range(400):
+            many = problem == "multi_label"
+            labels = [name for name in names if chance.random() < 0.4] if many else [chance.choice(names)]
+            words = [chance.choice(WORDS[name].split()) for name in labels for _ in range(4)] or ["nothing"]
+            if chance.random() < 0.1:
+                labels = [chance.choice(names)]
+            writer.writerow([" ".join([*words, f"number{number}"]), "+".join(labels)])
+
+
+def run(repository: Path, *command: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=repository,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def local(folder: Path, problem: str) -> Path:
+    """A landed repository after `make local` on data of a problem."""
+    write(assemble("nlp"), folder)
+    separator = "+" if problem == "multi_label" else ""
+    edit_settings(folder / "settings.toml", {**SMALL, "data": {"problem": problem, "label_separator": separator}})
+    make_data(folder / "data.csv", problem)
+    python = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["make", "local", "DATA=data.csv"],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        | {"PATH": python, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module", params=["binary", "multi_class", "multi_label"])
+def trained(request, tmp_path_factory) -> tuple[str, Path, dict]:
+    folder = local(tmp_path_factory.mktemp(request.param) / "landed", request.param)
+    return request.param, folder, json.loads((folder / "work/evaluation/evaluation.json").read_text())
+
+
+def test_a_model_learns_what_there_is_to_learn(trained):
+    _, _, evaluation = trained
+
+    assert evaluation["metrics"]["macro_f1"] > 0.75
+    assert evaluation["metrics"]["average_precision"] > 0.8
+
+
+def test_the_registry_finds_its_figures(trained):
+    problem, _, evaluation = trained
+    section = evaluation[f"{'binary' if problem == 'binary' else 'multiclass'}_classification_metrics"]
+
+    assert section["accuracy"] == {"value": evaluation["metrics"]["accuracy"], "standard_deviation": "NaN"}
+    if problem == "multi_label":
+        return
+    counts = [count for row in section["confusion_matrix"].values() for count in row.values()]
+    assert sum(counts) == evaluation["test_examples"]
+
+
+def test_thresholds_are_tuned_on_validation_and_served(trained):
+    problem, folder, evaluation = trained
+    facts = json.loads((folder / "work/model/facts.json").read_text())
+
+    asked = {"binary": 1, "multi_class": 0, "multi_label": 3}[problem]
+    assert len(facts["thresholds"]) == len(evaluation.get("thresholds", {})) == asked
+    assert all(0 < threshold < 1 for threshold in facts["thresholds"])
+
+
+def test_what_is_served_is_what_was_evaluated(trained):
+    problem, folder, evaluation = trained
+    program = """
+import json, pathlib, sys
+sys.path.insert(0, "work/model/code")
+import inference, scoring, examples
+model = inference.model_fn("work/model")
+test = examples.Prepared(pathlib.Path("work/prepared/test"))
+scores = scoring.mean([scoring.score(model, model.items(test, pathlib.Path("scratch")))])
+decided = scoring.decide(scores, model.problem, model.facts["thresholds"])
+for i in range(0, len(test), 9):
+    body = json.dumps({"inputs": test[i]["text"]})
+    answer = json.loads(inference.output_fn(inference.predict_fn(inference.input_fn(body, "application/json"), model)))[0]
+    assert all(abs(answer["scores"][name] - score) < 1e-5 for name, score in zip(model.labels, scores[i])), answer
+    one = [model.labels[j] for j in range(len(model.labels)) if model.problem == "multi_label" and decided[i][j]]
+    assert answer.get("labels", []) == sorted(one, key=lambda name: -answer["scores"][name])
+    assert "label" not in answer or answer["label"] == model.labels[int(decided[i])]
+print(len(test))
+"""
+
+    assert run(folder, "-c", program).strip() == str(evaluation["test_examples"])
+
+
+def test_the_reports_are_there_and_name_every_class(trained):
+    _, folder, evaluation = trained
+
+    for page in ("work/prepared/report/data.html", "work/evaluation/evaluation.html"):
+        text = (folder / page).read_text()
+        assert all(label in text for label in evaluation["classes"])
+        assert not re.search(r'(src|href)="http', text)
+
+
+def evaluate(folder: Path, output: str, *more: str, **environment: str) -> dict:
+    run(
+        folder, "src/evaluate.py", "--model", "work/model", "--test", "work/prepared/test", "--output", output, *more,
+        **environment,
+    )  # fmt: skip
+    return json.loads((folder / output / "evaluation.json").read_text())
+
+
+def test_a_model_is_compared_with_the_approved_one_on_the_same_test_split(trained):
+    _, folder, evaluation = trained
+    run(
+        folder, "src/train.py", "--epochs", "1", "--learning-rate", "1e-6", "--train", "work/prepared/train",
+        "--validation", "work/prepared/validation", "--output", "worse",
+    )  # fmt: skip
+
+    same = evaluate(folder, "same", "--champion", "work/model")
+    better = evaluate(folder, "better", "--champion", "worse/model")
+
+    assert evaluation["gate"]["drop"] == -1
+    assert same["gate"]["drop"] == 0
+    assert better["gate"]["drop"] == pytest.approx(better["champion"]["value"] - better["gate"]["value"])
+    assert better["gate"]["drop"] < 0
+
+
+def test_the_approved_model_comes_from_the_registry(trained, played, bucket):
+    problem, folder, _ = trained
+    if problem != "binary":
+        return
+    s3, sagemaker = played.client("s3"), played.client("sagemaker")
+    subprocess.run(["tar", "-czf", "model.tar.gz", "-C", "work/model", "."], cwd=folder, check=True)
+    s3.put_object(Bucket=bucket, Key="champion/model.tar.gz", Body=(folder / "model.tar.gz").read_bytes())
+    group = {"Type": "AWS::SageMaker::ModelPackageGroup", "Properties": {"ModelPackageGroupName": "champions"}}
+    played.client("cloudformation").create_stack(
+        StackName="champions", TemplateBody=json.dumps({"Resources": {"Group": group}})
+    )
+    wait_for(lambda: sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"])
+    before = evaluate(folder, "before", MODEL_PACKAGE_GROUP="champions", **played.environment())
+    for status in ("Approved", "Rejected"):
+        container = {"Image": "image", "ModelDataUrl": f"s3://{bucket}/champion/model.tar.gz"}
+        sagemaker.create_model_package(
+            ModelPackageGroupName="champions",
+            ModelApprovalStatus=status,
+            InferenceSpecification={
+                "Containers": [container],
+                "SupportedContentTypes": ["application/json"],
+                "SupportedResponseMIMETypes": ["application/json"],
+            },
+        )
+
+    after = evaluate(folder, "after", MODEL_PACKAGE_GROUP="champions", **played.environment())
+
+    assert before["gate"]["drop"] == -1
+    assert after["champion"]["model_package"].endswith("model-package/champions/1")
+    assert after["gate"]["drop"] == 0
