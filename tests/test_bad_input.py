@@ -54,16 +54,23 @@ def test_an_unknown_setting_ends_at_once_in_one_line(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_interruption_without_spot_ends_at_once_in_one_line(tmp_path):
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        (
+            '[compute]\nmode = "on_demand"\n',
+            "INTERRUPT is for spot instances, and SETTINGS has [compute] mode = 'on_demand'. Drop one.",
+        ),
+        ("[tuning]\njobs = 2\n", "INTERRUPT is for the step Train, and SETTINGS has [tuning] jobs. Drop one."),
+    ],
+)
+def test_an_interruption_of_what_is_not_run_ends_at_once_in_one_line(tmp_path, settings, said):
     given = tmp_path / "mine.toml"
-    given.write_text('[compute]\nmode = "on_demand"\n')
+    given.write_text(settings)
 
     done = rehearse(TASK="nlp", SETTINGS=str(given), INTERRUPT="1")
 
-    assert (done.returncode, done.stderr) == (
-        2,
-        "error: INTERRUPT is for spot instances, and SETTINGS has [compute] mode = 'on_demand'. Drop one.\n",
-    )
+    assert (done.returncode, done.stderr) == (2, f"error: {said}\n")
 
 
 def test_a_port_in_use_is_named():

@@ -12,7 +12,8 @@ from conftest import wait_for
 
 from rehearsal.aws.search import is_hopeless
 
-# Says what it was given; its "loss" is its learning rate, in two epochs. `do` makes it fail, wait or stay silent.
+# Says what it was given; its "loss" is its learning rate, in two epochs. `do` makes it fail, wait, or stay silent, or
+# linger where the learning rate is high.
 SCRIPT = """
 import argparse, json, os, pathlib, sys, time
 parser = argparse.ArgumentParser()
@@ -39,7 +40,7 @@ if given.do == "wait":
 for epoch in (1, 2):
     if given.do != "silent":
         print(f"epoch={epoch} validation_loss={given.learning_rate / epoch:.6f}", flush=True)
-    time.sleep(0.4)
+    time.sleep(60 if given.do == "linger" and given.learning_rate > 0.001 else 0.4)
 (ml / "model/weights").write_text(str(given.learning_rate))
 """
 RANGES = {
@@ -72,7 +73,7 @@ def request_of(played, bucket, role):
     s3.put_object(Bucket=bucket, Key="tuning/code/sourcedir.tar.gz", Body=packed(train_py=SCRIPT, other_py="x = 1\n"))
     s3.put_object(Bucket=bucket, Key="tuning/train/a.txt", Body=b"1")
 
-    def make(jobs: int = 2, parallel: int = 2, early: str = "Off", **hyperparameters: str) -> dict:
+    def make(jobs: int = 2, parallel: int = 2, early: str = "Off", seed: int = 1, **hyperparameters: str) -> dict:
         source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/tuning/train"}
         objective = {"Type": "Minimize", "MetricName": "validation_loss"}
         return {
@@ -83,7 +84,7 @@ def request_of(played, bucket, role):
                 "ResourceLimits": {"MaxNumberOfTrainingJobs": jobs, "MaxParallelTrainingJobs": parallel},
                 "ParameterRanges": RANGES,
                 "TrainingJobEarlyStoppingType": early,
-                "RandomSeed": 1,
+                "RandomSeed": seed,
             },
             "TrainingJobDefinition": {
                 "AlgorithmSpecification": {
@@ -215,6 +216,15 @@ def test_training_jobs_are_listed_by_what_they_reached(tuned, played):
     assert sorted(trial["TrainingJobName"] for trial in listed) == [trial["TrainingJobName"] for trial in trials]
     tunings = sagemaker.list_hyper_parameter_tuning_jobs(NameContains=name["HyperParameterTuningJobName"])
     assert [one["Strategy"] for one in tunings["HyperParameterTuningJobSummaries"]] == ["Bayesian"]
+
+
+def test_a_job_that_is_worse_than_those_before_it_is_stopped_early(request_of, run):
+    # The seed makes the first learning rate 0.0002 and the second one 0.005.
+    job, trials = run(request_of(jobs=2, parallel=1, early="Auto", seed=1, do="linger"))
+
+    assert [trial["TrainingJobStatus"] for trial in trials] == ["Completed", "Stopped"]
+    assert job["HyperParameterTuningJobStatus"] == "Completed"
+    assert job["BestTrainingJob"]["TrainingJobName"] == trials[0]["TrainingJobName"]
 
 
 def test_a_tuning_fails_when_all_its_jobs_fail_each_in_its_own_words(request_of, run):

@@ -135,6 +135,24 @@ def test_an_interrupted_training_loses_no_step_and_its_model_is_deployed():
     assert re.search(r"ok prediction .*-> praise", done.stdout)
 
 
+# --- tuning -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_model_of_a_tuning_is_registered_and_deployed(tmp_path):
+    given = tmp_path / "tuning.toml"
+    given.write_text("[training]\nepochs = 1\n\n[tuning]\njobs = 2\n\n[gate]\nthreshold = 0.0\n")
+
+    done = make("rehearse", TASK="nlp", SETTINGS=str(given))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps = re.findall(r"(?m)^        (\w+)  +\d+\.\d s", done.stdout)
+    assert steps == ["Preprocess", "Tune", "Evaluate", "Gate", "Register"]
+    assert re.search(r"Tune .* best of 2: validation_macro_f1 0\.\d\d with learning_rate 0\.\d+\n", done.stdout)
+    assert "ok prediction" in done.stdout
+    assert (ROOT / ".rehearsal/nlp/training.png").read_bytes().startswith(b"\x89PNG")
+    assert "nothing is left" in done.stdout
+
+
 # --- real data ----------------------------------------------------------------------------------------------------------
 
 REAL = {
