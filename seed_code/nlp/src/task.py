@@ -277,10 +277,8 @@ class Classifier:
         if chosen["weights"] == "scratch":
             texts = (text for batch in train.in_file_order("text") for text in batch)
             tokenizer = train_tokenizer(texts, settings)
-            config = AutoConfig.for_model(
-                chosen["name"], vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **head
-            )
-            config.update(chosen["config"])
+            known = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **head}
+            config = AutoConfig.for_model(chosen["name"], **known | chosen["config"])
             model = AutoModelForSequenceClassification.from_config(config)
         else:
             source = str(pretrained) if pretrained else chosen["name"]
@@ -288,7 +286,9 @@ class Classifier:
             model = AutoModelForSequenceClassification.from_pretrained(
                 source, use_safetensors=True, ignore_mismatched_sizes=True, **head
             )
-        check_length(model.config, settings["task"]["max_tokens"])
+            if model.config.pad_token_id is None:  # as of GPT-2, whose end of text pads
+                model.config.pad_token_id = tokenizer.eos_token_id
+        check_length(model, settings["task"]["max_tokens"])
         return cls(model, tokenizer, facts)
 
     def items(self, prepared: Prepared, scratch: Path) -> Sequences:
@@ -340,13 +340,14 @@ class Classifier:
         return cls(model, AutoTokenizer.from_pretrained(folder), facts)
 
 
-def check_length(config: Any, max_tokens: int) -> None:
-    """Raise ValueError where a model has no positions for so many tokens (RoBERTa's begin at the padding's)."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert") and positions:
-        positions -= config.pad_token_id + 1
+def check_length(model: torch.nn.Module, max_tokens: int) -> None:
+    """Raise ValueError where a model has no positions for so many tokens (RoBERTa's begin behind the padding's)."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    for name, part in model.named_modules():
+        if positions and name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            positions -= part.padding_idx + 1
     if positions and max_tokens > positions:
-        raise ValueError(f"[task] max_tokens is {max_tokens}, and {config.model_type} takes {positions} at most.")
+        raise ValueError(f"[task] max_tokens is {max_tokens}, and {model.config.model_type} takes {positions} at most.")
 
 
 def train_tokenizer(texts: Iterator[str], settings: dict[str, Any]) -> PreTrainedTokenizerBase:

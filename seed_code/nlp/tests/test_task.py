@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
 
 import examples
 import inference
@@ -102,6 +103,39 @@ def test_the_windows_of_a_text_are_scored_together(classifier):
     assert len(items) > 2
     assert scores.shape == (2, len(classifier.labels))
     assert np.allclose(scores.sum(axis=1), 1)
+
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+@pytest.mark.parametrize(("name", "most"), [("bert", 64), ("roberta", 63), ("mpnet", 62), ("deberta-v2", 64)])
+def test_a_model_takes_as_many_tokens_as_it_has_positions(prepared, name, most):
+    chosen = settings.load()
+    chosen["model"] = {"name": name, "weights": "scratch", "config": SMALL | {"max_position_embeddings": 64}}
+    train = examples.Prepared(prepared / "train")
+
+    chosen["task"] = chosen["task"] | {"max_tokens": most}
+    made = task.Classifier.create(chosen, train, None)
+    batch = made.items_of_request([{"text": "late " * 100}]).batch(np.array([0]))
+    chosen["task"] = chosen["task"] | {"max_tokens": most + 1}
+    with pytest.raises(ValueError, match=f"max_tokens is {most + 1}, and {name} takes {most} at most"):
+        task.Classifier.create(chosen, train, None)
+
+    assert batch["input_ids"].shape == (1, most)
+    assert made.logits(made.model, batch).shape == (1, len(train.labels))
+
+
+def test_a_pretrained_model_without_padding_pads_with_its_end_of_text(classifier, prepared, tmp_path):
+    GPT2ForSequenceClassification(GPT2Config(vocab_size=4000, n_embd=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(tokenizer_object=classifier.encoder.backend, eos_token="[SEP]").save_pretrained(tmp_path)
+    chosen = settings.load()
+    chosen["model"] = {"name": "gpt2", "weights": "s3://bucket/gpt2", "config": {}}
+
+    made = task.Classifier.create(chosen, examples.Prepared(prepared / "train"), tmp_path)
+
+    rows = [{"text": "late"}, {"text": "late parcel box"}]
+    together = scoring.mean([scoring.score(made, made.items_of_request(rows))])
+    assert np.allclose(together[0], scoring.mean([scoring.score(made, made.items_of_request(rows[:1]))]), atol=1e-6)
 
 
 def test_equal_texts_make_an_equal_tokenizer(prepared):
