@@ -25,6 +25,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torchvision import models
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from examples import Example, Prepared, Unreadable
 
@@ -410,6 +411,11 @@ def build(chosen: dict[str, Any], classes: int, size: int) -> torch.nn.Module:
     options = dict(chosen["config"])
     if chosen["name"].startswith("vit_"):
         options.setdefault("image_size", size)
+        patch = int(chosen["name"].rpartition("_")[2])
+        if size % patch:
+            raise ValueError(f"[task] size is {size}, and {chosen['name']} takes multiples of {patch} only.")
+    if chosen["name"] in ("googlenet", "inception_v3"):
+        options.setdefault("aux_logits", False)  # their further outputs, which only their own training used
     return models.get_model(chosen["name"], weights=None, num_classes=classes, **options)
 
 
@@ -422,6 +428,8 @@ def load_pretrained(backbone: torch.nn.Module, name: str, folder: Path | None) -
         state = load_file(files[0])
     else:
         state = models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+    if isinstance(backbone, models.VisionTransformer) and "encoder.pos_embedding" in state:
+        state = interpolate_embeddings(backbone.image_size, backbone.patch_size, state)  # learned for another size
     own = backbone.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     if len(fitting) < len(own) // 2:

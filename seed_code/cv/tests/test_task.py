@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
+from torchvision import models
 
 import examples
 import inference
@@ -132,6 +134,30 @@ def test_backbones_are_found_by_name(name):
         backbone = task.build({"name": name, "config": {}}, 3, 32)
 
     assert any(parameter.shape[0] == 3 for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("name", ["googlenet", "mobilenet_v3_small"])
+def test_a_backbone_in_training_answers_with_logits(name):
+    backbone = task.build({"name": name, "config": {}}, 3, 32)
+
+    assert backbone(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_a_size_that_is_cut_by_patches_is_named():
+    with pytest.raises(ValueError, match=r"size is 36, and vit_b_16 takes multiples of 16 only"):
+        task.build({"name": "vit_b_16", "config": {}}, 3, 36)
+
+
+def test_a_transformer_keeps_what_it_learned_of_positions_at_another_size(tmp_path):
+    small = {"num_layers": 1, "num_heads": 1, "hidden_dim": 8, "mlp_dim": 8, "patch_size": 16}
+    learned = models.VisionTransformer(image_size=64, num_classes=5, **small)
+    torch.nn.init.constant_(learned.encoder.pos_embedding, 7)
+    save_file(learned.state_dict(), tmp_path / "model.safetensors")
+    backbone = models.VisionTransformer(image_size=32, num_classes=3, **small)
+
+    task.load_pretrained(backbone, "vit_b_16", tmp_path)
+
+    assert torch.allclose(backbone.encoder.pos_embedding, torch.tensor(7.0))
 
 
 def test_a_picture_is_served_as_it_was_evaluated(classifier, data, prepared, tmp_path):
