@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help rehearse rehearse-down test lint assemble definitions package publish benchmark clean
+.PHONY: help rehearse rehearse-down test lint assemble definitions package publish benchmark prove clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ publish: .venv/ready ## Show what an installation would upload (BUCKET=)
 
 benchmark: .venv/ready ## Measure the figures of the README
 	@$(BIN)/python benchmarks/rehearsal_speed.py
+
+prove: .venv/ready ## Run the long proofs whole: kills, damage, bad files; writes docs/proofs.md
+	@$(BIN)/python benchmarks/prove.py
 
 clean: ## Remove environments and what was built
 	rm -rf .venv dist

@@ -164,13 +164,14 @@ def killed(
     score.passed_over += log.count("is passed over")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     kinds = [(variant, workers) for variant in ("nlp", "cv") for workers in (0, 2)]
+    changed = 0
     print("| variant | loader workers | runs | identical weights | SIGTERM | SIGKILL | damaged | resumed |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -178,13 +179,15 @@ def main() -> None:
             repository = make_ready(variant, workers, Path(folder))
             kills = arguments.kills // len(kinds)
             score = storm(repository, kills, chance, True, lambda line: print(line, file=sys.stderr, flush=True))
+            changed += score.runs - score.identical
             signals = f"{score.signals['SIGTERM']} | {score.signals['SIGKILL']}"
             print(
                 f"| {variant} | {workers} | {score.runs} | {score.identical} | {signals} "
                 f"| {sum(score.damages.values())} | {score.resumed} |",
                 flush=True,
             )
+    return 1 if changed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import random
 import struct
 import zipfile
 import zlib
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks.bad_files import storm
 from benchmarks.forked import Forked
 from build.assemble import assemble, write
 
@@ -340,3 +342,11 @@ def test_an_idx_file_that_ends_too_soon_is_named(pictures, tmp_path):
 
     assert code == 1
     assert "t-images-idx3-ubyte.gz ends after 2 of 5 pictures" in said
+
+
+def test_files_that_are_damaged_at_random_end_in_words(tmp_path):
+    ends, failures = storm(tmp_path, 25, random.Random(7))
+
+    assert failures == []
+    assert sum(ends.values()) == 25
+    assert len(ends) >= 2
