@@ -222,3 +222,28 @@ def test_every_parameter_is_used(tmp_path):
     names = [entry["Name"] for entry in json.loads(text)["Parameters"]]
     assert len(names) == 9
     assert [name for name in names if f'"Parameters.{name}"' not in text] == []
+
+
+def test_a_gate_that_asks_for_no_worse_than_the_approved_model_measures_both_every_time(tmp_path):
+    write(assemble("nlp"), tmp_path)
+    plain, challenged = (
+        {step["Name"]: step for step in definition_of(tmp_path, None, "gate", allowed_drop=drop)["Steps"]}
+        for drop in (1.0, 0.02)
+    )
+
+    conditions = challenged["Gate"]["Arguments"]["Conditions"]
+    assert [condition["Type"] for condition in conditions] == ["GreaterThanOrEqualTo", "LessThanOrEqualTo"]
+    assert conditions[1]["RightValue"] == 0.02
+    assert challenged["Evaluate"]["Arguments"]["Environment"]["MODEL_PACKAGE_GROUP"] == "example-p-example"
+    assert "CacheConfig" not in challenged["Evaluate"]
+    assert len(plain["Gate"]["Arguments"]["Conditions"]) == 1
+    assert plain["Evaluate"]["CacheConfig"]["Enabled"]
+
+
+def test_several_instances_share_the_files_out(tmp_path):
+    definition = definition_with(tmp_path, "nlp", processing_instance_count=3)
+
+    preprocess = next(step for step in definition["Steps"] if step["Name"] == "Preprocess")["Arguments"]
+    shared = {i["InputName"]: i["S3Input"]["S3DataDistributionType"] for i in preprocess["ProcessingInputs"]}
+    assert preprocess["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 3
+    assert shared == {"data": "ShardedByS3Key", "code": "FullyReplicated"}

@@ -193,13 +193,18 @@ class Training:
         self.optimizer = self.make_optimizer()
         self.dtype = precision_of(self.chosen["precision"], self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
+        if arguments.batch_size < 2 * group.size:
+            raise ValueError(
+                f"batch_size is {arguments.batch_size}, which {group.size} processes share. Make it {2 * group.size} at least."
+            )
         self.steps_an_epoch = len(self.batches(0))
         self.steps = self.steps_an_epoch * arguments.epochs
         self.model = self.wrap(classifier.model)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
         self.step = 0
-        self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # summed over the epoch's examples
+        self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # of the epoch's examples, summed
+        self.seen = 0  # so many of them, in this process
         self.saved = self.spoken = time.monotonic()
         self.saving = 0.0  # seconds that training waited for checkpoints
         self.checkpoints = checkpoints.Checkpoints(arguments.checkpoints) if group.first else None
@@ -290,6 +295,7 @@ class Training:
         self.scaler.update()
         self.optimizer.zero_grad()
         self.loss += loss.detach()
+        self.seen += len(labels)
         self.step += 1
 
     def between_steps(self) -> None:
@@ -327,8 +333,9 @@ class Training:
             self.while_validating,
         )
         scores = scoring.mean(self.group.gather(sums))
-        losses = self.group.gather(self.loss.item())
+        loss = self.loss.item() / self.seen  # of this process's share of the epoch
         self.loss.zero_()
+        self.seen = 0
         problem, truth = self.classifier.problem, self.validation_truth
         thresholds = metrics.tune_thresholds(scores, truth, problem)
         measured = metrics.measure(scores, truth, problem, thresholds)
@@ -338,7 +345,7 @@ class Training:
         entry = {
             "epoch": len(self.history) + 1,
             "step": self.step,
-            "train_loss": sum(losses) / len(self.items),
+            "train_loss": loss,
             "validation_loss": loss_of_scores(scores, truth, problem),
             **{f"validation_{name}": value for name, value in measured.items()},
         }
@@ -370,6 +377,7 @@ class Training:
             "run": self.run_of,
             "step": self.step,
             "loss": self.loss.item(),
+            "seen": self.seen,
             "history": self.history,
             "best": self.best,
             "scaler": self.scaler.state_dict(),
@@ -401,6 +409,7 @@ class Training:
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         self.loss.fill_(state["loss"])
+        self.seen = state["seen"]
 
     def load_best(self) -> None:
         """Give the model the weights that were the best on the validation split."""
