@@ -318,11 +318,14 @@ class Network(torch.nn.Module):
     def __init__(self, backbone: torch.nn.Module):
         super().__init__()
         self.backbone = backbone
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD) * 255, persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.backbone((images.permute(0, 3, 1, 2).float() - self.mean) / self.std)
+        width = images.shape[2]
+        rows = images.flatten(2).float()  # (n, height, width x 3): long rows, in place, are several times as fast
+        rows.sub_(self.mean.repeat(width)).div_(self.std.repeat(width))
+        return self.backbone(rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2))
 
 
 class Classifier:
