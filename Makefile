@@ -40,8 +40,8 @@ package: .venv/ready ## Build dist/: seeds, functions and stamped templates (BUC
 publish: .venv/ready ## Show what an installation would upload (BUCKET=)
 	@$(BIN)/python -m build publish --dry-run $(if $(BUCKET),--bucket $(BUCKET))
 
-benchmark: .venv/ready ## Measure the figures of the README
-	@$(BIN)/python benchmarks/rehearsal_speed.py
+benchmark: .venv/ready ## Measure how fast everything is, in 20 minutes (ONLY=, one of benchmarks/)
+	@$(BIN)/python -m benchmarks $(ONLY)
 
 prove: .venv/ready ## Run the long proofs whole: kills, damage, bad files; writes docs/proofs.md
 	@$(BIN)/python benchmarks/prove.py

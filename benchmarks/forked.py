@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = """
-import importlib, json, os, sys
+import importlib, json, os, sys, time
 sys.path.insert(0, "src")
 script = sys.argv[1]
 module = importlib.import_module(script)
@@ -38,12 +38,21 @@ for line in sys.stdin:
             sys.stdout.flush()
             os._exit(code)
     print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    _, status, used = os.wait4(child, 0)
+    code, seconds = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+    print(json.dumps([code, time.process_time(), seconds, used.ru_maxrss * 1024]), flush=True)
 """
 
 
 class Forked:
-    """A process that has imported a script of a landed repository."""
+    """A process that has imported a script of a landed repository.
+
+    When a run has ended, `starting` is the CPU time in seconds that importing took, once; `seconds` is that of the run
+    alone, and `peak` is the most memory in bytes that it had, with what was imported.
+    """
+
+    starting = seconds = 0.0
+    peak = 0
 
     def __init__(self, repository: Path, script: str):
         self.process = subprocess.Popen(
@@ -64,7 +73,8 @@ class Forked:
 
     def wait(self) -> int:
         """The exit status of the run: negative for a signal."""
-        return int(self.process.stdout.readline())
+        code, self.starting, self.seconds, self.peak = json.loads(self.process.stdout.readline())
+        return code
 
     def run(self, arguments: list[Any], log: Path, seconds: float = 600) -> tuple[int, str]:
         """Run it to its end, or kill it when it takes too long; answers the exit status and what it said."""

@@ -1,6 +1,6 @@
 """How long the rehearsal takes, warm, on one variant's sample: the figures that the README and the notes give.
 
-    python benchmarks/rehearsal_speed.py [nlp|cv]     (make benchmark)
+    python benchmarks/rehearsal_speed.py [nlp|cv]     (make benchmark ONLY=rehearsal_speed)
 
 Prints each figure beside its target, in seconds of wall time unless it says otherwise.
 """
@@ -87,8 +87,8 @@ def step_overhead_seconds() -> float:
         played.end()
 
 
-def main() -> None:
-    variant = (sys.argv[1:] or ["nlp"])[0]
+def main(given: list[str]) -> None:
+    variant = (given or ["nlp"])[0]
     print(f"rehearsing {variant}; takes about 2 minutes", flush=True)
     hops, total = story(variant)
     chain = ["package", "upload", "portfolio.yaml", "git clone", "first build"]
@@ -108,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

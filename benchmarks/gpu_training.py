@@ -1,0 +1,175 @@
+"""Training on a GPU: samples a second, how busy the GPU is, and the share of what it can do in bfloat16.
+
+    .venv/bin/python benchmarks/gpu_training.py [--quick]     (make benchmark ONLY=gpu_training; 5 minutes on a GPU)
+
+DistilBERT on tweets and reviews, ResNet-50 on pictures, from scratch, by train.py's own steps; against the originals'
+loops on the same GPU: float32, texts padded to 512, pictures decoded in every epoch by a worker a core. The peak is
+that of one large product of matrices, measured here; the work is counted by PyTorch, with the padding.
+"""
+
+import copy
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import made, seed
+from benchmarks.image_input import SETTINGS as PICTURES
+from benchmarks.image_input import decoded_every_time
+from benchmarks.measuring import parse, progress, show
+from benchmarks.text_training import REAL, Fixed
+
+BASE = {"n_layers": 6, "n_heads": 12, "dim": 768, "hidden_dim": 3072}
+EPOCHS = 1000  # more than are run: the learning rate must not come to its end
+COUNTED, WARMING = 20, 50  # steps
+OURS, COMPILED = "ours", "ours, compiled"
+TARGETS = {"hate_tweets": "10x", "womens_reviews": "4x"}
+
+Steps = Iterator[int]  # does a step with every item, and answers how many samples it had
+
+
+def own(training: Any) -> Steps:
+    """train.py's loop, without end."""
+    for epoch in itertools.count():
+        for count, batch in training.load(epoch, 0):
+            training.train_on(count, batch)
+            yield count
+
+
+def one_batch(training: Any) -> Steps:
+    """The same batch again and again: as fast as it can be when input takes no time."""
+    count, batch = next(training.load(0, 0))
+    while True:
+        training.train_on(count, batch)
+        yield count
+
+
+def fixed(training: Any) -> Steps:
+    """The originals' loop for texts."""
+    loop = Fixed(training)
+    return (loop.step(0) for _ in itertools.count())
+
+
+def decoding(training: Any, folder: Path) -> Steps:
+    """The originals' loop for pictures."""
+    backbone = copy.deepcopy(training.classifier.model.backbone).train()
+    optimizer = torch.optim.AdamW(backbone.parameters())
+    while True:
+        for images, labels in decoded_every_time(folder, os.cpu_count()):
+            functional.cross_entropy(backbone(images.to(training.device)), labels.to(training.device)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            yield len(images)
+
+
+def peak() -> float:
+    """Operations a second of a large product in bfloat16."""
+    side, times = 8192, 20
+    a, b = (torch.randn(side, side, dtype=torch.bfloat16, device="cuda") for _ in range(2))
+    rates = []
+    for _ in range(5):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(times):
+            a @ b
+        torch.cuda.synchronize()
+        rates.append(times * 2 * side**3 / (time.perf_counter() - started))
+    return statistics.median(rates)
+
+
+def work(steps: Steps) -> float:
+    """Operations a sample, forward and backward."""
+    with FlopCounterMode(display=False) as counter:
+        samples = sum(itertools.islice(steps, COUNTED))
+    return counter.get_total_flops() / samples
+
+
+def speed(steps: Steps, seconds: float) -> tuple[float, float]:
+    """Samples a second, and the share of the time in which the GPU was busy."""
+    for _ in itertools.islice(steps, WARMING):
+        pass
+    torch.cuda.synchronize()
+    ask = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200", "--id=0"]
+    with subprocess.Popen(ask, stdout=subprocess.PIPE, text=True) as watching:
+        started, samples = time.perf_counter(), 0
+        while time.perf_counter() - started < seconds:
+            samples += next(steps)
+        torch.cuda.synchronize()
+        rate = samples / (time.perf_counter() - started)
+        watching.terminate()
+        busy = [int(line) for line in watching.stdout.read().split()]
+    return rate, statistics.mean(busy or [0]) / 100
+
+
+def compare(name: str, ways: dict[str, Steps], target: str, seconds: float) -> list[tuple[str, ...]]:
+    """The rows of one model and its data; the first way is the originals'."""
+    rows, highest, first, operations = [], peak(), 0.0, 0.0
+    for way, steps in ways.items():
+        progress(f"{name}, {way}")
+        if way != COMPILED:  # what is compiled cannot be counted, and is the same work
+            operations = work(steps)
+        rate, busy = speed(steps, seconds)
+        first = first or rate
+        figures = f"{rate:,.0f}", f"{rate / first:.1f}x", f"{busy:.0%}", f"{operations * rate / highest:.0%}"
+        rows.append((name, way, *figures, target if way == OURS else ""))
+    return rows
+
+
+def texts(name: str, quick: bool, seconds: float) -> list[tuple[str, ...]]:
+    """DistilBERT on one data set."""
+    if not REAL[name].file.exists():
+        return [(f"DistilBERT, {name}", "absent: skipped", "", "", "", "", "")]
+    changes = REAL[name].settings(quick) | {"training": {"epochs": EPOCHS, "batch_size": 32, "compile": "never"}}
+    changes["model"] = {"config": BASE}
+    with seed.landed("nlp", changes) as nlp:
+        prepared = seed.prepare(nlp, REAL[name].file)
+        training = seed.training(nlp, prepared)
+        nlp.chosen["training"]["compile"] = "always"
+        ways = {"originals": fixed(training), OURS: own(training), COMPILED: own(seed.training(nlp, prepared))}
+        return compare(f"DistilBERT, {name}", ways, TARGETS[name], seconds)
+
+
+def pictures(quick: bool, seconds: float) -> list[tuple[str, ...]]:
+    """ResNet-50 on pictures as large as photographs."""
+    changes = PICTURES | {
+        "model": {"name": "resnet50"},
+        "training": {"epochs": EPOCHS, "batch_size": 64, "compile": "never"},
+    }
+    with tempfile.TemporaryDirectory() as folder, seed.landed("cv", changes) as cv:
+        data = made.write_photographs(Path(folder) / "pictures", 400 if quick else 4000)
+        prepared = seed.prepare(cv, data)
+        training = seed.training(cv, prepared)
+        ways = {
+            "originals": decoding(training, data),
+            OURS: own(training),
+            "ours, one batch again and again": one_batch(training),
+        }
+        return compare("ResNet-50", ways, "", seconds)
+
+
+def main(given: list[str] | None = None) -> None:
+    quick = parse(given, __doc__).quick
+    if not torch.cuda.is_available():
+        print("There is no GPU on this machine that PyTorch can use: nothing is measured. Run this where there is one.")
+        return
+    seconds = 1 if quick else 10
+    rows = [row for name in TARGETS for row in texts(name, quick, seconds)] + pictures(quick, seconds)
+    print(f"{torch.cuda.get_device_name()}, {peak() / 1e12:,.0f} TFLOP/s in bfloat16")
+    show(("model and data", "way", "samples/s", "ratio", "GPU busy", "share of the bfloat16 peak", "target"), rows)
+
+
+if __name__ == "__main__":
+    main()

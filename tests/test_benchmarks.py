@@ -1,0 +1,43 @@
+"""Every benchmark of speed runs, and shows what it measured: how fast anything is, is for nobody's test to say."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, make
+
+from benchmarks.__main__ import SPEEDS
+
+ROWS = {
+    "text_training": ["made up"],
+    "tokenising": ["made up"],
+    "image_input": ["originals: open, decode, augment, normalise", "ours, random_zoom = 0", "preprocessing, once"],
+    "scaling": ["nlp", "cv", "target"],
+    "checkpointing": ["torch.save and fsync, waited for", "ours"],
+    "gpu_training": ["DistilBERT, hate_tweets", "DistilBERT, womens_reviews", "ResNet-50"],
+}
+
+
+@pytest.fixture(scope="module")
+def shown() -> dict[str, str]:
+    """What each benchmark prints, by its name."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(re.findall(r"(?ms)^## (\w+)\n(.*?)(?=^## |\Z)", done.stdout))
+
+
+@pytest.mark.parametrize("name", SPEEDS)
+def test_a_benchmark_shows_its_rows(shown, name):
+    if "There is no GPU on this machine" in shown[name]:
+        pytest.skip("no GPU, and the benchmark says so")
+
+    assert set(ROWS[name]) <= set(re.findall(r"(?m)^\| (.*?) \|", shown[name]))
+
+
+def test_a_benchmark_that_does_not_exist_is_refused_with_those_that_do():
+    done = make("benchmark", "ONLY=speed")
+
+    assert "no benchmark is called speed. Choose of: rehearsal_speed, text_training" in done.stderr
