@@ -401,7 +401,8 @@ def resize(square: torch.Tensor, size: int) -> torch.Tensor:
     """A uint8 picture (side, side, 3) as (size, size, 3)."""
     if len(square) == size:
         return square
-    image = square.permute(2, 0, 1)[None]
+    # In this memory format, the CPU's fast way is taken, and the result needs no reordering.
+    image = square.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
     image = image if image.device.type == "cpu" else image.float()  # only the CPU scales bytes
     scaled = functional.interpolate(image, (size, size), mode="bilinear", antialias=True)
     return scaled[0].permute(1, 2, 0)
