@@ -21,6 +21,8 @@ ELSEWHERE = {
     "make rehearse": "test_rehearsal.py, told",
     "make rehearse TASK=nlp KEEP=1": "test_kept.py, kept",
     "make rehearse-down": "test_kept.py, kept",
+    "make benchmark": "test_benchmarks.py, one at a time and quick",
+    "make prove": "test_interruptions.py and test_bad_data.py, a seeded sample",
     "make rehearse TASK=nlp INTERRUPT=1": "test_rehearsal.py, test_an_interrupted_training_...",
 } | {
     f"make rehearse TASK={variant} DATA=../shared/data/{data} SETTINGS=docs/settings/{settings}": "test_rehearsal.py, REAL (on a share of the data)"
@@ -28,7 +30,7 @@ ELSEWHERE = {
 }
 HERE = {
     "make lint": "lint: clean",
-    "make assemble VARIANT=nlp INTO=folder": "34 files in",
+    "make assemble VARIANT=nlp INTO=folder": "41 files in",
     "make definitions": "pipeline_json/cv.json\npipeline_json/nlp.json",
     "make package": "dist/templates/portfolio-",
     "make publish": "s3://sagemaker-bundle-111122223333/templates/portfolio-",
