@@ -60,4 +60,7 @@ def training(seed: SimpleNamespace, prepared: Path) -> Any:
         checkpoints=seed.folder / "checkpoints", **{name: seed.chosen["training"][name] for name in seed.train.TUNABLE}
     )
     never = SimpleNamespace(requested=False)
-    return seed.train.Training(classifier, items, arguments, seed.chosen, group, never)
+    run = seed.train.Training(classifier, items, arguments, seed.chosen, group, never)
+    with contextlib.redirect_stdout(sys.stderr):
+        run.resume()
+    return run

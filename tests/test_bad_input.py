@@ -120,16 +120,16 @@ def nothing(folder: Path) -> None:
 
 BAD_DATA = {
     "nlp": {
-        "no .csv, .tsv, .jsonl file in": nothing,
+        "no .csv, .tsv, .jsonl, .parquet file in": nothing,
         "column 'label' not in data.csv, which has: text.": texts("text\nhello\n"),
         "the data has 1 class (a). At least 2 are needed.": texts("text,label\nhi,a\nho,a\n"),
-        "the data has 0 class (none). At least 2 are needed.": texts("text,label\n"),
-        "the data holds too few examples to be split.": texts("text,label\nhi,a\nho,b\n"),
+        "the data holds no rows. Give a file with rows in it.": texts("text,label\n"),
+        "the data holds too few examples (2) to be split.": texts("text,label\nhi,a\nho,b\n"),
         "not found. Give the folder or file that holds the data.": lambda folder: folder.rmdir(),
     },
     "cv": {
-        "no picture (.jpg, .jpeg, .png, .webp, .bmp) in a folder below": nothing,
-        "1.png: not a picture that can be decoded. Remove or replace it.": pictures(b"\x89PNG broken"),
+        "no picture (.jpg, .jpeg, .png, .webp, .bmp) in data. Put one folder a class there.": nothing,
+        "cat/1.png: not a picture that can be decoded; dog/1.png": pictures(b"\x89PNG broken"),
     },
 }
 # Runs preprocess.py on each folder as a job does, importing torch and transformers once for all.

@@ -97,6 +97,15 @@ def code(step: str) -> Bundle:
     return Bundle("code", files)
 
 
+def tuning_code() -> Archive:
+    """The code of a tuning's jobs. The toolkit installs requirements.txt alone: what tracks training is put in there."""
+    train, tracking = code("train"), settings.load()["tracking"]
+    files = dict(train.files)
+    if any(tracking.values()):
+        files["requirements.txt"] += b"\n" + files["requirements-tracking.txt"]
+    return Archive(Bundle(train.kind, files))
+
+
 def imported(script: str, seen: frozenset[str] = frozenset()) -> set[str]:
     """A script of src/ and every file of src/ that it imports, however indirectly."""
     tree = ast.parse((ROOT / "src" / script).read_text())
@@ -129,7 +138,7 @@ def publish(bucket: str) -> None:
     import boto3
 
     s3 = boto3.client("s3")
-    archives = [Archive(code("train"))] if settings.load()["tuning"]["jobs"] else []
+    archives = [tuning_code()] if settings.load()["tuning"]["jobs"] else []
     for bundle in (*map(code, READS), *archives, folder("sample"), folder("deploy")):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{bundle.prefix}/")
         there = {found["Key"] for page in pages for found in page.get("Contents", [])}

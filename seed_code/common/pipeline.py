@@ -83,7 +83,7 @@ import settings  # src/settings.py: bundle puts src/ on the path
 telemetry_logging._send_telemetry_request = lambda *event: None
 
 HOUR = 3600
-INFERENCE_INSTANCE_TYPES = ["ml.m5.large", "ml.m5.xlarge", "ml.c5.xlarge", "ml.g4dn.xlarge"]
+INFERENCE_INSTANCE_TYPES = ["ml.m5.large", "ml.m5.xlarge", "ml.c5.xlarge"]  # the image is the one for CPUs
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def preprocess(
     project: Project, parameters: Parameters, session: OfflineSession, chosen: settings.Settings
 ) -> ProcessingStep:
     instances = chosen["compute"]["processing_instance_count"]
-    processor = processor_of(project, parameters, session, "preprocess", instances)
+    processor = processor_of(project, parameters, session, "preprocess", chosen["compute"]["max_run_hours"], instances)
     distribution = "ShardedByS3Key" if instances > 1 else "FullyReplicated"
     request = processor.run(
         inputs=[
@@ -271,7 +271,7 @@ def tune(
     trainer.compute.instance_count = 1  # the toolkit starts one process, and it trains alone
     trainer.hyperparameters |= {
         "sagemaker_program": "train.py",
-        "sagemaker_submit_directory": f"{project.address(bundle.Archive(bundle.code('train')))}/sourcedir.tar.gz",
+        "sagemaker_submit_directory": f"{project.address(bundle.tuning_code())}/sourcedir.tar.gz",
     }
     # This execution's: the cache does not compare it here
     # (https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html). job.checkpoints() keeps jobs apart.
@@ -390,7 +390,9 @@ def evaluate(
     challenged = chosen["gate"]["allowed_drop"] < 1
     if challenged:
         environment |= {"MODEL_PACKAGE_GROUP": project.model_group, "AWS_DEFAULT_REGION": project.region}
-    processor = processor_of(project, parameters, session, "evaluate", env=environment)
+    processor = processor_of(
+        project, parameters, session, "evaluate", chosen["compute"]["max_run_hours"], env=environment
+    )
     request = processor.run(
         inputs=[
             processing_input("model", model_of(training[0])),
@@ -482,9 +484,15 @@ def register(
 
 
 def processor_of(
-    project: Project, parameters: Parameters, session: OfflineSession, script: str, instances: int = 1, **options: Any
+    project: Project,
+    parameters: Parameters,
+    session: OfflineSession,
+    script: str,
+    hours: int,
+    instances: int = 1,
+    **options: Any,
 ) -> Processor:
-    """A processing job that runs a script of src/."""
+    """A processing job that runs a script of src/ for so many hours at most."""
     tags = project.tags(script.title())
     return Processor(
         role=project.role,
@@ -492,7 +500,7 @@ def processor_of(
         instance_count=instances,
         instance_type=parameters.processing_instance,
         entrypoint=["python3", "/opt/ml/processing/input/code/start.py", f"{script}.py"],
-        max_runtime_in_seconds=2 * HOUR,
+        max_runtime_in_seconds=hours * HOUR,
         tags=[{"Key": key, "Value": value} for key, value in tags.items()],
         sagemaker_session=session,
         **options,

@@ -5,7 +5,9 @@ process, and they find each other by the names in resourceconfig.json.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch.distributed as torch_distributed
 import job
 
 PORT = 29511
+LONGEST = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class Group:
         if self.size > 1:
             torch_distributed.barrier()
 
+    def share(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give every process the first one's values."""
+        if self.size > 1:
+            for tensor in tensors:
+                torch_distributed.broadcast(tensor, 0)
+
     def leave(self) -> None:
         """End the connection, if there is one."""
         if self.size > 1:
@@ -55,7 +64,11 @@ def join_instances() -> Group:
     if len(names) == 1:
         return Group()
     torch_distributed.init_process_group(
-        "gloo", init_method=f"tcp://{names[0]}:{PORT}", rank=names.index(current), world_size=len(names)
+        "gloo",
+        init_method=f"tcp://{names[0]}:{PORT}",
+        rank=names.index(current),
+        world_size=len(names),
+        timeout=LONGEST,  # one instance may have much more to read than another
     )
     return Group(names.index(current), len(names))
 
@@ -68,7 +81,8 @@ def join_processes() -> Group:
     local_rank = int(os.environ["LOCAL_RANK"])
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-    torch_distributed.init_process_group("cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo")
+    backend = "cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo"
+    torch_distributed.init_process_group(backend, timeout=LONGEST)
     return Group(int(os.environ["RANK"]), size, local_rank)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.metrics import classification_report, confusion_matrix
 from transformers.utils import logging as transformers_logging
 
@@ -30,6 +31,7 @@ import task
 
 MOST_BYTES, MOST_FILES = 20 * 2**30, 1000
 MISTAKES = 12  # that the report shows
+MOST_CLASSES_DRAWN = 100  # in a matrix; beyond, evaluation.json has it
 
 
 def parse_arguments(given: list[str] | None) -> argparse.Namespace:
@@ -66,7 +68,10 @@ def unpack(archive: Path, folder: Path) -> Path:
 def load(folder: Path, scratch: Path) -> task.Classifier:
     """The model in a folder, as it is or as the model.tar.gz of a training job."""
     archive = folder / "model.tar.gz"
-    return task.Classifier.load(unpack(archive, scratch) if archive.exists() else folder)
+    classifier = task.Classifier.load(unpack(archive, scratch) if archive.exists() else folder)
+    if torch.cuda.is_available():
+        classifier.model.to("cuda")
+    return classifier
 
 
 def approved(group: str, scratch: Path) -> tuple[str, Path] | None:
@@ -92,15 +97,14 @@ def approved(group: str, scratch: Path) -> tuple[str, Path] | None:
 
 
 def score(classifier: task.Classifier, test: examples.Prepared, scratch: Path) -> np.ndarray:
-    """Scores of shape (examples, classes) for the whole test split, its classes in the split's order."""
-    if sorted(classifier.labels) != sorted(test.labels):
+    """Scores of shape (examples, classes) for the whole test split."""
+    if classifier.labels != test.labels:
         raise ValueError(
             f"the model knows the classes {', '.join(classifier.labels)}, and the test split has "
             f"{', '.join(test.labels)}. They must be the same: train on today's data, or set [gate] allowed_drop to 1."
         )
     items = classifier.items(test, scratch)
-    scores = scoring.mean([scoring.score(classifier, items)])
-    return scores[:, [classifier.labels.index(label) for label in test.labels]]
+    return scoring.mean([scoring.score(classifier, items)])
 
 
 def measure_champion(
@@ -148,14 +152,16 @@ def spot_saving() -> dict[str, Any]:
     return runs
 
 
-def registry_metrics(measured: dict[str, float], truth: np.ndarray, predicted: np.ndarray, problem: str) -> dict:
+def registry_metrics(
+    measured: dict[str, float], truth: np.ndarray, predicted: np.ndarray, problem: str, classes: int
+) -> dict[str, Any]:
     """The figures in the shape that Model Registry shows.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
     """
     found: dict[str, Any] = {name: {"value": value, "standard_deviation": "NaN"} for name, value in measured.items()}
     if problem != "multi_label":
-        matrix = confusion_matrix(truth, predicted)
+        matrix = confusion_matrix(truth, predicted, labels=range(classes))
         found["confusion_matrix"] = {
             str(row): {str(column): int(count) for column, count in enumerate(counts)}
             for row, counts in enumerate(matrix)
@@ -182,7 +188,7 @@ def find_mistakes(scores: np.ndarray, predicted: np.ndarray, test: examples.Prep
                 "where": row["where"],
                 "labels": [test.labels[number] for number in row["labels"]],
                 "predicted": [test.labels[number] for number in numbers],
-                "score": float(scores[index].max()),
+                "score": float(sure[index] + (0.5 if test.problem == "multi_label" else 0)),
                 **task.show(row, test.facts),
             }
         )
@@ -196,7 +202,7 @@ def draw(scores: np.ndarray, predicted: np.ndarray, classes: dict[str, Any], tes
         "curves": plots.curves(scores, metrics.one_hot(test.truth, len(test.labels)), test.labels),
         "calibration": plots.calibration(metrics.calibration(scores, test.truth, test.problem)),
     }
-    if test.problem != "multi_label":
+    if test.problem != "multi_label" and len(test.labels) <= MOST_CLASSES_DRAWN:
         figures["confusion"] = plots.confusion(test.truth, predicted, test.labels)
     return figures
 
@@ -223,17 +229,17 @@ def main(given: list[str] | None = None) -> None:
     predicted = scoring.decide(scores, test.problem, thresholds)
     measured = metrics.measure(scores, test.truth, test.problem, thresholds)
     numbers = list(range(len(test.labels)))
-    classes = classification_report(
-        test.truth, predicted, labels=numbers, target_names=test.labels, output_dict=True, zero_division=0
-    )
+    # By number: a class may be called "accuracy", as a line of the report is.
+    by_number = classification_report(test.truth, predicted, labels=numbers, output_dict=True, zero_division=0)
+    classes = {label: by_number[str(number)] for number, label in enumerate(test.labels)}
     gate = gate_of(measured, metric, champion)
     evaluation = {
-        **registry_metrics(measured, test.truth, predicted, test.problem),
+        **registry_metrics(measured, test.truth, predicted, test.problem, len(test.labels)),
         "gate": gate,
         "problem": test.problem,
         "metrics": measured,
         "test_examples": len(test),
-        "classes": {label: classes[label] for label in test.labels},
+        "classes": classes,
         "spot": spot_saving(),
     }
     if champion:

@@ -36,6 +36,10 @@ class Unreadable:
     reason: str
 
 
+class NothingToRead(ValueError):
+    """There is no file that `task.read` could read. Of several instances, one may have got none."""
+
+
 def number_of(text: str) -> int:
     """A 64-bit number that stands for a text, equal on every machine (BLAKE2b)."""
     return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")

@@ -4,6 +4,7 @@ Training: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-traini
 Processing: https://docs.aws.amazon.com/sagemaker/latest/dg/build-your-own-processing-container.html
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -49,7 +50,9 @@ def report_failure(message: str) -> None:
     if OPT_ML.exists():
         output.mkdir(exist_ok=True)
         for name in ("failure", "message"):
-            (output / name).write_text(message[:1024])
+            # Not over what is there: where one process of several fails, the others fail at its absence.
+            with contextlib.suppress(FileExistsError), (output / name).open("x") as file:
+                file.write(message[:1024])
 
 
 def run(main: Callable[[], None]) -> None:

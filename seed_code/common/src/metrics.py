@@ -38,7 +38,7 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     best = int(f1[:-1].argmax())
     below = thresholds[best - 1] if best else 0.0
-    return round(float(thresholds[best] + below) / 2, 6)
+    return float(thresholds[best] + below) / 2
 
 
 def measure(
@@ -70,7 +70,8 @@ def measure(
     found["calibration_error"] = sum(
         one["count"] * abs(one["accuracy"] - one["confidence"]) for one in calibration(scores, truth, problem)
     ) / (scores.size if problem == "multi_label" else len(scores))
-    return {name: float(value) for name, value in found.items()}
+    # No number: no class of the split has an example. That is no quality at all.
+    return {name: float(np.nan_to_num(value)) for name, value in found.items()}
 
 
 def calibration(scores: np.ndarray, truth: np.ndarray, problem: str) -> list[dict[str, float]]:

@@ -19,6 +19,7 @@ BLUE, ORANGE, GREEN, PINK, AMBER, SKY = COLORS = ("#0072B2", "#D55E00", "#009E73
 FAINT = "#d5d5d5"
 WIDTH = 9.0  # inches
 MOST_CURVES, WORST_CURVES = 10, 5
+MOST_ROWS = 100  # classes in a plot; the tables have all
 # Control characters and lone surrogates, which fonts and UTF-8 have no place for.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 THOUSANDS = StrMethodFormatter("{x:,.0f}")
@@ -64,12 +65,12 @@ def class_scores(report: dict[str, dict[str, float]], labels: list[str]) -> Figu
 
     `report` is what scikit-learn's classification_report(output_dict=True) returns.
     """
-    worst_first = sorted(labels, key=lambda label: report[label]["f1-score"])
+    worst_first = sorted(labels, key=lambda label: report[label]["f1-score"])[:MOST_ROWS]
     names = {"precision": "precision", "recall": "recall", "f1-score": "F1"}
     figure, axes = dots(
         worst_first, {name: [report[label][key] for label in worst_first] for key, name in names.items()}
     )
-    least = min(report[label][key] for label in labels for key in names)
+    least = min(report[label][key] for label in worst_first for key in names)
     axes.set_xlim(max(np.floor(10 * least - 0.5) / 10, -0.02), 1.02)
     return figure
 
@@ -83,7 +84,7 @@ def class_counts(counts: dict[str, dict[str, int]]) -> Figure:
     for split in counts.values():
         for label, number in split.items():
             totals[label] = totals.get(label, 0) + number
-    largest_first = sorted(totals, key=lambda label: -totals[label])
+    largest_first = sorted(totals, key=lambda label: -totals[label])[:MOST_ROWS]
     figure, axes = dots(
         largest_first, {name: [split.get(label, 0) for label in largest_first] for name, split in counts.items()}
     )

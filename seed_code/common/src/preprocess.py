@@ -3,8 +3,8 @@
 Run it locally:  python src/preprocess.py --data sample --output work/prepared
 In SageMaker:    a processing job; the data in /opt/ml/processing/input/data, the splits in /opt/ml/processing/output.
 
-The data is read twice, a row at a time: first to decide which row goes where, then to write it. About 16 bytes a row
-stay in memory. Several instances, each with a share of the files, come to the same splits: they exchange what they
+The data is read twice, a row at a time: first to decide which row goes where, then to write it. Some 20 bytes a row
+stay in memory, and the names of pictures' files. Several instances, each with a share of the files, come to the same splits: they exchange what they
 found after the first reading.
 """
 
@@ -30,7 +30,7 @@ import job
 import report
 import settings
 import task
-from examples import Example, Unreadable
+from examples import Example, NothingToRead, Unreadable
 
 SPLITS = ("train", "validation", "test")
 LEFT_OUT = len(SPLITS)  # the number of no split
@@ -52,6 +52,22 @@ def parse_arguments(given: list[str] | None) -> argparse.Namespace:
 
 
 @dataclass
+class Unread:
+    """How many examples could not be read, and the first of them by name."""
+
+    count: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def add(self, example: Unreadable) -> None:
+        self.count += 1
+        self.named = [*self.named, f"{example.where}: {example.reason}"][:NAMED]
+
+    def join(self, other: "Unread") -> None:
+        self.count += other.count
+        self.named = sorted(self.named + other.named)[:NAMED]
+
+
+@dataclass
 class Survey:
     """What the first reading found: of each row that is kept its key (64 bits) and its set of labels (a number)."""
 
@@ -59,14 +75,14 @@ class Survey:
     kinds: array = field(default_factory=lambda: array("i"))
     label_sets: dict[tuple[str, ...], int] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: "Unread" = field(default_factory=lambda: Unread())
     rows: int = 0
 
     def add(self, example: Example | Unreadable, data: dict[str, Any]) -> None:
         """Count one example."""
         self.rows += 1
         if isinstance(example, Unreadable):
-            self.unreadable.append(f"{example.where}: {example.reason}")
+            self.unreadable.add(example)
             return
         labels = name_labels(example, data)
         if reason := reason_to_drop(example, labels, data):
@@ -84,7 +100,7 @@ class Survey:
             whole.keys.extend(survey.keys)
             whole.kinds.extend(array("i", (numbers[kind] for kind in survey.kinds)))
             whole.dropped.update(survey.dropped)
-            whole.unreadable += survey.unreadable
+            whole.unreadable.join(survey.unreadable)
             whole.rows += survey.rows
         return whole
 
@@ -204,7 +220,7 @@ class Written:
     counts: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in SPLITS})
     examples: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: Unread = field(default_factory=Unread)
     sizes: array = field(default_factory=lambda: array("i"))
     samples: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
 
@@ -259,7 +275,7 @@ def write(selected: Iterator[Any], classes: list[str], chosen: settings.Settings
     with ExitStack() as stack:
         for example, labels, split, prepared in prepare_all(selected, chosen):
             if isinstance(prepared, Unreadable):
-                written.unreadable.append(f"{prepared.where}: {prepared.reason}")
+                written.unreadable.add(prepared)
                 continue
             content, size = prepared
             row = {
@@ -276,14 +292,31 @@ def write(selected: Iterator[Any], classes: list[str], chosen: settings.Settings
     return written
 
 
-def check_readable(unreadable: list[str], rows: int, limit: float) -> None:
+def check_readable(unreadable: Unread, rows: int, limit: float) -> None:
     """Raise ValueError when a larger share than [data] unreadable_share could not be read."""
-    if len(unreadable) > limit * rows:
+    if unreadable.count > limit * rows:
         raise ValueError(
-            f"{len(unreadable)} of {rows} examples cannot be read, more than [data] unreadable_share ({limit:g}) "
-            f"permits: {'; '.join(unreadable[:5])}{' ...' if len(unreadable) > 5 else ''}. "
+            f"{unreadable.count} of {rows} examples cannot be read, more than [data] unreadable_share ({limit:g}) "
+            f"permits: {'; '.join(unreadable.named[:5])}{' ...' if unreadable.count > 5 else ''}. "
             "Correct or remove them, or raise the share."
         )
+
+
+def all_unread(survey: Survey, written: list[Written]) -> Unread:
+    """What no instance could read, the first time or the second."""
+    whole = Unread()
+    for part in (survey, *written):
+        whole.join(part.unreadable)
+    return whole
+
+
+def share_of(group: distributed.Group, data: Path, chosen: settings.Settings) -> Iterator[Example | Unreadable]:
+    """What this instance has to read; of several, one may have got no file."""
+    try:
+        yield from task.read(data, chosen)
+    except NothingToRead:
+        if group.size == 1:
+            raise
 
 
 def said(found: Iterable[Any], doing: str) -> Iterator[Any]:
@@ -303,14 +336,14 @@ def describe(
     dropped = dict(survey.dropped)
     if left_out := sum(part.left_out for part in written):
         dropped["more than the smallest class has ([data] balance)"] = left_out
-    unreadable = survey.unreadable + [line for part in written for line in part.unreadable]
+    unreadable = all_unread(survey, written)
     sizes = np.concatenate([np.asarray(part.sizes, dtype=np.int64) for part in written])
     facts: dict[str, Any] = {
         "classes": classes,
         "problem": chosen["data"]["problem"],
         "rows": survey.rows,
         "dropped": dropped,
-        "unreadable": {"count": len(unreadable), "examples": sorted(unreadable)[:NAMED]},
+        "unreadable": {"count": unreadable.count, "examples": unreadable.named},
         "duplicates": double,
         "splits": {},
         "size": {
@@ -365,7 +398,7 @@ def main(given: list[str] | None = None) -> None:
         for old in arguments.output.glob("*/part-*.arrow"):
             old.unlink()
     mine = Survey()
-    for example in said(task.read(arguments.data, chosen), "reading"):
+    for example in said(share_of(group, arguments.data, chosen), "reading"):
         mine.add(example, data)
     survey = Survey.of_all(group.gather(mine))
     check_readable(survey.unreadable, survey.rows, data["unreadable_share"])
@@ -373,18 +406,18 @@ def main(given: list[str] | None = None) -> None:
     plan, double = draw_plan(survey, data)
 
     counted = Written()
-    selected = select(task.read(arguments.data, chosen), plan, data, counted)
+    selected = select(share_of(group, arguments.data, chosen), plan, data, counted)
     done = write(said(selected, "preparing"), classes, chosen, arguments.output, group.rank)
     done.left_out = counted.left_out
     written = group.gather(done)
-    facts = describe(survey, double, written, classes, chosen)
-    check_readable([line for part in written for line in part.unreadable], survey.rows, data["unreadable_share"])
-    for name, split in facts["splits"].items():
-        if not split["examples"]:
+    check_readable(all_unread(survey, written), survey.rows, data["unreadable_share"])
+    for name in SPLITS:
+        if not any(part.examples[name] for part in written):
             raise ValueError(
                 f"nothing is left for {name}: the data holds too few examples ({survey.rows}) to be split. "
                 "Give more, or make the other shares smaller."
             )
+    facts = describe(survey, double, written, classes, chosen)
     if group.first:
         write_report(arguments.output / "report", facts, written, chosen)
         speak(facts)

@@ -12,6 +12,7 @@ Trainer's order, saving and loading would all have to be replaced.
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -92,10 +93,13 @@ class Interruption:
 # --- the order of the data -------------------------------------------------------------------------------------------
 
 
-def batches_of_epoch(count: int, lengths: np.ndarray | None, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+def batches_of_epoch(
+    count: int, lengths: np.ndarray | None, size: int, seed: int, epoch: int, processes: int = 1
+) -> list[np.ndarray]:
     """The items 0 to `count` in batches of `size`, in an order that depends on (seed, epoch) alone.
 
-    With `lengths`, items of like length come together, and the order of the batches is random again.
+    With `lengths`, items of like length come together, and the order of the batches is random again. Every batch has
+    two items at least for each process.
     """
     generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     order = generator.permutation(count)
@@ -103,14 +107,19 @@ def batches_of_epoch(count: int, lengths: np.ndarray | None, size: int, seed: in
         group = size * BATCHES_TO_GROUP
         groups = [order[start : start + group] for start in range(0, count, group)]
         order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in groups])
-    # A last batch of less than half the size goes to the one before: every process gets some, and no norm sees one.
+    # A last batch of less than half the size goes to the one before: no norm of a batch sees a single item.
     starts = list(range(0, count, size))
-    if len(starts) > 1 and count - starts[-1] < max(2, size / 2):
+    if len(starts) > 1 and count - starts[-1] < max(2 * processes, size / 2):
         starts.pop()
     batches = np.split(order, starts[1:])
     if lengths is not None:
         batches = [batches[number] for number in generator.permutation(len(batches))]
     return batches
+
+
+def leave_signal_to_the_trainer(_: int) -> None:
+    """Let a worker live on when the whole group of processes is told to stop: the trainer still ends its step."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class Batches(torch.utils.data.Dataset):
@@ -193,9 +202,10 @@ class Training:
         self.optimizer = self.make_optimizer()
         self.dtype = precision_of(self.chosen["precision"], self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
-        if arguments.batch_size < 2 * group.size:
+        if min(arguments.batch_size, len(self.items)) < 2 * group.size:
             raise ValueError(
-                f"batch_size is {arguments.batch_size}, which {group.size} processes share. Make it {2 * group.size} at least."
+                f"{len(self.items)} examples in batches of {arguments.batch_size} are too few for {group.size} processes, "
+                "which need two each. Make batch_size larger, or take fewer instances."
             )
         self.steps_an_epoch = len(self.batches(0))
         self.steps = self.steps_an_epoch * arguments.epochs
@@ -212,7 +222,7 @@ class Training:
         self.run_of = {
             "settings": chosen["model"] | chosen["task"] | chosen["training"] | hyperparameters,
             "metric": self.metric,
-            "data": [len(self.items), len(self.validation_items)],
+            "data": [fingerprint(*splits[name], classifier.labels) for name in ("train", "validation")],
         }
         self.run_of = json.loads(json.dumps(self.run_of))
 
@@ -242,7 +252,8 @@ class Training:
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         size = self.arguments.batch_size
-        return batches_of_epoch(len(self.items), self.items.lengths, size, self.chosen["seed"], epoch)
+        count, lengths = len(self.items), self.items.lengths
+        return batches_of_epoch(count, lengths, size, self.chosen["seed"], epoch, self.group.size)
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
@@ -267,6 +278,7 @@ class Training:
             batch_size=None,
             sampler=range(position, len(batches)),
             num_workers=self.chosen["workers"],
+            worker_init_fn=leave_signal_to_the_trainer,
             pin_memory=self.device.type == "cuda",
         )
         for number, batch in enumerate(loader, position):
@@ -324,6 +336,7 @@ class Training:
 
     def validate(self) -> None:
         """Measure on the validation split, and keep the weights where they are the best so far."""
+        self.group.share(self.classifier.model.buffers())  # each process has running means of its own share
         sums = scoring.score(
             self.classifier,
             self.validation_items,
@@ -333,6 +346,10 @@ class Training:
             self.while_validating,
         )
         scores = scoring.mean(self.group.gather(sums))
+        if not np.isfinite(scores).all():
+            raise ValueError(
+                f"training diverged before step {self.step}: the scores are no numbers. Lower learning_rate."
+            )
         loss = self.loss.item() / self.seen  # of this process's share of the epoch
         self.loss.zero_()
         self.seen = 0
@@ -383,6 +400,8 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "tracking": self.tracker.state,
         }
+        if self.best and not (self.arguments.checkpoints / self.best_name()).exists():  # its writing failed
+            self.checkpoints.save(self.best_name(), {"best": self.checkpoints.buffers["best"]}, self.best)
         files = {"model": self.classifier.model.state_dict(), "optimizer": optimizer}
         self.checkpoints.save(f"step-{self.step:09}", files, state, refers_to=self.best_name())
         self.saved = time.monotonic()
@@ -406,7 +425,8 @@ class Training:
             values.setdefault(int(number), {})[name] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": values, "param_groups": groups})
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where the run went on another kind of GPU before, in bfloat16
+            self.scaler.load_state_dict(state["scaler"])
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         self.loss.fill_(state["loss"])
         self.seen = state["seen"]
@@ -418,6 +438,13 @@ class Training:
         weights = weights or checkpoints.load(self.arguments.checkpoints / self.best_name(), "best")
         self.classifier.model.load_state_dict(weights)
         self.classifier.facts["thresholds"] = self.best["thresholds"]
+
+
+def fingerprint(items: Any, truth: np.ndarray, labels: list[str]) -> str:
+    """Changes with the data: with the number of examples, their lengths, their labels and the names of these."""
+    lengths = np.empty(0) if items.lengths is None else items.lengths
+    content = [str(len(items)).encode(), lengths.tobytes(), truth.tobytes(), json.dumps(labels).encode()]
+    return hashlib.sha256(b"|".join(content)).hexdigest()[:16]
 
 
 def shown(entry: dict[str, Any], metric: str) -> dict[str, float]:
@@ -442,7 +469,7 @@ def save_model(classifier: Any, folder: Path) -> None:
     code = folder / "code"
     code.mkdir(parents=True, exist_ok=True)
     classifier.save(folder)
-    for path in (*job.CODE.glob("*.py"), job.CODE / "requirements.txt"):
+    for path in job.CODE.glob("*.py"):  # and no requirements.txt: inference needs only what its image has
         shutil.copyfile(path, code / path.name)
 
 

@@ -27,7 +27,8 @@ from torch.nn import functional
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from examples import Example, Prepared, Unreadable
+import job
+from examples import Example, NothingToRead, Prepared, Unreadable
 
 SETTINGS = {"image": str, "size": int, "stored_size": int, "random_zoom": float, "random_flip": bool}
 SIZE = "pixels on the longer side"
@@ -77,6 +78,11 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]
         )
     manifests = sorted(path for path in data.glob("*") if path.suffix.lower() in (".csv", ".manifest", ".jsonl"))
     idx = sorted(path for path in data.rglob("*images*idx3*") if path.is_file())
+    if (manifests or idx) and len(job.hosts()[0]) > 1:
+        raise ValueError(
+            f"{(manifests or idx)[0].name} belongs with other files, and several instances each get some of them. "
+            "Set [compute] processing_instance_count to 1, or give one folder a class."
+        )
     if manifests:
         found = (entry for path in manifests for entry in in_manifest(path, data, settings))
     elif idx:
@@ -88,7 +94,7 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]
         empty = False
         yield example_of(picture, labels, where)
     if empty:
-        raise ValueError(f"no picture ({', '.join(SUFFIXES)}) in {data.name}. Put one folder a class there.")
+        raise NothingToRead(f"no picture ({', '.join(SUFFIXES)}) in {data.name}. Put one folder a class there.")
 
 
 def example_of(picture: Picture | str, labels: list[str], where: str) -> Example | Unreadable:
@@ -104,7 +110,8 @@ def example_of(picture: Picture | str, labels: list[str], where: str) -> Example
 def in_folders(data: Path) -> Iterator[tuple[Picture | str, list[str], str]]:
     """The pictures of class folders and of zips of such, in the order of their names."""
     for path in sorted(path for path in data.rglob("*") if path.is_file() or path.is_symlink()):
-        name = PurePosixPath(path.relative_to(data))
+        # What is no UTF-8 in a name cannot be written to a report.
+        name = PurePosixPath(str(path.relative_to(data)).encode(errors="replace").decode())
         if path.suffix.lower() == ".zip":
             for member, problem in members(path):
                 place = f"{name}/{member}"
@@ -152,7 +159,8 @@ def in_manifest(path: Path, data: Path, settings: dict[str, Any]) -> Iterator[tu
     """
     image, label = settings["task"]["image"], settings["data"]["label"]
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows: Iterable[Any] = csv.DictReader(lines) if path.suffix.lower() == ".csv" else map(json.loads, lines)
+        filled = (line for line in lines if line.strip())
+        rows: Iterable[Any] = csv.DictReader(filled) if path.suffix.lower() == ".csv" else map(json.loads, filled)
         try:
             for number, row in enumerate(rows, 2 if path.suffix.lower() == ".csv" else 1):
                 for column, setting in ((image, "[task] image"), (label, "[data] label")):
@@ -164,8 +172,8 @@ def in_manifest(path: Path, data: Path, settings: dict[str, Any]) -> Iterator[tu
                 file = find(str(row[image]), data)
                 picture = problem_of(file, data) or Picture(file) if file else f"{row[image]} is not in the data"
                 yield picture, manifest_labels(row, label), f"{path.name}, line {number}"
-        except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, TypeError) as error:
-            raise ValueError(f"{path.name} cannot be read: {error}. Correct that line.") from error
+        except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, TypeError, KeyError) as error:
+            raise ValueError(f"{path.name} cannot be read: {error!r}. Correct that line.") from error
 
 
 def manifest_labels(row: dict[str, Any], label: str) -> list[str]:
@@ -405,7 +413,7 @@ def resize(square: torch.Tensor, size: int) -> torch.Tensor:
     image = square.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
     image = image if image.device.type == "cpu" else image.float()  # only the CPU scales bytes
     scaled = functional.interpolate(image, (size, size), mode="bilinear", antialias=True)
-    return scaled[0].permute(1, 2, 0)
+    return (scaled if scaled.dtype == torch.uint8 else scaled.round())[0].permute(1, 2, 0)
 
 
 def build(chosen: dict[str, Any], classes: int, size: int) -> torch.nn.Module:

@@ -6,6 +6,7 @@ This file and settings.toml are what you edit to use your own data and your own 
 import csv
 import json
 import math
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from examples import Example, Prepared, Unreadable
+from examples import Example, NothingToRead, Prepared, Unreadable
 
 SETTINGS = {"text": str, "max_characters": int, "max_tokens": int, "long_texts": str, "vocabulary": int}
 LONG_TEXTS = ("head", "head_tail", "windows")
@@ -43,7 +44,7 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]
     found = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
     files = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not files:
-        raise ValueError(f"no {', '.join(SUFFIXES)} file in {data}. Put your texts there.")
+        raise NothingToRead(f"no {', '.join(SUFFIXES)} file in {data}. Put your texts there.")
     text, label = settings["task"]["text"], settings["data"]["label"]
     for path in files:
         name = str(path.relative_to(data)) if path != data else path.name
@@ -100,7 +101,7 @@ def json_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, Any]]:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
             row = Unreadable(f"{name}, line {number}", f"not JSON: {error}")
         if not isinstance(row, (dict, Unreadable)):
             row = Unreadable(f"{name}, line {number}", f"{str(row)[:40]!r} is not an object with columns")
@@ -262,7 +263,7 @@ class Classifier:
         self.problem: str = facts["problem"]
         self.labels: list[str] = facts["labels"]
         self.encoder = Encoder(tokenizer, facts["task"])
-        self.padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        self.padding = padding_of(tokenizer)
 
     @classmethod
     def create(cls, settings: dict[str, Any], train: Prepared, pretrained: Path | None) -> "Classifier":
@@ -286,15 +287,15 @@ class Classifier:
             model = AutoModelForSequenceClassification.from_pretrained(
                 source, use_safetensors=True, ignore_mismatched_sizes=True, **head
             )
-            if model.config.pad_token_id is None:  # as of GPT-2, whose end of text pads
-                model.config.pad_token_id = tokenizer.eos_token_id
+        # Decoders read the last token that is no padding: model and batches must agree on what padding is.
+        model.config.pad_token_id = padding_of(tokenizer)
         check_length(model, settings["task"]["max_tokens"])
         return cls(model, tokenizer, facts)
 
     def items(self, prepared: Prepared, scratch: Path) -> Sequences:
         """Tokenise a split, once, into a file that is mapped into memory."""
         scratch.mkdir(parents=True, exist_ok=True)
-        lengths, owner, row = [], [], 0
+        lengths, owner, row = array("q"), array("q"), 0
         with (scratch / "ids.int32").open("wb") as file:
             for texts in prepared.in_file_order("text"):
                 for sequences in self.encoder.encode(texts):
@@ -303,8 +304,8 @@ class Classifier:
                         lengths.append(len(ids))
                         owner.append(row)
                     row += 1
-        np.save(scratch / "lengths.npy", np.array(lengths, dtype=np.int64))
-        np.save(scratch / "rows.npy", np.array(owner, dtype=np.int64))
+        np.save(scratch / "lengths.npy", np.asarray(lengths))
+        np.save(scratch / "rows.npy", np.asarray(owner))
         return self.mapped_items(prepared, scratch)
 
     def mapped_items(self, prepared: Prepared, scratch: Path) -> Sequences:
@@ -338,6 +339,11 @@ class Classifier:
         facts = json.loads((folder / "facts.json").read_text())
         model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
         return cls(model, AutoTokenizer.from_pretrained(folder), facts)
+
+
+def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The number of the token that pads: the end of the text where a tokenizer has none of its own, as GPT-2's."""
+    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
 
 def check_length(model: torch.nn.Module, max_tokens: int) -> None:
