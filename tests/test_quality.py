@@ -1,0 +1,56 @@
+"""The quality benchmark: its settings fit the seeds, and its row comes out of the landed scripts."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from benchmarks import quality
+from build.assemble import write
+
+SAMPLE = quality.Case("nlp", "sample", "", ("accuracy", "macro_f1"), "accuracy 0.25 (chance)")
+
+
+@pytest.mark.parametrize("name", quality.CASES)
+def test_the_settings_of_a_case_are_settings_of_its_seed(name, tmp_path):
+    case = quality.CASES[name]
+    write(quality.assemble(case.variant), tmp_path / "landed")
+    quality.edit_settings(tmp_path / "landed/settings.toml", quality.settings_of(case))
+
+    check = [sys.executable, "-c", "import settings; settings.load()"]
+    done = subprocess.run(check, cwd=tmp_path / "landed/src", capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_row_holds_the_test_figures_beside_the_baseline(tmp_path):
+    chosen = {"training": {"epochs": 1}}
+
+    counts, trained, epochs, minutes, found, baselines = quality.measure(
+        SAMPLE, ROOT / "seed_code/nlp/sample", chosen, tmp_path / "models", tmp_path / "landed"
+    )
+
+    assert (trained, epochs) == ("distilbert from scratch", "1")
+    assert counts.count(", ") == 2
+    assert re.fullmatch(r"\d+\.\d \(\d+\.\d\)", minutes)
+    assert found.startswith("accuracy 0.")
+    assert baselines.startswith("accuracy 0.25 (chance); accuracy 0.")
+
+
+def test_a_pretrained_model_is_found_inside_its_package(tmp_path):
+    weights = tmp_path / "package/model/model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+
+    assert quality.install_minilm(tmp_path) == weights.parent
+
+
+def test_data_that_is_not_here_is_named(tmp_path):
+    command = [sys.executable, "benchmarks/quality.py", "digits", "--data", str(tmp_path)]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert f"{tmp_path / 'mnist'} is not here: real data is not part of the repository" in done.stderr
