@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-ROWS_A_BATCH = 256
+ROWS_A_BATCH = 256  # at most, and
+BYTES_A_BATCH = 4 * 2**20  # of pictures: a writer keeps so many in memory, for each split
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,13 @@ class Writer:
         self.sink = pa.OSFile(str(self.partial), "wb")
         self.file = pa.ipc.new_file(self.sink, self.schema)
         self.waiting: list[dict[str, Any]] = []
+        width = sum(len(value) for value in columns.values() if isinstance(value, bytes))
+        self.most = min(ROWS_A_BATCH, BYTES_A_BATCH // max(1, width)) or 1
 
     def add(self, row: dict[str, Any]) -> None:
         """Add a row; rows are written a batch at a time."""
         self.waiting.append(row)
-        if len(self.waiting) == ROWS_A_BATCH:
+        if len(self.waiting) == self.most:
             self.flush()
 
     def flush(self) -> None:
