@@ -20,7 +20,7 @@ from build.assemble import assemble, write
 from rehearsal.story import edit_settings
 
 TIMES = 10
-ROWS = {"nlp": 30_000, "cv": 300}
+ROWS = {"nlp": 30_000, "cv": 600}
 QUICK_ROWS = {"nlp": 300, "cv": 20}
 SETTINGS = {"nlp": {}, "cv": {"task": {"size": 224, "stored_size": 256}}}
 
