@@ -6,8 +6,10 @@ This file and settings.toml are what you edit to use your own data and your own 
 import csv
 import json
 import math
+import re
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 ROWS_A_BATCH = 1024
 SHOWN_CHARACTERS = 300
+WORDS = re.compile(" *[^ ]+| +")  # each with the spaces before it
+OTHER_SPACES = re.compile(r"[^\S ]")  # line ends, tabs and the like, which tokenizers treat in ways of their own
+MOST_WORDS, LONGEST_WORD = 200_000, 40  # that are remembered while many texts are tokenised: some 50 MB
 csv.field_size_limit(2**31 - 1)  # a text may be long; [task] max_characters cuts it
 
 
@@ -224,6 +229,7 @@ class Encoder:
         self.backend.no_truncation()
         self.backend.no_padding()
         self.settings = settings
+        self.by_words = is_by_words(tokenizer)
         bare, whole = (self.backend.encode("a", add_special_tokens=special).ids for special in (False, True))
         start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
         self.before, self.after = whole[:start], whole[start + len(bare) :]
@@ -231,11 +237,31 @@ class Encoder:
         if self.room < 2:
             raise ValueError(f"[task] max_tokens is {settings['max_tokens']}, too few for a text. Take at least 8.")
 
-    def encode(self, texts: list[str]) -> list[list[list[int]]]:
-        """The sequences of each text: ids with the model's special tokens around them, at most max_tokens long."""
+    def encode(self, texts: list[str], known: dict[str, list[int]] | None = None) -> list[list[list[int]]]:
+        """The sequences of each text: ids with the model's special tokens around them, at most max_tokens long.
+
+        `known`, empty at first, remembers words from call to call: twice as fast for long texts.
+        """
         texts = [cut(text, self.settings) for text in texts]
-        found = self.backend.encode_batch_fast(texts, add_special_tokens=False)
-        return [[self.before + piece + self.after for piece in self.pieces(encoding.ids)] for encoding in found]
+        found = self.tokens(texts) if known is None or not self.by_words else self.tokens_by_words(texts, known)
+        return [[self.before + piece + self.after for piece in self.pieces(ids)] for ids in found]
+
+    def tokens(self, texts: list[str]) -> list[list[int]]:
+        """All ids of each text."""
+        return [encoding.ids for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def tokens_by_words(self, texts: list[str], known: dict[str, list[int]]) -> list[list[int]]:
+        """The same, from the ids of the words; each word is tokenised when it is met first."""
+        split = [[text] if OTHER_SPACES.search(text) else WORDS.findall(text) for text in texts]
+        new = list(set(chain.from_iterable(split)) - known.keys())
+        known.update(zip(new, self.tokens(new), strict=True))
+        found = [list(chain.from_iterable(map(known.__getitem__, words))) for words in split]
+        for word in new:
+            if len(word) > LONGEST_WORD:
+                del known[word]
+        if len(known) > MOST_WORDS:
+            known.clear()
+        return found
 
     def pieces(self, ids: list[int]) -> list[list[int]]:
         """What is used of a text's tokens when they do not fit."""
@@ -246,6 +272,17 @@ class Encoder:
             return [ids[: self.room - tail] + ids[-tail:]]
         step = self.room - self.room // 4  # windows share a quarter, so that no sentence is torn in both
         return [ids[start : start + self.room] for start in range(0, len(ids) - self.room // 4, step)]
+
+
+def is_by_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a text's ids are those of its words, one after another: so split BERT's and GPT-2's (RoBERTa's) kinds."""
+    split, normalizer = tokenizer.backend_tokenizer.pre_tokenizer, tokenizer.backend_tokenizer.normalizer
+    gpt2s = isinstance(split, pre_tokenizers.ByteLevel) and split.use_regex
+    return (
+        (gpt2s or isinstance(split, pre_tokenizers.BertPreTokenizer))
+        and (normalizer is None or isinstance(normalizer, normalizers.BertNormalizer))
+        and all(token.special for token in tokenizer.added_tokens_decoder.values())
+    )
 
 
 # --- the model -------------------------------------------------------------------------------------------------------
@@ -296,9 +333,10 @@ class Classifier:
         """Tokenise a split, once, into a file that is mapped into memory."""
         scratch.mkdir(parents=True, exist_ok=True)
         lengths, owner, row = array("q"), array("q"), 0
+        known: dict[str, list[int]] = {}
         with (scratch / "ids.int32").open("wb") as file:
             for texts in prepared.in_file_order("text"):
-                for sequences in self.encoder.encode(texts):
+                for sequences in self.encoder.encode(texts, known):
                     for ids in sequences:
                         file.write(np.array(ids, dtype=np.int32).tobytes())
                         lengths.append(len(ids))

@@ -1,11 +1,13 @@
 """The seam for texts: reading, preparing, batching and serving."""
 
 import json
+import random
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
 
 import examples
@@ -79,6 +81,36 @@ def test_the_ids_are_those_of_the_tokenizer(classifier):
     ]
 
     assert [found[0] for found in classifier.encoder.encode(texts)] == [one["input_ids"] for one in one_by_one]
+
+
+def tokenizers_by_words(learned):
+    """The one that the seed learns, and small ones that split as BERT's and RoBERTa's do."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdé,.!'#", *(f"##{letter}" for letter in "abcdé"), "ab", "##cd"]
+    bert = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    bert.normalizer, bert.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    roberta = Tokenizer.from_str(learned.backend_tokenizer.to_str())
+    roberta.normalizer, roberta.pre_tokenizer = None, pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return [learned, *(PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]") for made in (bert, roberta))]
+
+
+def test_the_ids_by_words_are_those_of_the_whole_text(classifier):
+    chance = random.Random(1)
+    odd = [*"abcdABé,.!'#1  \t\n\r\v\f\x1c\x85\xa0\u2003\u3000\0\u200d\u0301\ufffd\x9f😀好Σ     ", "[SEP]", "'s", " a"]
+    texts = ["".join(chance.choices(odd, k=chance.randint(0, 12))) for _ in range(20_000)]
+
+    for tokenizer in tokenizers_by_words(classifier.tokenizer):
+        encoder, known = task.Encoder(tokenizer, classifier.facts["task"]), {}
+        assert encoder.by_words
+        assert [encoder.encode(texts[i : i + 100], known) for i in range(0, 20_000, 100)] == [
+            encoder.encode(texts[i : i + 100]) for i in range(0, 20_000, 100)
+        ]
+
+
+def test_a_tokenizer_that_splits_in_another_way_is_not_asked_by_words(classifier):
+    made = Tokenizer.from_str(classifier.tokenizer.backend_tokenizer.to_str())
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+
+    assert not task.is_by_words(PreTrainedTokenizerFast(tokenizer_object=made))
 
 
 @pytest.mark.parametrize(
