@@ -143,7 +143,9 @@ def evaluate(folder: Path, output: str, *more: str, **environment: str) -> dict:
 
 
 def test_a_model_is_compared_with_the_approved_one_on_the_same_test_split(trained):
-    _, folder, evaluation = trained
+    problem, folder, evaluation = trained
+    if problem != "binary":
+        return  # the same code for every problem
     run(
         folder, "src/train.py", "--epochs", "1", "--learning-rate", "1e-6", "--train", "work/prepared/train",
         "--validation", "work/prepared/validation", "--output", "worse",
