@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help rehearse rehearse-down test lint assemble definitions package publish benchmark prove clean
+.PHONY: help rehearse rehearse-down test lint assemble definitions package publish benchmark quality prove clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ publish: .venv/ready ## Show what an installation would upload (BUCKET=)
 
 benchmark: .venv/ready ## Measure how fast everything is, in 20 minutes (ONLY=, one of benchmarks/)
 	@$(BIN)/python -m benchmarks $(ONLY)
+
+quality: .venv/ready ## Train on real data and judge it (ONLY=reviews, digits, birds, mtsamples, tweets or moderation)
+	@$(BIN)/python benchmarks/quality.py $(or $(ONLY),$(error Say which: make quality ONLY=digits))
 
 prove: .venv/ready ## Run the long proofs whole: kills, damage, bad files; writes docs/proofs.md
 	@$(BIN)/python benchmarks/prove.py

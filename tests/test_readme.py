@@ -22,6 +22,10 @@ ELSEWHERE = {
     "make rehearse TASK=nlp KEEP=1": "test_kept.py, kept",
     "make rehearse-down": "test_kept.py, kept",
     "make benchmark": "test_benchmarks.py, one at a time and quick",
+    **{
+        f"make quality ONLY={name}": "test_quality.py, on the sample"
+        for name in ("digits", "reviews", "birds", "mtsamples")
+    },
     "make prove": "test_interruptions.py and test_bad_data.py, a seeded sample",
     "make rehearse TASK=nlp INTERRUPT=1": "test_rehearsal.py, test_an_interrupted_training_...",
 } | {
