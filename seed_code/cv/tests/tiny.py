@@ -8,7 +8,7 @@ from PIL import Image
 
 def write_data(folder: Path, settings: dict[str, Any]) -> None:
     """Write a folder a class, with 20 different pictures each: dark ones and bright ones."""
-    labels = list(settings["data"]["labels"]) or ["dark", "bright"]
+    labels = list(settings["data"]["labels"]) or ["dark", settings["data"]["positive"] or "bright"]
     for name, base in ((labels[0], 20), (labels[-1], 200)):
         (folder / name).mkdir()
         for number in range(20):

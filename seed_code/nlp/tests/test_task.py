@@ -29,13 +29,17 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path):
         list(task.read(tmp_path, settings.load()))
 
 
-def rows_of(path, text: str, **data) -> list:
-    """What is read of one file."""
+def read(path) -> list:
+    """What is read of one file with the columns text and label, whatever yours are called."""
     chosen = settings.load()
-    path.write_text(text)
-    chosen["data"].update({"label": "label"} | data)
-    chosen["task"]["text"] = "text"
+    chosen["data"]["label"], chosen["task"]["text"] = "label", "text"
     return list(task.read(path, chosen))
+
+
+def rows_of(path, text: str) -> list:
+    """What is read of a file with this content."""
+    path.write_text(text)
+    return read(path)
 
 
 def test_csv_tsv_json_lines_and_parquet_give_the_same_examples(tmp_path):
@@ -45,7 +49,7 @@ def test_csv_tsv_json_lines_and_parquet_give_the_same_examples(tmp_path):
         rows_of(tmp_path / "rows.csv", 'text,label\n"late, again",bad\nquick,good\n'),
         rows_of(tmp_path / "rows.tsv", "text\tlabel\nlate, again\tbad\nquick\tgood\n"),
         rows_of(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows))),
-        list(task.read(tmp_path / "rows.parquet", settings.load() | {"data": {"label": "label"}})),
+        read(tmp_path / "rows.parquet"),
     ]
 
     assert [[(e.content, e.labels) for e in examples] for examples in found] == [
@@ -134,7 +138,7 @@ def test_the_windows_of_a_text_are_scored_together(classifier):
 
     assert len(items) > 2
     assert scores.shape == (2, len(classifier.labels))
-    assert np.allclose(scores.sum(axis=1), 1)
+    assert ((scores > 0) & (scores < 1)).all()
 
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

@@ -10,7 +10,7 @@ WORDS = ("parcel late lost track box", "charge card bill twice refund")
 def write_data(folder: Path, settings: dict[str, Any]) -> None:
     """Write data.csv: 40 different texts of two classes, one of which is named by the words it holds."""
     data, text = settings["data"], settings["task"]["text"]
-    labels = list(data["labels"]) or ["first", "second"]
+    labels = list(data["labels"]) or ["first", data["positive"] or "second"]
     with (folder / "data.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([text, data["label"]])
