@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from build import ROOT, VARIANTS, assemble, definitions, package, publish
+from checks.__main__ import main as check_definition
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -14,6 +15,8 @@ def parse_arguments() -> argparse.Namespace:
     step.add_argument("variant", help=" or ".join(VARIANTS))
     step.add_argument("folder", type=Path, help="a new folder")
     steps.add_parser("definitions", help="regenerate pipeline_json/ from the seeds")
+    step = steps.add_parser("check", help="find what AWS would refuse in a pipeline definition")
+    step.add_argument("definition", help="a pipeline.json")
     for name, what in (("package", "build dist/"), ("publish", "upload what dist/ would hold")):
         step = steps.add_parser(name, help=what)
         step.add_argument("--bucket", default=package.DEFAULT_BUCKET, help="where the bundle is installed from")
@@ -28,6 +31,8 @@ def main() -> None:
         files = assemble.assemble(arguments.variant)
         assemble.write(files, arguments.folder)
         print(f"{len(files)} files in {arguments.folder}")
+    elif arguments.step == "check":
+        sys.exit(check_definition([arguments.definition]))
     elif arguments.step == "definitions":
         for path in definitions.write_all():
             print(path.relative_to(ROOT))

@@ -1,4 +1,4 @@
-"""Lay seed_code/common and one variant over each other: the repository that a team receives."""
+"""Lay seed_code/common, one variant and checks/ over each other: the repository that a team receives."""
 
 import os
 import subprocess
@@ -6,15 +6,19 @@ from pathlib import Path
 
 from build import ROOT, VARIANTS, VERSION
 
+SEEDS = ROOT / "seed_code"
+
 
 def assemble(variant: str) -> dict[str, bytes]:
     """The landed files by path, byte for byte, with SEED.
 
-    Raises ValueError for an unknown variant, and for a path that is in both common/ and the variant.
+    Its build checks the definition with the same code as the function that runs it. Raises ValueError for an unknown
+    variant, and for a path that is in both common/ and the variant.
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}. Choose one of: {', '.join(VARIANTS)}.")
-    common, own = tracked("common"), tracked(variant)
+    common, own = tracked(SEEDS / "common"), tracked(SEEDS / variant)
+    common |= {f"checks/{name}": content for name, content in tracked(ROOT / "checks").items()}
     if both := sorted(common.keys() & own.keys()):
         raise ValueError(f"in both common/ and {variant}/: {', '.join(both)}. Keep one of them.")
     return dict(sorted({**common, **own, "SEED": describe(variant)}.items()))
@@ -29,12 +33,11 @@ def write(files: dict[str, bytes], folder: Path) -> None:
         (folder / path).write_bytes(content)
 
 
-def tracked(folder: str) -> dict[str, bytes]:
-    """The files below a folder of seed_code/ that git tracks: what lies around there untracked does not land."""
-    base = ROOT / "seed_code" / folder
-    listed = git("ls-files", "-z", "--", str(base)).split("\0")
+def tracked(folder: Path) -> dict[str, bytes]:
+    """The files below a folder that git tracks: what lies around there untracked does not land."""
+    listed = git("ls-files", "-z", "--", str(folder)).split("\0")
     paths = [ROOT / name for name in listed if name and (ROOT / name).exists()]
-    return {str(path.relative_to(base)): path.read_bytes() for path in paths}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def describe(variant: str) -> bytes:

@@ -10,10 +10,16 @@ from io import BytesIO
 from pathlib import Path
 
 from build import ROOT, VARIANTS, VERSION
-from build.assemble import assemble
+from build.assemble import assemble, tracked
+from checks import Service
 
 DEFAULT_BUCKET = "sagemaker-bundle-111122223333"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # a zip knows no earlier time
+# Of a distribution's records only its version and licence matter, of Powertools only what writes logs.
+NOT_AT_RUN_TIME = re.compile(
+    r"(RECORD|INSTALLER|REQUESTED|\.lock|\.pyc|\.pyi)$"
+    r"|^(jsonschema|referencing)/(tests|benchmarks)/|^aws_lambda_powertools/(event_handler|utilities)/"
+)
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -83,6 +89,8 @@ def zipped(files: dict[str, bytes]) -> bytes:
 def function_files() -> dict[str, bytes]:
     """lambda/ and what it vendors, as they lie in the functions' zip: for the Lambda runtime's Python and platform."""
     files = {path.name: path.read_bytes() for path in sorted((ROOT / "lambda").glob("*.py"))}
+    files |= {f"checks/{name}": content for name, content in tracked(ROOT / "checks").items()}
+    files["checks/service.json"] = Service.cut().text().encode()
     with tempfile.TemporaryDirectory() as folder:
         uv = ROOT / ".venv/uv/bin/uv"
         command = [str(uv if uv.exists() else "uv"), "pip", "install", "--quiet", "--target", folder, "--no-deps"]
@@ -93,12 +101,7 @@ def function_files() -> dict[str, bytes]:
             raise ValueError(f"what the functions need could not be installed: {done.stderr.strip()}")
         for path in sorted(Path(folder).rglob("*")):
             name = str(path.relative_to(folder))
-            # Of a distribution's records only its version and licence matter at run time.
-            if (
-                path.is_file()
-                and path.suffix != ".pyc"
-                and not re.search(r"(RECORD|INSTALLER|REQUESTED|\.lock)$", name)
-            ):
+            if path.is_file() and not NOT_AT_RUN_TIME.search(name):
                 files[name] = path.read_bytes()
     return files
 

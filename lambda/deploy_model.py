@@ -27,14 +27,16 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
     sagemaker, cloudformation = boto3.client("sagemaker"), boto3.client("cloudformation")
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - WAIT_SECONDS
     wait_for_stack(cloudformation, project.stack_name(STAGE), deadline)
-    package = sagemaker.describe_model_package(ModelPackageName=event["detail"]["ModelPackageArn"])
-    arn = package["ModelPackageArn"]
-    newest = newest_approved(sagemaker, project.model_group)
-    if arn != newest:
-        logger.info("not deployed", extra={"package": arn, "newest": newest})
-        return {"outcome": "no longer the newest approved", "package": arn}
+    arn = newest_approved(sagemaker, project.model_group)
+    if arn is None:
+        return {"outcome": "nothing approved", "package": event["detail"]["ModelPackageArn"]}
+    # The event says that something was approved; what is approved now decides, in whatever order events come.
+    package = sagemaker.describe_model_package(ModelPackageName=arn)
     template, parameters = read_deployment(boto3.client("s3"), project, package)
-    return deploy(cloudformation, project, arn, template, parameters)
+    answer = deploy(cloudformation, project, arn, template, parameters)
+    if newest_approved(sagemaker, project.model_group) != arn:
+        raise RuntimeError(f"{arn} was overtaken by a newer approval: delivered again, that one is deployed")
+    return answer
 
 
 def wait_for_stack(cloudformation: Any, name: str, deadline: float) -> None:
@@ -49,7 +51,7 @@ def wait_for_stack(cloudformation: Any, name: str, deadline: float) -> None:
 
 
 def newest_approved(sagemaker: Any, group: str) -> str | None:
-    """The approved package of the highest version: a late event of an older one must not replace it."""
+    """The approved package of the highest version, if there is any."""
     pages = sagemaker.get_paginator("list_model_packages").paginate(
         ModelPackageGroupName=group, ModelApprovalStatus="Approved"
     )

@@ -48,13 +48,15 @@ class PlayedAws:
         """Of the account's root: the platform engineer's, before there is anything else."""
         return {"aws_access_key_id": ACCOUNT, "aws_secret_access_key": self.secret}
 
-    def client(self, service: str, credentials: dict[str, str] | None = None) -> "boto3.client":
+    def client(
+        self, service: str, credentials: dict[str, str] | None = None, config: Config | None = None
+    ) -> "boto3.client":
         """A boto3 client of the play."""
         return boto3.client(
             service,
             region_name=REGION,
             endpoint_url=self.endpoint,
-            config=Config(retries={"max_attempts": 2}, read_timeout=300),
+            config=config or Config(retries={"max_attempts": 2}, read_timeout=300),
             **(credentials or self.credentials()),
         )
 

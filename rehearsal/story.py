@@ -25,7 +25,7 @@ from build.package import Package, package
 from build.publish import publish
 from rehearsal.console import Console, Hop
 from rehearsal.loopback import git_credentials
-from rehearsal.server import ACCOUNT, STATE, PlayedAws
+from rehearsal.server import ACCOUNT, REGION, STATE, PlayedAws
 
 BUNDLE_BUCKET = f"sagemaker-bundle-{ACCOUNT}"
 PORTFOLIO_STACK = "sagemaker-bundle"
@@ -505,6 +505,32 @@ class Scientist:
             best = json.loads(answer["Body"].read())[0]
             said = [best["label"]] if "label" in best else best["labels"]
             hop.result = f"{shown} -> " + (", ".join(f"{name} ({best['scores'][name]:.2f})" for name in said) or "none")
+
+    # --- notices -------------------------------------------------------------------------------------------------
+
+    def listen(self, project: Project) -> None:
+        """Subscribe to what the project tells people, with a queue in place of a mailbox."""
+        sqs, sns = self.played.client("sqs"), self.played.client("sns")
+        topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-{project.id}-notices"
+        self.mailbox = sqs.create_queue(QueueName=f"mailbox-of-{project.name}")["QueueUrl"]
+        named = sqs.get_queue_attributes(QueueUrl=self.mailbox, AttributeNames=["QueueArn"])
+        arn = named["Attributes"]["QueueArn"]
+        allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [{**allow, "Resource": arn}]})
+        sqs.set_queue_attributes(QueueUrl=self.mailbox, Attributes={"Policy": policy})
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+
+    def read_notice(self, about: str) -> None:
+        """Wait until people are told of something."""
+        sqs = self.played.client("sqs")
+        with self.console.hop("people are told") as hop:
+
+            def told() -> str | None:
+                found = sqs.receive_message(QueueUrl=self.mailbox, WaitTimeSeconds=1).get("Messages", [])
+                texts = [json.loads(message["Body"])["Message"].strip('"') for message in found]
+                return next((text for text in texts if about in text), None)
+
+            hop.result = wait_until(told, f"a notice that says {about}")
 
     # --- the end -------------------------------------------------------------------------------------------------
 

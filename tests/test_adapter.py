@@ -31,7 +31,8 @@ SEAMS = {
     ],
     "ministack.services.cloudwatch_logs": ["_append_log_events", "_log_groups", "_make_group_arn"],
     "ministack.services.cloudformation.provisioners": ["_RESOURCE_HANDLERS"],
-    "ministack.services.cloudformation.stacks": ["_runs_on_worker_thread"],
+    "ministack.services.cloudformation.stacks": ["_add_event", "_runs_on_worker_thread"],
+    "ministack.services.sns": ["_topics"],
     "ministack.services.tagging": ["_RESOURCE_TAG_COLLECTORS"],
 }  # fmt: skip
 ARGUMENTS = {

@@ -19,6 +19,8 @@ LANDED = """
     src/task.py src/tracking.py src/train.py
     tests/conftest.py tests/test_bundle.py tests/test_preprocess.py tests/test_settings.py tests/test_task.py
     tests/test_report.py tests/test_tracking.py tests/test_train.py tests/tiny.py
+    checks/__init__.py checks/__main__.py checks/definition.py checks/graph.py checks/parameters.py checks/policy.py
+    checks/problems.py checks/reading.py checks/rules.py checks/schema.json checks/service.py checks/shape.py checks/types.py
 """.split()
 
 
@@ -35,8 +37,9 @@ def test_every_file_lands_once_and_unchanged(variant):
     landed = assemble(variant)
     del landed["SEED"]
 
-    assert landed == {**tracked("common"), **tracked(variant)}
-    assert not tracked("common").keys() & tracked(variant).keys()
+    common, own = (tracked(ROOT / "seed_code" / name) for name in ("common", variant))
+    assert landed == {**common, **own, **{f"checks/{name}": body for name, body in tracked(ROOT / "checks").items()}}
+    assert not common.keys() & own.keys()
 
 
 def test_a_path_in_common_and_in_a_variant_is_an_error():

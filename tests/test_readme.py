@@ -34,7 +34,7 @@ ELSEWHERE = {
 }
 HERE = {
     "make lint": "lint: clean",
-    "make assemble VARIANT=nlp INTO=folder": "41 files in",
+    "make assemble VARIANT=nlp INTO=folder": "54 files in",
     "make definitions": "pipeline_json/cv.json\npipeline_json/nlp.json",
     "make package": "dist/templates/portfolio-",
     "make publish": "s3://sagemaker-bundle-111122223333/templates/portfolio-",

@@ -45,6 +45,9 @@ def main() -> None:
     from rehearsal.aws.servicecatalog import ServiceCatalog
 
     del os.environ["LOG_LEVEL"]  # ministack's, and no business of the functions that it starts
+    os.environ["PYTHONPATH"] = str(
+        Path(__file__).parent.parent / "runtime"
+    )  # these run on Lambda's platform, as it is here
     repositories = CodeCommit(folder / "repositories")
     Builds(folder / "builds")
     sagemaker = SageMaker(folder, ServiceCatalog())

@@ -25,7 +25,7 @@ from ministack import app as ministack_app
 from ministack.core import concurrency, iam_actions, iam_evaluator, router
 from ministack.core.arn import parse_arn
 from ministack.core.responses import request_scope
-from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, lambda_svc, s3, sts, tagging
+from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, lambda_svc, s3, sns, sts, tagging
 from ministack.services.cloudformation import provisioners, stacks
 
 ACCOUNT, REGION = "111122223333", "us-east-1"
@@ -302,6 +302,9 @@ def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str
     if service == "lambda" and not _rule_may_invoke(rule["Arn"], target["Arn"]):
         logger.warning("rule %s has no permission to invoke %s: its event is dropped", rule["Arn"], target["Arn"])
         return
+    if service == "sns" and not _rule_may_publish(rule["Arn"], target["Arn"]):
+        logger.warning("rule %s may not publish to %s: its event is dropped", rule["Arn"], target["Arn"])
+        return
     if service not in _target_services:
         _original_invoke(target, event, rule, view)
         return
@@ -315,24 +318,54 @@ def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str
 def _rule_may_invoke(rule: str, function: str) -> bool:
     """Whether a function's own policy lets a rule invoke it: ministack does not ask, AWS does."""
     record = lambda_svc._functions.get(function.rsplit(":", 1)[-1])
+    return record is not None and _rule_may(rule, "lambda:InvokeFunction", function, record["policy"])
+
+
+def _rule_may_publish(rule: str, topic: str) -> bool:
+    """Whether a topic's own policy lets a rule publish to it."""
+    record = sns._topics.get(topic)
+    policy = json.loads((record or {}).get("attributes", {}).get("Policy") or '{"Statement": []}')
+    return _rule_may(rule, "sns:Publish", topic, policy)
+
+
+def _rule_may(rule: str, action: str, resource: str, policy: dict[str, Any]) -> bool:
+    """Whether a resource's policy allows EventBridge an action on behalf of a rule."""
     context = iam_evaluator.EvalContext(
         principal_arn="events.amazonaws.com",
         principal_type="Service",
         principal_account=ACCOUNT,
-        action="lambda:InvokeFunction",
-        resource_arn=function,
+        action=action,
+        resource_arn=resource,
         region=REGION,
         service_context={"aws:sourcearn": rule, "aws:sourceaccount": ACCOUNT},
     )
-    return record is not None and any(
-        iam_evaluator._service_principal_matches(statement.get("Principal"), "events.amazonaws.com")
+    return any(
+        statement["Effect"] == "Allow"
+        and iam_evaluator._service_principal_matches(statement.get("Principal"), "events.amazonaws.com")
         and iam_evaluator._conditions_met(statement.get("Condition", {}), context)
-        for statement in record["policy"]["Statement"]
+        for statement in policy["Statement"]
     )
 
 
 _original_invoke = eventbridge._invoke_target
 eventbridge._invoke_target = _invoke_target
+
+
+def _add_stack_event(
+    stack_id: str, stack_name: str, logical_id: str, resource_type: str, status: str, *more: Any, **named: Any
+) -> None:
+    """Record a stack's event, and raise it where it is the stack's own: ministack keeps it to itself.
+
+    docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/eventbridge-events-reference.html
+    """
+    _original_stack_event(stack_id, stack_name, logical_id, resource_type, status, *more, **named)
+    if resource_type == "AWS::CloudFormation::Stack":
+        detail = {"stack-id": stack_id, "status-details": {"status": status, "status-reason": ""}}
+        in_background(raise_event, "aws.cloudformation", "CloudFormation Stack Status Change", detail, [stack_id])
+
+
+_original_stack_event = stacks._add_event
+stacks._add_event = _add_stack_event
 
 
 _version_of_event: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_of_event", default=None)

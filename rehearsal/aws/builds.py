@@ -44,6 +44,7 @@ class Builds:
             adapter.finish_build(build, "FAULT")
         finally:
             shutil.rmtree(workspace, ignore_errors=True)
+        tell(build, project)
 
     def download(
         self, build: dict, project: dict, environment: dict[str, str], workspace: Path, log: "BuildLog"
@@ -118,6 +119,19 @@ class Builds:
         log([f"[Container] Phase complete: {phase.upper()} State: SUCCEEDED"])
         adapter.end_phase(build, phase.upper(), "SUCCEEDED")
         return None
+
+
+def tell(build: dict[str, Any], project: dict[str, Any]) -> None:
+    """Raise the event of a build's end: docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html"""
+    logs = {"group-name": build["logs"]["groupName"], "stream-name": build["logs"]["streamName"]}
+    logs["deep-link"] = f"{adapter.endpoint()}/#logsV2:log-groups/log-group/{logs['group-name']}/{logs['stream-name']}"
+    detail = {
+        "build-status": build["buildStatus"],
+        "project-name": project["name"],
+        "build-id": build["arn"],
+        "additional-information": {"logs": logs},
+    }
+    adapter.raise_event("aws.codebuild", "CodeBuild Build State Change", detail, [build["arn"]])
 
 
 def not_played(spec: dict[str, Any]) -> list[str]:

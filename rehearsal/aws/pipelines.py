@@ -54,10 +54,13 @@ class Pipelines:
 
     def start_pipelines(self) -> None:
         self.pipelines, self.executions, self.cache = {}, {}, {}
+        self.changing = threading.Lock()  # requests with one token may come at the same moment
 
     def create_pipeline(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         name = parameters["PipelineName"]
         if name in self.pipelines:
+            if parameters["ClientRequestToken"] == self.pipelines[name]["token"]:
+                return {"PipelineArn": self.pipelines[name]["PipelineArn"]}
             raise AwsError(
                 "ValidationException",
                 f"Pipeline names must be unique within an AWS account and region. Pipeline with name ({name}) already exists.",
@@ -74,7 +77,10 @@ class Pipelines:
             "PipelineStatus": "Active",
             "CreationTime": now(),
             "LastModifiedTime": now(),
+            "token": parameters["ClientRequestToken"],
+            "versions": [],
         }
+        self.pipelines[name]["versions"].append(self.pipelines[name]["PipelineDefinition"])
         self.tags[arn] = parameters.get("Tags", [])
         return {"PipelineArn": arn}
 
@@ -89,8 +95,10 @@ class Pipelines:
         }
         if "PipelineDefinition" in parameters or "PipelineDefinitionS3Location" in parameters:
             changed["PipelineDefinition"] = self.definition(parameters)
-        pipeline |= {**changed, "LastModifiedTime": now()}
-        return {"PipelineArn": pipeline["PipelineArn"]}
+        with self.changing:
+            pipeline |= {**changed, "LastModifiedTime": now()}
+            pipeline["versions"].append(pipeline["PipelineDefinition"])
+            return {"PipelineArn": pipeline["PipelineArn"], "PipelineVersionId": len(pipeline["versions"])}
 
     def definition(self, parameters: dict[str, Any]) -> str:
         """The definition's text. Raises ValidationException for what AWS refuses at once."""
@@ -154,11 +162,12 @@ class Pipelines:
     def start_pipeline_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         pipeline = self.pipeline(parameters["PipelineName"])
         token = parameters.get("ClientRequestToken")
-        for execution in self.executions.values():
-            if token and execution.pipeline is pipeline and execution.token == token:
-                return {"PipelineExecutionArn": execution.arn}
-        execution = Execution(self, pipeline, parameters)
-        self.executions[execution.arn] = execution
+        with self.changing:
+            for execution in self.executions.values():
+                if token and execution.pipeline is pipeline and execution.token == token:
+                    return {"PipelineExecutionArn": execution.arn}
+            execution = Execution(self, pipeline, parameters)
+            self.executions[execution.arn] = execution
         adapter.in_background(execution.run)
         return {"PipelineExecutionArn": execution.arn}
 
@@ -209,7 +218,12 @@ class Execution:
     def __init__(self, service: Any, pipeline: dict[str, Any], request: dict[str, Any]):
         self.service = service
         self.pipeline = pipeline
-        self.text = pipeline["PipelineDefinition"]
+        number = request.get("PipelineVersionId", len(pipeline["versions"]))
+        if number > len(pipeline["versions"]):
+            raise AwsError(
+                "ResourceNotFound", f"Pipeline version {number} of {pipeline['PipelineName']} does not exist."
+            )
+        self.text = pipeline["versions"][number - 1]
         self.definition = json.loads(self.text)
         self.token = request.get("ClientRequestToken")
         self.given = {entry["Name"]: entry["Value"] for entry in request.get("PipelineParameters", [])}
@@ -224,6 +238,20 @@ class Execution:
         self.steps: dict[str, dict[str, Any]] = {}
         self.outputs: dict[str, dict[str, Any]] = {}
         self.lock = threading.Condition()
+        self.told("Executing")
+
+    def told(self, before: str) -> None:
+        """Raise the event of a changed status: docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html"""
+        detail = {
+            "pipelineArn": self.pipeline["PipelineArn"],
+            "pipelineExecutionArn": self.arn,
+            "pipelineExecutionDisplayName": self.name,
+            "currentPipelineExecutionStatus": self.status,
+            "previousPipelineExecutionStatus": before,
+            "executionStartTime": self.started.isoformat(),
+        }
+        kind = "SageMaker Model Building Pipeline Execution Status Change"
+        adapter.raise_event("aws.sagemaker", kind, detail, [self.pipeline["PipelineArn"], self.arn])
 
     def resolve_parameters(self) -> dict[str, Any]:
         """Defaults with what the request overrides. Raises ValidationException for unknown or mistyped ones."""
@@ -284,6 +312,7 @@ class Execution:
         else:
             self.status = "Failed" if self.failure else "Succeeded"
         self.modified = now()
+        self.told("Stopping" if self.stopping.is_set() else "Executing")
 
     def run_steps(self, steps: list[dict[str, Any]]) -> None:
         """Run a list of steps, each as soon as what it needs has succeeded."""

@@ -26,6 +26,7 @@ for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
 import gc
 import json
 import logging
+import re
 import sys
 import warnings
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class Project:
     model_group: str
     role: str
     region: str
+    data_buckets: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: dict[str, str]) -> "Project":
@@ -107,6 +109,7 @@ class Project:
             model_group=environment.get("PROJECT_MODEL_GROUP", "example-p-example"),
             role=environment.get("PIPELINE_ROLE_ARN", "arn:aws:iam::111122223333:role/sagemaker-p-example-pipeline"),
             region=environment.get("AWS_REGION", "us-east-1"),
+            data_buckets=tuple(re.findall(r":::([^,]+)", environment.get("PROJECT_DATA_BUCKET_ARNS", ""))),
         )
 
     def address(self, content: bundle.Bundle) -> str:
@@ -598,11 +601,15 @@ def without_nulls(value: Any) -> Any:
 
 
 def require_own_bucket(project: Project, chosen: settings.Settings) -> None:
-    """Raise ValueError for data or weights elsewhere: the jobs' role reads the project's bucket alone."""
+    """Raise ValueError for data or weights where the jobs' role reads nothing."""
+    readable = (project.bucket, *project.data_buckets)
     for section, key in (("data", "source"), ("model", "weights")):
         address = chosen[section][key]
-        if address.startswith("s3://") and not address.startswith(f"s3://{project.bucket}/"):
-            raise ValueError(f"[{section}] {key} is {address!r}, not in s3://{project.bucket}/. Copy it there.")
+        if address.startswith("s3://") and address.split("/")[2] not in readable:
+            raise ValueError(
+                f"[{section}] {key} is {address!r}, not in s3://{', s3://'.join(readable)}. Copy it there, or have the "
+                f"platform team add the bucket to the project's parameter DataBucketArns."
+            )
 
 
 def require_own_secret(project: Project, chosen: settings.Settings) -> None:

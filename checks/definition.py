@@ -1,0 +1,103 @@
+"""A definition taken apart: its steps wherever they stand, its parameters, and what refers to what."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from checks.service import Service
+
+BRANCHES = ("IfSteps", "ElseSteps")
+JOBS = ("Processing", "Training", "Tuning", "Transform", "AutoML", "QualityCheck", "ClarifyCheck")
+REFERENCE = re.compile(r"(Parameters|Execution|Steps)\.([A-Za-z0-9_-]+)(.*)", re.DOTALL)
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step and the branches that it stands in, the outermost first: (condition, IfSteps or ElseSteps)."""
+
+    body: dict[str, Any]
+    branches: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.body["Name"]
+
+    @property
+    def type(self) -> str:
+        return self.body["Type"]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return self.body.get("Arguments") or {}
+
+    @property
+    def depends_on(self) -> list[str]:
+        """The steps it names, with or without what becomes of them."""
+        entries = self.body.get("DependsOn", [])
+        return [entry if isinstance(entry, str) else entry["Step"] for entry in entries]
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """What is the step's alone: of a condition not the steps in its branches."""
+        if self.type != "Condition":
+            return self.body
+        arguments = {name: value for name, value in self.arguments.items() if name not in BRANCHES}
+        return {**self.body, "Arguments": arguments}
+
+
+class Definition:
+    """A definition that has the right shape, for the checks to ask."""
+
+    def __init__(self, body: dict[str, Any], service: Service):
+        self.body = body
+        self.service = service
+        self.parameters = body.get("Parameters") or []
+        self.steps = list(steps_below(body["Steps"]))
+        self.parameter_of = {parameter["Name"]: parameter for parameter in self.parameters}
+        self.step_of = {step.name: step for step in self.steps}
+        self.place = {name: place for place, name in enumerate(self.step_of)}
+
+    def order(self, name: str) -> int:
+        """Where a step stands, for problems to be told in that order; -1 for what is in no step."""
+        return self.place.get(name, -1)
+
+
+def steps_below(steps: list[dict[str, Any]], branches: tuple[tuple[str, str], ...] = ()) -> Iterator[Step]:
+    """Steps with those in the branches of conditions, as they are written."""
+    for body in steps:
+        step = Step(body, branches)
+        yield step
+        if step.type == "Condition":
+            for branch in BRANCHES:
+                yield from steps_below(step.arguments.get(branch) or [], (*branches, (step.name, branch)))
+
+
+def is_function(value: Any) -> bool:
+    """Whether a value is filled in when the pipeline runs."""
+    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in ("Get", "Std:Join", "Std:JsonGet")
+
+
+def references(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every {"Get": path} in a value, with where it stands."""
+    if isinstance(value, dict):
+        if set(value) == {"Get"} and isinstance(value["Get"], str):
+            yield path, value["Get"]
+            return
+        for name, inner in value.items():
+            yield from references(inner, (*path, name))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from references(inner, (*path, f"[{place}]"))
+
+
+def split(reference: str) -> tuple[str, str, str] | None:
+    """Kind, name and the rest of a reference, or None for what is none."""
+    found = REFERENCE.fullmatch(reference)
+    return (found.group(1), found.group(2), found.group(3)) if found else None
+
+
+def shown(path: Path) -> str:
+    """A path as people write it: Arguments.ProcessingInputs[0].S3Input."""
+    return ".".join(path).replace(".[", "[")

@@ -1,0 +1,47 @@
+"""The parameters of a definition: declared once, with a default that they can have, and used."""
+
+from typing import Any
+
+from checks.definition import Definition, references, split
+from checks.problems import Problem, told
+
+PYTHON = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
+
+
+def check(definition: Definition) -> list[Problem]:
+    """What is declared twice, has a value of another type, or is never used, so that overriding it changes nothing."""
+    problems = []
+    used = {
+        parts[1]
+        for _, reference in references(definition.body)
+        if (parts := split(reference)) and parts[0] == "Parameters"
+    }
+    seen: set[str] = set()
+    for parameter in definition.parameters:
+        name, where = parameter["Name"], f"Parameters.{parameter['Name']}"
+        if name in seen:
+            problems.append(Problem("", where, "it is declared twice. Keep one."))
+        elif name not in used:
+            problems.append(
+                Problem(
+                    "",
+                    where,
+                    f'nothing uses it, so that its value changes nothing. Use {{"Get": "{where}"}} or remove it.',
+                )
+            )
+        seen.add(name)
+        choices = parameter.get("EnumValues") or []
+        default = [parameter["DefaultValue"]] if "DefaultValue" in parameter else []
+        for value in [*default, *choices]:
+            if not is_of(value, parameter["Type"]):
+                problems.append(Problem("", where, f"{told(value)} is not of type {parameter['Type']}."))
+        if choices and default and default[0] not in choices:
+            problems.append(
+                Problem("", where, f"the default {told(default[0])} is none of its EnumValues {told(choices)}.")
+            )
+    return problems
+
+
+def is_of(value: Any, kind: str) -> bool:
+    """Whether a value is of a parameter's type: true is no number."""
+    return isinstance(value, PYTHON[kind]) and (kind == "Boolean" or not isinstance(value, bool))

@@ -1,0 +1,219 @@
+"""What the types cannot say: spot, checkpoints, retries, encryption, images and property files."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from checks.definition import JOBS, Definition, Path, Step, is_function, references, shown, split
+from checks.problems import Problem, told
+
+# docs.aws.amazon.com/sagemaker/latest/dg/pipelines-retry-policy.html: a model and a registration run no job.
+WITHOUT_JOB = ("Model", "RegisterModel", "EndpointConfig", "Endpoint")
+# Their disks are encrypted in hardware, and a key is refused:
+# docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
+NVME = re.compile(
+    r"ml\.(g4dn|g5|g5n|g6|g6e|gr6|p3dn|p4d|p4de|p5|p5e|p5en|p6\w*|trn1|trn1n|trn2|[cmr]\d[a-z]*d|i\d\w*)\."
+)
+IMAGE = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
+    r"(?P<repository>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+IMAGE_MEMBERS = ("TrainingImage", "ImageUri", "Image")
+
+
+def check(definition: Definition) -> list[Problem]:
+    """What would fail, or cost money for nothing, though every type is right."""
+    problems = []
+    for step in definition.steps:
+        for path, job in training_jobs(step):
+            problems += spot(step, path, job)
+            problems += encryption(definition, step, path, job)
+        problems += retries(step)
+        problems += property_files(step)
+        problems += images(step)
+        problems += names_and_tags(step)
+        problems += alternatives(step)
+    return [*problems, *shared_checkpoints(definition)]
+
+
+def training_jobs(step: Step) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The requests for training that a step makes: a tuning has one, or several."""
+    if step.type == "Training":
+        yield ("Arguments",), step.arguments
+    elif step.type == "Tuning":
+        if isinstance(job := step.arguments.get("TrainingJobDefinition"), dict):
+            yield ("Arguments", "TrainingJobDefinition"), job
+        listed = step.arguments.get("TrainingJobDefinitions")
+        for place, job in enumerate(listed if isinstance(listed, list) else []):
+            if isinstance(job, dict):
+                yield ("Arguments", "TrainingJobDefinitions", f"[{place}]"), job
+
+
+def spot(step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
+    """docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html"""
+
+    def problem(what: str, *member: str) -> Problem:
+        return Problem(step.name, shown((*path, *member)), what)
+
+    chosen = job.get("EnableManagedSpotTraining", False)
+    if is_function(chosen):
+        yield problem("it has to be true or false: a parameter cannot switch it.", "EnableManagedSpotTraining")
+        return
+    stopping, resources = job.get("StoppingCondition"), job.get("ResourceConfig")
+    stopping = stopping if isinstance(stopping, dict) else {}
+    wait, run = stopping.get("MaxWaitTimeInSeconds"), stopping.get("MaxRuntimeInSeconds", 86400)
+    if chosen is not True:
+        if wait is not None:
+            yield problem(
+                "only spot training waits. Remove it, or set EnableManagedSpotTraining.",
+                "StoppingCondition",
+                "MaxWaitTimeInSeconds",
+            )
+        return
+    if wait is None:
+        yield problem("spot training needs MaxWaitTimeInSeconds, at least MaxRuntimeInSeconds.", "StoppingCondition")
+    elif isinstance(wait, int) and isinstance(run, int) and wait < run:
+        yield problem(
+            f"{wait} is below MaxRuntimeInSeconds, {run}. Waiting includes the run: make it at least that.",
+            "StoppingCondition",
+            "MaxWaitTimeInSeconds",
+        )
+    if "CheckpointConfig" not in job:
+        yield problem("spot training without CheckpointConfig loses everything when the instance is taken.")
+    if isinstance(resources, dict) and resources.get("KeepAlivePeriodInSeconds"):
+        yield problem("spot instances are not kept warm. Remove it.", "ResourceConfig", "KeepAlivePeriodInSeconds")
+
+
+def shared_checkpoints(definition: Definition) -> Iterator[Problem]:
+    """Prefixes that several runs, or several steps, would resume from: the state of other data gets into a model."""
+    seen: dict[str, str] = {}
+    for step in definition.steps:
+        for path, job in training_jobs(step):
+            config = job.get("CheckpointConfig")
+            if not isinstance(config, dict) or "S3Uri" not in config:
+                continue
+            where, uri = shown((*path, "CheckpointConfig", "S3Uri")), config["S3Uri"]
+            kinds = {parts[0] for _, reference in references(uri) if (parts := split(reference))}
+            if not kinds & {"Steps", "Execution"}:
+                yield Problem(
+                    step.name,
+                    where,
+                    "every run would resume from it, whatever its data. Make Execution.PipelineExecutionId, or an "
+                    "address that a step of the run wrote to, part of it.",
+                )
+            if (other := seen.setdefault(json.dumps(uri, sort_keys=True), step.name)) != step.name:
+                yield Problem(step.name, where, f"step {other} has it too. Put the step's name into it.")
+
+
+def encryption(definition: Definition, step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
+    """A key for a disk that takes none."""
+    resources = job.get("ResourceConfig")
+    if isinstance(resources, dict) and "VolumeKmsKeyId" in resources:
+        kind = known(definition, resources.get("InstanceType"))
+        if isinstance(kind, str) and NVME.match(kind):
+            yield Problem(
+                step.name,
+                shown((*path, "ResourceConfig", "VolumeKmsKeyId")),
+                f"{kind} encrypts its disk itself and refuses a key. Remove it.",
+            )
+
+
+def known(definition: Definition, value: Any) -> Any:
+    """A value, or the default of the parameter that it is."""
+    if is_function(value) and (parts := split(str(value.get("Get")))) and parts[0] == "Parameters":
+        return definition.parameter_of.get(parts[1], {}).get("DefaultValue")
+    return value
+
+
+def alternatives(step: Step) -> Iterator[Problem]:
+    """Members of which the API needs exactly one, though its model marks none as required."""
+    one_of = [
+        (path + ("AlgorithmSpecification",), ("TrainingImage", "AlgorithmName")) for path, _ in training_jobs(step)
+    ]
+    if step.type == "Model":
+        one_of = [(("Arguments",), ("PrimaryContainer", "Containers", "InferenceExecutionConfig"))]
+        one_of += [(("Arguments", "PrimaryContainer"), ("Image", "ModelPackageName"))]
+    if step.type == "RegisterModel":
+        one_of = [(("Arguments",), ("InferenceSpecification", "SourceAlgorithmSpecification", "SourceUri"))]
+    for path, names in one_of:
+        place: Any = step.body
+        for name in path:
+            if isinstance(place, (dict, list)):
+                place = place[int(name[1:-1])] if name.startswith("[") else place.get(name)
+        if isinstance(place, dict) and not any(name in place for name in names):
+            yield Problem(step.name, shown(path), f"it needs one of {', '.join(names)}.")
+
+
+def retries(step: Step) -> Iterator[Problem]:
+    """Exceptions that a step cannot have, and the same one in several policies."""
+    seen: set[str] = set()
+    for place, policy in enumerate(step.body.get("RetryPolicies", [])):
+        for name in policy["ExceptionType"]:
+            where = f"RetryPolicies[{place}]"
+            if name.startswith("SageMaker.") and step.type in WITHOUT_JOB:
+                yield Problem(step.name, where, f"a {step.type} step runs no job, so {name} never happens. Remove it.")
+            if name in seen:
+                yield Problem(step.name, where, f"{name} is in a policy before it already. Keep one.")
+            seen.add(name)
+
+
+def property_files(step: Step) -> Iterator[Problem]:
+    """Files for conditions to look into, each out of an output that the step has."""
+    config = step.arguments.get("ProcessingOutputConfig")
+    outputs = config.get("Outputs") if isinstance(config, dict) else None
+    names = [output.get("OutputName") for output in outputs or [] if isinstance(output, dict)]
+    seen: set[str] = set()
+    for place, file in enumerate(step.body.get("PropertyFiles", [])):
+        where = f"PropertyFiles[{place}]"
+        if file["OutputName"] not in names:
+            yield Problem(step.name, where, f"the step has no output {told(file['OutputName'])}; it has {told(names)}.")
+        if file["PropertyFileName"] in seen:
+            yield Problem(step.name, where, f"{file['PropertyFileName']} is declared twice. Keep one.")
+        seen.add(file["PropertyFileName"])
+
+
+def images(step: Step) -> Iterator[Problem]:
+    """Addresses of images that no registry of ECR has. One behind a VPC may have any form."""
+    for path, value in members(step.own, IMAGE_MEMBERS):
+        behind_vpc = any(name in json.dumps(step.arguments) for name in ("TrainingImageConfig", "RepositoryAccessMode"))
+        if isinstance(value, str) and not behind_vpc and not IMAGE.fullmatch(value):
+            yield Problem(
+                step.name,
+                shown(path),
+                f"{told(value)} is no image in ECR. Write <account>.dkr.ecr.<region>.amazonaws.com/<repository>:<tag>.",
+            )
+
+
+def members(value: Any, names: tuple[str, ...], path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every member of these names, however deep."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name in names:
+                yield (*path, name), inner
+            else:
+                yield from members(inner, names, (*path, name))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from members(inner, names, (*path, f"[{place}]"))
+
+
+def names_and_tags(step: Step) -> Iterator[Problem]:
+    """Tags given twice or reserved, and names that a list has twice."""
+    for path, tags in members({"Arguments": step.arguments} if step.type != "Condition" else {}, ("Tags",)):
+        keys = [tag.get("Key") for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else []
+        keys = [key for key in keys if isinstance(key, str)]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            yield Problem(step.name, shown(path), f"{', '.join(twice)} is given twice. Keep one.")
+        if reserved := [key for key in keys if key.lower().startswith("aws:")]:
+            yield Problem(step.name, shown(path), f"{', '.join(reserved)} begins with aws:, which is AWS's own.")
+    lists = {"ProcessingInputs": "InputName", "Outputs": "OutputName", "InputDataConfig": "ChannelName"}
+    for path, entries in members({"Arguments": step.arguments} if step.type in JOBS else {}, tuple(lists)):
+        found = (
+            [entry.get(lists[path[-1]]) for entry in entries if isinstance(entry, dict)]
+            if isinstance(entries, list)
+            else []
+        )
+        found = [name for name in found if isinstance(name, str)]
+        if twice := sorted({name for name in found if found.count(name) > 1}):
+            yield Problem(step.name, shown(path), f"{', '.join(twice)} stands there twice. Names are given once.")

@@ -1,0 +1,72 @@
+"""The shape of a definition, by a JSON schema: what every step of every type has to look like."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from checks.problems import Problem, told
+
+SCHEMA = Path(__file__).parent / "schema.json"
+
+
+@functools.cache
+def validator() -> Any:
+    """The schema, compiled once."""
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(SCHEMA.read_text()))
+
+
+def check(definition: Any) -> list[Problem]:
+    """What does not have the shape of a definition."""
+    return [told_of(error, definition) for error in validator().iter_errors(definition)]
+
+
+def told_of(error: Any, definition: Any) -> Problem:
+    """An error of jsonschema with the name of its step, in words of our own where its would not help."""
+    step, path = "", []
+    value: Any = definition
+    for part in error.absolute_path:
+        in_steps = path and path[-1] in ("Steps", "IfSteps", "ElseSteps") and isinstance(value, list)
+        value = value[part]
+        path.append(f"[{part}]" if isinstance(part, int) else part)
+        if in_steps and isinstance(value, dict) and isinstance(value.get("Name"), str):
+            step, path = value["Name"], []
+    return Problem(step, ".".join(path).replace(".[", "["), said(error))
+
+
+def said(error: Any) -> str:
+    """What is wrong, with the value, and what to do."""
+    value, rule = error.instance, error.validator_value
+    kinds = {
+        "object": "an object",
+        "array": "a list",
+        "string": "text",
+        "integer": "a whole number",
+        "number": "a number",
+    }
+    kinds |= {"boolean": "true or false", "null": "null"}
+    properties = error.schema.get("properties", {}).keys() if isinstance(error.schema, dict) else ()
+    hint = error.schema.get("$comment", "") if isinstance(error.schema, dict) else ""
+    texts = {
+        "type": lambda: (
+            f"{told(value)} is not {' or '.join(kinds[k] for k in ([rule] if isinstance(rule, str) else rule))}."
+        ),
+        "required": lambda: f"{', '.join(name for name in rule if name not in value)} is missing.",
+        "enum": lambda: f"{told(value)} is not one of {', '.join(map(str, rule))}.",
+        "const": lambda: f"{told(value)} is not {rule!r}.",
+        "pattern": lambda: f"{told(value)} does not match {rule}.",
+        "minItems": lambda: f"it has {len(value)} entries, fewer than {rule}.",
+        "maxItems": lambda: f"it has {len(value)} entries, more than {rule}.",
+        "minLength": lambda: f"{told(value)} is shorter than {rule} characters.",
+        "maxLength": lambda: f"it has {len(value)} characters, more than {rule}.",
+        "minimum": lambda: f"{told(value)} is below {rule}.",
+        "maximum": lambda: f"{told(value)} is above {rule}.",
+        "exclusiveMinimum": lambda: f"{told(value)} is not above {rule}.",
+        "uniqueItems": lambda: f"{told(value)} has an entry twice.",
+        "additionalProperties": lambda: f"has no place for {', '.join(map(told, sorted(value.keys() - properties)))}.",
+        "oneOf": lambda: f"{told(value)} is none, or several, of the forms it may have.",
+    }
+    text = texts.get(error.validator, lambda: f"{told(value)} is not as it should be ({error.validator}).")()
+    return f"{text} {hint}".strip()

@@ -1,0 +1,450 @@
+"""The types of a definition: each step's arguments against the request they become, each reference against its source."""
+
+import difflib
+import re
+from typing import Any
+
+from checks.definition import Definition, Path, Step, is_function, shown, split
+from checks.problems import Problem, told
+from checks.service import Shape, pattern_of
+
+# docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-variables.html, and the SDK's ExecutionVariables
+EXECUTION = (
+    "StartDateTime", "CurrentDateTime", "PipelineName", "PipelineArn", "PipelineExecutionId", "PipelineExecutionArn",
+    "TrainingJobName", "ProcessingJobName",
+)  # fmt: skip
+TEXT: Shape = {"type": "string"}
+ANYTHING: Shape = {"type": "anything"}
+PARAMETER_TYPES = {"String": "string", "Integer": "integer", "Float": "double", "Boolean": "boolean"}
+SCALARS = ("string", "integer", "long", "float", "double", "boolean", "timestamp", "blob")
+# What a value of a type may be put into without being made text, or cut, first.
+FITS = {
+    "string": ("string", "timestamp", "blob"),
+    "timestamp": ("string", "timestamp"),
+    "integer": ("integer", "long", "float", "double"),
+    "long": ("integer", "long", "float", "double"),
+    "float": ("float", "double"),
+    "double": ("float", "double"),
+    "boolean": ("boolean",),
+}
+PYTHON = {"string": str, "timestamp": str, "blob": str, "boolean": bool, "structure": dict, "map": dict, "list": list}
+CALLED = {"string": "text", "integer": "a whole number", "long": "a whole number", "float": "a number"}
+CALLED |= {"double": "a number", "boolean": "true or false", "structure": "an object", "map": "an object"}
+CALLED |= {"list": "a list", "timestamp": "a time", "blob": "text"}
+MEMBER = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+)\]|\[(?:'([^']+)'|\"([^\"]+)\")\]")
+S3_MEMBER = re.compile(r"(S3Uri|S3OutputPath|ModelDataUrl|S3OutputUri)$")
+S3_ADDRESS = re.compile(r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|https://.+)", re.DOTALL)
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for what is known only when the pipeline runs
+
+
+class Wrong(ValueError):
+    """What is wrong with a value, told to whoever knows where it stands."""
+
+
+def check(definition: Definition) -> list[Problem]:
+    """What is no request of its API, and what refers to nothing or to something of another type."""
+    return Types(definition).check()
+
+
+class Types:
+    """Walks through the arguments of every step and remembers what is wrong."""
+
+    def __init__(self, definition: Definition):
+        self.definition = definition
+        self.shapes = definition.service.shapes
+        self.problems: list[Problem] = []
+
+    def check(self) -> list[Problem]:
+        for step in self.definition.steps:
+            self.step = step
+            self.outside_of_arguments(step)
+            if request := self.definition.service.requests.get(step.type):
+                self.value(step.arguments, request, ("Arguments",))
+            elif step.type == "Condition":
+                for place, condition in enumerate(step.arguments["Conditions"]):
+                    self.condition(condition, ("Arguments", "Conditions", f"[{place}]"))
+            elif step.type == "Fail":
+                self.text(step.arguments["ErrorMessage"], ("Arguments", "ErrorMessage"))
+            else:  # what goes into a function or a queue is the team's own
+                for name, value in step.arguments.items():
+                    self.free(value, ("Arguments", name))
+        return self.problems
+
+    def outside_of_arguments(self, step: Step) -> None:
+        """The values beside the arguments that may be filled in at run time."""
+        for name, wanted in (
+            ("FunctionArn", TEXT), ("SqsQueueUrl", TEXT), ("ModelPackageGroupName", TEXT), ("ModelName", TEXT),
+            ("SuppliedBaselineConstraints", TEXT), ("SuppliedBaselineStatistics", TEXT),
+            ("SkipCheck", {"type": "boolean"}), ("FailOnViolation", {"type": "boolean"}),
+            ("RegisterNewBaseline", {"type": "boolean"}),
+        ):  # fmt: skip
+            if is_function(value := step.body.get(name)):
+                self.function(value, wanted, (name,))
+            elif isinstance(value, dict):
+                self.wrong((name,), f"{told(value)} is neither a value nor a reference.")
+
+    def wrong(self, path: Path, what: str) -> None:
+        self.problems.append(Problem(self.step.name, shown(path), what))
+
+    # --- values against shapes ---------------------------------------------------------------------------------------
+
+    def value(self, value: Any, name: str, path: Path) -> None:
+        """A value against the shape of this name."""
+        shape = self.shapes[name]
+        if is_function(value):
+            self.function(value, shape, path)
+            return
+        kind = shape["type"]
+        if kind in ("structure", "map", "list"):
+            if not isinstance(value, PYTHON[kind]):
+                self.wrong(path, f"{told(value)} is not {CALLED[kind]}.")
+            else:
+                getattr(self, f"in_{kind}")(value, shape, path)
+        elif problem := literal_problem(value, shape):
+            self.wrong(path, problem)
+        elif S3_MEMBER.search(path[-1]) and value != "" and not S3_ADDRESS.fullmatch(str(value)):
+            self.wrong(path, f"{told(value)} is not an address in S3. Write s3://bucket/key.")
+
+    def in_structure(self, value: dict[str, Any], shape: Shape, path: Path) -> None:
+        members = shape["members"]
+        for name, inner in value.items():
+            if name in members:
+                if inner is None:
+                    self.wrong((*path, name), "it is null. Leave it out.")
+                else:
+                    self.value(inner, members[name], (*path, name))
+            else:
+                near = difflib.get_close_matches(name, members, 1)
+                self.wrong((*path, name), f"the request has no such member.{f' Is it {near[0]}?' if near else ''}")
+        if missing := [name for name in shape.get("required", []) if name not in value]:
+            self.wrong(path, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.")
+        if shape.get("union") and len(value) != 1:
+            self.wrong(path, f"it has {len(value)} members; exactly one of {', '.join(members)} is allowed.")
+
+    def in_list(self, value: list[Any], shape: Shape, path: Path) -> None:
+        self.size(len(value), "entries", shape, path)
+        for place, inner in enumerate(value):
+            self.value(inner, shape["member"], (*path, f"[{place}]"))
+
+    def in_map(self, value: dict[str, Any], shape: Shape, path: Path) -> None:
+        self.size(len(value), "entries", shape, path)
+        for name, inner in value.items():
+            if problem := literal_problem(name, self.shapes[shape["key"]]):
+                self.wrong((*path, name), f"the name {problem}")
+            self.value(inner, shape["value"], (*path, name))
+
+    def size(self, number: int, what: str, shape: Shape, path: Path) -> None:
+        if problem := size_problem(number, what, shape):
+            self.wrong(path, problem)
+
+    def text(self, value: Any, path: Path) -> None:
+        """Text, or what becomes text."""
+        if is_function(value):
+            self.function(value, TEXT, path)
+        elif not isinstance(value, str):
+            self.wrong(path, f"{told(value)} is not text.")
+
+    def free(self, value: Any, path: Path) -> None:
+        """A value of any type, whose references have to lead somewhere all the same."""
+        if is_function(value):
+            self.function(value, ANYTHING, path)
+        elif isinstance(value, dict):
+            for name, inner in value.items():
+                self.free(inner, (*path, name))
+        elif isinstance(value, list):
+            for place, inner in enumerate(value):
+                self.free(inner, (*path, f"[{place}]"))
+
+    # --- what is filled in when the pipeline runs --------------------------------------------------------------------
+
+    def function(self, value: dict[str, Any], wanted: Shape, path: Path) -> None:
+        """A reference, a join or a look into a file, against the shape of where it stands."""
+        try:
+            found = self.type_of(value)
+            require_fit(found, wanted, value)
+            for text in self.possible(value):
+                if (
+                    UNKNOWN not in str(text)
+                    and wanted["type"] in SCALARS
+                    and (problem := literal_problem(text, wanted))
+                ):
+                    raise Wrong(f"{self.spoken(value)}: {problem}")
+                if S3_MEMBER.search(path[-1]) and not S3_ADDRESS.fullmatch(self.sample(value, text)):
+                    raise Wrong(
+                        f"{self.spoken(value)} is {told(text)}, not an address in S3. Begin it with s3://bucket/."
+                    )
+        except Wrong as wrong:
+            self.wrong(path, str(wrong))
+
+    def type_of(self, value: Any) -> Shape:
+        """The shape of a value. Raises Wrong for what is no function, or refers to nothing."""
+        if not is_function(value):
+            if isinstance(value, bool):
+                return {"type": "boolean"}
+            if isinstance(value, (int, float)):
+                return {"type": "integer" if isinstance(value, int) else "double"}
+            if isinstance(value, str):
+                return TEXT
+            raise Wrong(f"{told(value)} is neither a value nor a reference.")
+        ((function, given),) = value.items()
+        if function == "Get":
+            return self.referred(given)
+        return self.joined(given) if function == "Std:Join" else self.looked_up(given)
+
+    def joined(self, given: Any) -> Shape:
+        """{"On": text, "Values": [...]}: text made of values that can be written as text."""
+        if not isinstance(given, dict) or set(given) != {"On", "Values"}:
+            raise Wrong(f"Std:Join takes On and Values, not {told(given)}.")
+        if not isinstance(given["On"], str) or not isinstance(given["Values"], list) or not given["Values"]:
+            raise Wrong(f"Std:Join takes text as On and a list as Values, not {told(given)}.")
+        for part in given["Values"]:
+            if self.type_of(part)["type"] not in (*SCALARS, "anything"):
+                raise Wrong(f"Std:Join cannot write {self.spoken(part)} as text.")
+        return TEXT
+
+    def looked_up(self, given: Any) -> Shape:
+        """{"PropertyFile": {"Get": ...}, "Path": text} or {"S3Uri": ..., "Path": text}: a value out of a JSON file."""
+        if not isinstance(given, dict) or set(given) not in ({"PropertyFile", "Path"}, {"S3Uri", "Path"}):
+            raise Wrong(f"Std:JsonGet takes Path and either PropertyFile or S3Uri, not {told(given)}.")
+        if not isinstance(given["Path"], str) or not given["Path"]:
+            raise Wrong(f"Std:JsonGet takes the path of a value, as in metrics.accuracy, not {told(given['Path'])}.")
+        if "S3Uri" in given:
+            self.type_of(given["S3Uri"])
+            return ANYTHING
+        file = given["PropertyFile"]
+        if not is_function(file) or not isinstance(file.get("Get"), str):
+            raise Wrong(f'PropertyFile takes {{"Get": "Steps.<step>.PropertyFiles.<name>"}}, not {told(file)}.')
+        kind, name, rest = split(file["Get"]) or ("", "", "")
+        if kind != "Steps" or not rest.startswith(".PropertyFiles."):
+            raise Wrong(f"{told(file['Get'])} is no property file. Write Steps.<step>.PropertyFiles.<name>.")
+        declared = {entry["PropertyFileName"]: entry for entry in self.source(name).body.get("PropertyFiles", [])}
+        if rest.removeprefix(".PropertyFiles.") not in declared:
+            raise Wrong(f"step {name} has no property file {rest.removeprefix('.PropertyFiles.')}{listed(declared)}.")
+        return ANYTHING
+
+    def referred(self, reference: Any) -> Shape:
+        """What {"Get": reference} is."""
+        kind, name, rest = (split(reference) if isinstance(reference, str) else None) or ("", "", "")
+        if kind == "Parameters" and not rest:
+            if name not in self.definition.parameter_of:
+                raise Wrong(f"there is no parameter {name}{listed(self.definition.parameter_of)}.")
+            return {"type": PARAMETER_TYPES[self.definition.parameter_of[name]["Type"]]}
+        if kind == "Execution" and not rest:
+            if name not in EXECUTION:
+                raise Wrong(f"an execution has no {name}{listed(EXECUTION)}.")
+            return TEXT
+        if kind == "Steps" and rest:
+            return self.property(self.source(name), rest)
+        raise Wrong(
+            f"{told(reference)} is no reference. Write Parameters.<name>, Execution.<name> or Steps.<step>.<member>."
+        )
+
+    def source(self, name: str) -> Step:
+        if name not in self.definition.step_of:
+            raise Wrong(f"there is no step {name}{listed(self.definition.step_of)}.")
+        return self.definition.step_of[name]
+
+    def property(self, step: Step, rest: str) -> Shape:
+        """The shape of what a path leads to in what a step answers."""
+        if step.type in ("Lambda", "Callback"):
+            return output_parameter(step, rest)
+        members = list(MEMBER.finditer(rest))
+        if "".join(member.group(0) for member in members) != rest:
+            raise Wrong(f"{told(rest)} is no path into step {step.name}. Write .Member, [0] or ['name'].")
+        roots = [self.shapes[name] for name in self.definition.service.responses.get(step.type, [])]
+        if not roots:
+            raise Wrong(f"step {step.name} ({step.type}) has nothing to refer to.")
+        shape: Shape = {"type": "structure", "members": {k: v for root in roots for k, v in root["members"].items()}}
+        walked = f"step {step.name}"
+        for member in members:
+            shape = self.entered(shape, member, walked, step)
+            walked += member.group(0)
+        return shape
+
+    def entered(self, shape: Shape, member: re.Match[str], walked: str, step: Step) -> Shape:
+        """One member, entry or named entry of a shape."""
+        name, number, key = member.group(1), member.group(2), member.group(3) or member.group(4)
+        if shape["type"] == "structure" and (wanted := name or key):
+            if wanted not in shape["members"]:
+                near = difflib.get_close_matches(wanted, shape["members"], 1)
+                raise Wrong(f"{walked} has no {wanted}.{f' Is it {near[0]}?' if near else ''}")
+            return self.shapes[shape["members"][wanted]]
+        if shape["type"] == "list" and (number or key):
+            if key:
+                require_own_entry(step, walked, key)
+            return self.shapes[shape["member"]]
+        if shape["type"] == "map" and (key or name):
+            return self.shapes[shape["value"]]
+        raise Wrong(f"{walked} is {CALLED.get(shape['type'], 'a value')}, which has no {member.group(0)}.")
+
+    # --- what is known of a value before the run ---------------------------------------------------------------------
+
+    def possible(self, value: Any) -> list[Any]:
+        """What a value can be as far as the definition says: its parameters' defaults and choices; UNKNOWN for the rest."""
+        if not is_function(value):
+            return [value]
+        ((function, given),) = value.items()
+        if function == "Get" and (parts := split(given)) and parts[0] == "Parameters":
+            parameter = self.definition.parameter_of[parts[1]]
+            choices = parameter.get("EnumValues") or []
+            default = [parameter["DefaultValue"]] if "DefaultValue" in parameter else []
+            return [*default, *choices] or [UNKNOWN]
+        if function == "Std:Join":
+            parts = [self.possible(part)[0] for part in given["Values"]]
+            return [given["On"].join(written(part) for part in parts)]
+        return [UNKNOWN]
+
+    def sample(self, value: Any, text: Any) -> str:
+        """A text that an address may be: what a step answers for an address begins with one."""
+        text = str(text)
+        return f"s3://example/{text.removeprefix(UNKNOWN)}" if text.startswith(UNKNOWN) else text
+
+    def spoken(self, value: Any) -> str:
+        """A function as it is told in a message."""
+        if is_function(value):
+            ((function, given),) = value.items()
+            return str(given) if function == "Get" else f"this {function.removeprefix('Std:')}"
+        return told(value)
+
+    # --- conditions ---------------------------------------------------------------------------------------------------
+
+    def condition(self, condition: dict[str, Any], path: Path) -> None:
+        """A comparison of what can be compared, and what others are made of."""
+        kind = condition["Type"]
+        if kind == "Not":
+            self.condition(condition["Condition"], (*path, "Condition"))
+        elif kind == "Or":
+            for place, inner in enumerate(condition["Conditions"]):
+                self.condition(inner, (*path, "Conditions", f"[{place}]"))
+        else:
+            others = [("RightValue", condition["RightValue"])] if "RightValue" in condition else []
+            others += [(f"Values[{place}]", value) for place, value in enumerate(condition.get("Values", []))]
+            first = "QueryValue" if kind == "In" else "LeftValue"
+            left = self.compared(condition[first], kind, (*path, first))
+            for name, value in others:
+                right = self.compared(value, kind, (*path, name))
+                if left and right and "anything" not in (left, right) and left != right:
+                    self.wrong((*path, name), f"{right} is compared with {left}, and never equals it.")
+
+    def compared(self, value: Any, kind: str, path: Path) -> str | None:
+        """Text, a number or a truth, or what is known only at run time."""
+        try:
+            found = self.type_of(value)["type"]
+            if found not in (*SCALARS, "anything"):
+                raise Wrong(f"{self.spoken(value)} is {CALLED[found]}, which cannot be compared.")
+            group = {"string": "text", "timestamp": "text", "blob": "text", "boolean": "true or false"}.get(
+                found, "a number"
+            )
+            group = "anything" if found == "anything" else group
+            if kind not in ("Equals", "In") and group == "true or false":
+                raise Wrong(f"{self.spoken(value)} is true or false, which is neither more nor less than another.")
+            return group
+        except Wrong as wrong:
+            self.wrong(path, str(wrong))
+            return None
+
+
+def require_fit(found: Shape, wanted: Shape, value: Any) -> None:
+    """Raise Wrong when a value of one shape cannot stand where another is wanted."""
+    have, want = found["type"], wanted["type"]
+    if "anything" in (have, want):
+        if have == "anything" and want not in (*SCALARS, "anything"):
+            raise Wrong(f"a value out of a file cannot be {CALLED[want]}.")
+        return
+    if have in ("structure", "map", "list") or want in ("structure", "map", "list"):
+        if have != want or found.get("members") != wanted.get("members") or found.get("member") != wanted.get("member"):
+            raise Wrong(f"{value.get('Get', 'it')} is {CALLED[have]}; here stands {CALLED[want]} of the API.")
+        return
+    if want not in FITS[have]:
+        advice = " Make it text with Std:Join, in the SDK to_string()." if want == "string" else ""
+        raise Wrong(f"{value.get('Get', 'it')} is {CALLED[have]}; here stands {CALLED[want]}.{advice}")
+    if found.get("enum") and wanted.get("enum") and not set(found["enum"]) & set(wanted["enum"]):
+        raise Wrong(f"{value.get('Get', 'it')} is one of {told(found['enum'])}, none of which may stand here.")
+
+
+def literal_problem(value: Any, shape: Shape) -> str | None:
+    """What is wrong with a value that the definition gives itself, if anything."""
+    kind = shape["type"]
+    if kind in ("integer", "long"):
+        right = isinstance(value, int) and not isinstance(value, bool)
+    elif kind in ("float", "double"):
+        right = isinstance(value, (int, float)) and not isinstance(value, bool)
+    elif kind in PYTHON:
+        right = isinstance(value, PYTHON[kind])
+    else:
+        right = True
+    if not right:
+        return f"{told(value)} is not {CALLED[kind]}."
+    if kind == "string":
+        return text_problem(value, shape)
+    if kind in ("integer", "long", "float", "double"):
+        if "min" in shape and value < shape["min"]:
+            return f"{value} is below {shape['min']}, the least that the API takes."
+        if "max" in shape and value > shape["max"]:
+            return f"{value} is above {shape['max']}, the most that the API takes."
+    return None
+
+
+def text_problem(text: str, shape: Shape) -> str | None:
+    """What is wrong with a text: its choices, its length, its pattern."""
+    if "enum" in shape and text not in shape["enum"]:
+        near = difflib.get_close_matches(text, shape["enum"], 1)
+        choices = f"Is it {near[0]}?" if near else f"It may be {told(', '.join(shape['enum']), 120)}"
+        return f"{told(text)} is none of the API's. {choices}"
+    if problem := size_problem(len(text), "characters", shape):
+        return problem
+    pattern = pattern_of(shape["pattern"]) if "pattern" in shape else None
+    if pattern and not pattern.fullmatch(text):
+        return f"{told(text)} does not match {shape['pattern']}."
+    return None
+
+
+def size_problem(size: int, what: str, shape: Shape) -> str | None:
+    if "min" in shape and size < shape["min"]:
+        return f"it has {size} {what}, fewer than {shape['min']}."
+    if "max" in shape and size > shape["max"]:
+        return f"it has {size} {what}, more than {shape['max']}."
+    return None
+
+
+def output_parameter(step: Step, rest: str) -> Shape:
+    """An output that a function or a queue's answer is declared to have."""
+    outputs = {entry["OutputName"]: entry["OutputType"] for entry in step.body.get("OutputParameters", [])}
+    found = re.fullmatch(r"\.OutputParameters\[(?:'([^']+)'|\"([^\"]+)\")\]", rest)
+    name = found and (found.group(1) or found.group(2))
+    if name not in outputs:
+        raise Wrong(f"step {step.name} has no output parameter {told(name or rest)}{listed(outputs)}.")
+    return {"type": PARAMETER_TYPES[outputs[name]]}
+
+
+# Lists whose entries a reference can name, by what names them.
+NAMED_ENTRIES = {
+    ".ProcessingOutputConfig.Outputs": ("ProcessingOutputConfig", "Outputs", "OutputName"),
+    ".ProcessingInputs": ("ProcessingInputs", "InputName"),
+    ".InputDataConfig": ("InputDataConfig", "ChannelName"),
+}
+
+
+def require_own_entry(step: Step, walked: str, key: str) -> None:
+    """Raise Wrong when a step's own arguments have no entry of that name."""
+    place = walked.removeprefix(f"step {step.name}")
+    if place not in NAMED_ENTRIES:
+        return
+    *way, name = NAMED_ENTRIES[place]
+    entries: Any = step.arguments
+    for member in way:
+        entries = entries.get(member) if isinstance(entries, dict) else None
+    names = [entry.get(name) for entry in entries or [] if isinstance(entry, dict)]
+    if key not in names:
+        raise Wrong(f"{walked} has no {key}{listed([name for name in names if isinstance(name, str)])}.")
+
+
+def listed(names: Any) -> str:
+    """What there is instead."""
+    there = ", ".join(list(names)[:10])
+    return f"; there is {there}" if there else "; there is none"
+
+
+def written(part: Any) -> str:
+    """A value as Std:Join writes it."""
+    return str(part).lower() if isinstance(part, bool) else str(part)
