@@ -18,7 +18,7 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)  # a zip knows no earlier time
 # Of a distribution's records only its version and licence matter, of Powertools only what writes logs.
 NOT_AT_RUN_TIME = re.compile(
     r"(RECORD|INSTALLER|REQUESTED|\.lock|\.pyc|\.pyi)$"
-    r"|^(jsonschema|referencing)/(tests|benchmarks)/|^aws_lambda_powertools/(event_handler|utilities)/"
+    r"|^(jsonschema|referencing)/(tests|benchmarks)/|^aws_lambda_powertools/(event_handler/|utilities/(?!__init__|jmespath_utils/))"
 )
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 

@@ -1,6 +1,7 @@
 """Packages: the same bytes for the same sources, named by their hash, and templates that lint."""
 
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -40,7 +41,9 @@ def test_the_functions_import_from_their_zip_alone(built, tmp_path):
     zipfile.ZipFile(io.BytesIO(built.objects[key])).extractall(tmp_path)
 
     code = "import execute_pipeline, deploy_model, project_lifecycle, sys; print(execute_pipeline.__file__)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    platform = {**os.environ, "PYTHONPATH": str(ROOT / "rehearsal/runtime")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=platform, capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == str(tmp_path / "execute_pipeline.py")
     assert len(built.objects[key]) < 5 * 2**20

@@ -30,8 +30,15 @@ def test_studio_finds_its_parameters_and_its_products():
 def test_every_rule_is_filtered_to_the_projects_own():
     rules = re.findall(r"Type: AWS::Events::Rule\n(.*?)\n\n", text_of("project.yaml"), re.DOTALL)
 
-    assert len(rules) == 4
-    assert all("resources: [!GetAtt" in rule or "ModelPackageGroupName: [!Sub" in rule for rule in rules)
+    own = (
+        "resources: [!GetAtt",
+        "ModelPackageGroupName: [!Sub",
+        "- !Ref Build",
+        "SageMakerProjectId}'",
+        "SageMakerProjectId}-*'",
+    )
+    assert len(rules) == 7
+    assert all(any(name in rule.split("Targets:")[0].split("EventPattern:")[1] for name in own) for rule in rules)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
