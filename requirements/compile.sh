@@ -11,4 +11,6 @@ compile requirements/tracking.in -c seed_code/common/requirements.txt \
     --override requirements/tracking.overrides -o requirements/tracking.txt
 compile requirements/lambda.in -o requirements/lambda.txt
 compile requirements/uv.in -o requirements/uv.txt
+compile requirements/lint.in -o requirements/lint.txt
+compile requirements/guard.in --no-deps -o requirements/guard.txt
 compile requirements/quality.in --no-deps -o requirements/quality.txt

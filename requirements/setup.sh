@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make the environments, from nothing and once: `make` runs this when a requirements file has changed.
 # One for builds, jobs and tests, as CodeBuild has one; one for the emulator, which pins botocore; one for what tracks
-# training, which no project needs before it sets it.
+# training, which no project needs before it sets it; one for linters, which pin what they like.
 set -eu
 cd "$(dirname "$0")/.."
 fail() { echo "error: $1" >&2; exit 2; }
@@ -19,9 +19,11 @@ install() {
     .venv/uv/bin/uv pip install --quiet --no-deps --require-hashes --compile-bytecode --python "$@"
 }
 .venv/uv/bin/uv venv --quiet --allow-existing --python "$PYTHON" .venv
-install "1 of 3: builds, jobs and tests" .venv/bin/python -r seed_code/common/requirements.txt -r requirements/development.txt
+install "1 of 4: builds, jobs and tests" .venv/bin/python -r seed_code/common/requirements.txt -r requirements/development.txt
 .venv/uv/bin/uv venv --quiet --python "$PYTHON" .venv/emulator
-install "2 of 3: what plays AWS" .venv/emulator/bin/python -r requirements/emulator.txt
+install "2 of 4: what plays AWS" .venv/emulator/bin/python -r requirements/emulator.txt
 .venv/uv/bin/uv venv --quiet --python "$PYTHON" .venv/tracking
-install "3 of 3: what tracks training" .venv/tracking/bin/python -r requirements/tracking.txt
+install "3 of 4: what tracks training" .venv/tracking/bin/python -r requirements/tracking.txt
+.venv/uv/bin/uv venv --quiet --python "$PYTHON" .venv/lint
+install "4 of 4: what checks the templates" .venv/lint/bin/python -r requirements/lint.txt -r requirements/guard.txt
 touch .venv/ready
