@@ -18,15 +18,8 @@ rehearse-down: .venv/ready ## End what `make rehearse KEEP=1` left up
 test: .venv/ready ## Run every test
 	@$(BIN)/python -m pytest
 
-lint: .venv/ready ## Check code and templates
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/cfn-lint templates/*.yaml seed_code/common/deploy/endpoint.yaml
-	@for variant in cv nlp; do \
-	    into=$$(mktemp -d) && $(BIN)/python -m build assemble $$variant $$into > /dev/null && \
-	    $(BIN)/ruff check --quiet $$into && $(BIN)/ruff format --quiet --check $$into && rm -rf $$into || exit 1; \
-	done
-	@echo "lint: clean"
+lint: .venv/ready ## Check code, templates, policies and files, landed repositories too
+	@$(BIN)/python -m build lint
 
 assemble: .venv/ready ## Lay a landed repository out: VARIANT=cv|nlp INTO=folder
 	@$(BIN)/python -m build assemble $(or $(VARIANT),$(error Say which: make assemble VARIANT=cv INTO=folder)) $(or $(INTO),$(error Say where: make assemble VARIANT=cv INTO=folder))
@@ -52,5 +45,5 @@ prove: .venv/ready ## Run the long proofs whole: kills, damage, bad files; write
 clean: ## Remove environments and what was built
 	rm -rf .venv dist
 
-.venv/ready: requirements/setup.sh requirements/uv.txt requirements/development.txt requirements/emulator.txt requirements/tracking.txt seed_code/common/requirements.txt
+.venv/ready: requirements/setup.sh requirements/uv.txt requirements/development.txt requirements/emulator.txt requirements/tracking.txt requirements/lint.txt requirements/guard.txt seed_code/common/requirements.txt
 	@PYTHON=$(PYTHON) sh requirements/setup.sh

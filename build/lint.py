@@ -1,0 +1,102 @@
+"""What `make lint` asks of code, templates and files: a gate for each tool, all at the same time, one line each.
+
+A gate returns what its tool says when it finds something, and nothing when all is clean. What a tool is told to pass
+over stands with its reason: in pyproject.toml, .checkov.yaml, a resource's Metadata, build/validation.py,
+build/policies.py, and below.
+"""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from build import ROOT, VARIANTS
+from build.assemble import assemble, git, write
+
+BIN = ROOT / ".venv/bin"
+LINT = ROOT / ".venv/lint/bin"
+TEMPLATES = (*sorted((ROOT / "templates").glob("*.yaml")), ROOT / "seed_code/common/deploy/endpoint.yaml")
+# What looks like a secret and is none.
+NO_SECRETS = (
+    "--exclude-files=^(pipeline_json/|(requirements/[a-z]+|seed_code/common/requirements)[.]txt$)",  # hashes
+    "--exclude-lines=(?i)tokenizers|max_tokens|ServiceToken|BearerToken|secretsmanager:",  # names, not values
+    "--exclude-secrets=^(unused|wrong|sesame)$",  # stand-ins, where a value has to be there
+)
+
+
+def code(folder: Path) -> str:
+    return said(BIN / "ruff", "check", "--quiet", folder) + said(BIN / "ruff", "format", "--quiet", "--check", folder)
+
+
+def landed(variant: str) -> str:
+    """A landed repository by its own rules."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(assemble(variant), Path(folder))
+        return code(Path(folder))
+
+
+def schemas(*templates: Path) -> str:
+    return said(BIN / "cfn-lint", *templates)
+
+
+def validation(*templates: Path) -> str:
+    return said(LINT / "python", "-m", "build.validation", *templates)
+
+
+def checkov(*templates: Path) -> str:
+    return said(LINT / "checkov", "--config-file", ROOT / ".checkov.yaml", "--file", *templates)
+
+
+def policies(*templates: Path) -> str:
+    return said(LINT / "python", "-m", "build.policies", *templates)
+
+
+def secrets(*files: Path) -> str:
+    return said(LINT / "detect-secrets-hook", "--no-verify", *NO_SECRETS, *files)  # verifying would send them out
+
+
+def said(*command: Path | str) -> str:
+    """What a tool says when it does not end with 0."""
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    return (done.stdout + done.stderr).strip() or f"{Path(command[0]).name} ended with {done.returncode}."
+
+
+def gates() -> dict[str, Callable[[], str]]:
+    """Every gate with what it is for; the slowest stands first, so that the others run beside it."""
+    files = [Path(name) for name in git("ls-files", "-z").split("\0") if name and (ROOT / name).exists()]
+    return {
+        "checkov: secure resources": partial(checkov, *TEMPLATES),
+        "cfn-lint: schemas": partial(schemas, *TEMPLATES),
+        "detect-secrets: tracked files": partial(secrets, *files),
+        "cloudformation-validate: Guard rules": partial(validation, *TEMPLATES),
+        "parliament: policies": partial(policies, *TEMPLATES),
+        "ruff: code": partial(code, ROOT),
+        **{f"ruff: a landed {variant} repository": partial(landed, variant) for variant in VARIANTS},
+    }
+
+
+def lint() -> bool:
+    """Run every gate and print a line for each. True when all is clean."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = {name: pool.submit(timed, gate) for name, gate in gates().items()}
+        clean = True
+        for name, future in running.items():
+            found, seconds = future.result()
+            print(f"  {'!!!' if found else ' ok'} {name:38} {seconds:6.1f} s", flush=True)
+            if found:
+                print(found, flush=True)
+                clean = False
+    if clean:
+        print("lint: clean")
+    return clean
+
+
+def timed(gate: Callable[[], str]) -> tuple[str, float]:
+    started = time.monotonic()
+    return gate(), time.monotonic() - started

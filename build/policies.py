@@ -1,0 +1,169 @@
+"""The policy documents of templates, as IAM gets them: every intrinsic function has a plausible value.
+
+    .venv/lint/bin/python -m build.policies templates/project.yaml
+
+prints what parliament finds in them, one line each, and ends with 1 when there is something.
+"""
+
+import json
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ACCOUNT = "111122223333"
+PSEUDO_PARAMETERS = {
+    "AWS::AccountId": ACCOUNT,
+    "AWS::Partition": "aws",
+    "AWS::Region": "eu-west-1",
+    "AWS::StackName": "stack",
+    "AWS::URLSuffix": "amazonaws.com",
+}
+# One value that its AllowedPattern takes, for each parameter without a default.
+PARAMETERS = {
+    "SageMakerProjectName": "desk",
+    "SageMakerProjectId": "p-0123456789ab",
+    "StudioRoleArn": f"arn:aws:iam::{ACCOUNT}:role/Studio",
+    "DataBucketArns": "arn:aws:s3:::letters,arn:aws:s3:::pictures",
+    "ImageRepositoryArns": f"arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/own",
+    "FunctionArns": f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:own",
+}
+# What `Ref` or `GetAtt` give, where a policy asks for it.
+ARNS = {
+    "AWS::CodeBuild::Project": f"arn:aws:codebuild:eu-west-1:{ACCOUNT}:project/{{name}}",
+    "AWS::CodeCommit::Repository": f"arn:aws:codecommit:eu-west-1:{ACCOUNT}:{{name}}",
+    "AWS::Events::Rule": f"arn:aws:events:eu-west-1:{ACCOUNT}:rule/{{name}}",
+    "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{{name}}",
+    "AWS::Lambda::Function": f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:{{name}}",
+    "AWS::Logs::LogGroup": f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:{{name}}:*",
+    "AWS::S3::Bucket": "arn:aws:s3:::{name}",
+    "AWS::SNS::Topic": f"arn:aws:sns:eu-west-1:{ACCOUNT}:{{name}}",
+    "AWS::SQS::Queue": f"arn:aws:sqs:eu-west-1:{ACCOUNT}:{{name}}",
+}
+
+
+# What parliament finds and is right as it is, by policy and finding. Its list of actions is older than cfn-lint's.
+MADE_BY_LAUNCH = "CloudFormation makes the bucket with its policy and its rules; their template is the bundle's"
+RIGHT = {
+    ("LaunchRole.project-stack", "RESOURCE_POLICY_PRIVILEGE_ESCALATION"): MADE_BY_LAUNCH,
+    ("LaunchRole.project-stack", "RESOURCE_STAR"): "objects that Service Catalog tagged, wherever it keeps them",
+    ("PipelineRole.sagemaker-mlflow", "UNKNOWN_ACTION"): "sagemaker:CallMlflowAppApi is new, and cfn-lint knows it",
+}
+
+
+class Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms as its long ones: `!Ref X` as {"Ref": "X"}."""
+
+
+def construct(loader: Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = node.value.split(".", 1) if tag == "GetAtt" else node.value
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
+
+
+Loader.add_multi_constructor("!", construct)
+# A policy's Version is a date to YAML and a string to IAM.
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class Template:
+    """A template whose values can be had. Every condition holds, so that optional statements are there to be read."""
+
+    def __init__(self, text: str):
+        self.body = yaml.load(text, Loader)  # noqa: S506  (a SafeLoader)
+
+    def resolve(self, value: Any) -> Any:
+        """A value without functions. Raises ValueError for a function or a name that is not known here."""
+        if isinstance(value, list):
+            return [self.resolve(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        name, inner = next(iter(value.items()), ("", None))
+        if name != "Ref" and not name.startswith("Fn::"):
+            return {key: self.resolve(item) for key, item in value.items()}
+        if name == "Fn::If":
+            return self.resolve(inner[1])
+        if name == "Fn::Sub":
+            text, names = inner if isinstance(inner, list) else (inner, {})
+            return re.sub(r"\$\{([^!}][^}]*)}", lambda found: self.named(found[1], names), text)
+        inner = self.resolve(inner)
+        match name:
+            case "Ref":
+                return self.named(inner, {})
+            case "Fn::GetAtt":
+                return self.named(".".join(inner), {})
+            case "Fn::Join":
+                return inner[0].join(inner[1])
+            case "Fn::Split":
+                return inner[1].split(inner[0])
+            case "Fn::FindInMap":
+                return self.body["Mappings"][inner[0]][inner[1]][inner[2]]
+        raise ValueError(f"{name} is not known here. Say in build/policies.py what it gives.")
+
+    def named(self, name: str, names: dict[str, Any]) -> str:
+        """What ${name} stands for: a value beside it, a pseudo parameter, a parameter, a resource or its attribute."""
+        if name in names:
+            return self.resolve(names[name])
+        if name in PSEUDO_PARAMETERS:
+            return PSEUDO_PARAMETERS[name]
+        if name in self.body.get("Parameters", {}):
+            return PARAMETERS.get(name) or self.body["Parameters"][name].get("Default", "value")
+        logical_id, _, attribute = name.partition(".")
+        if logical_id not in self.body["Resources"]:
+            raise ValueError(f"{name!r} is neither a parameter nor a resource of the template.")
+        kind = self.body["Resources"][logical_id]["Type"]
+        physical = f"sagemaker-p-0123456789ab-{logical_id.lower()}"
+        if attribute == "Arn" or (kind == "AWS::SNS::Topic" and not attribute):
+            return ARNS[kind].format(name=physical)
+        return physical
+
+    def policies(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each policy document with where it stands, as in PipelineRole.s3."""
+        for logical_id, resource in self.body["Resources"].items():
+            properties = resource.get("Properties", {})
+            if "AssumeRolePolicyDocument" in properties:
+                yield f"{logical_id}.trust", self.trust(logical_id, properties["AssumeRolePolicyDocument"])
+            if "PolicyDocument" in properties:
+                yield logical_id, self.resolve(properties["PolicyDocument"])
+            for policy in self.resolve(properties.get("Policies", [])):
+                yield f"{logical_id}.{policy['PolicyName']}", policy["PolicyDocument"]
+
+    def trust(self, logical_id: str, document: dict[str, Any]) -> dict[str, Any]:
+        """A role's trust policy with what it lacks to be read as any other: the role that it is about."""
+        document = self.resolve(document)
+        role = ARNS["AWS::IAM::Role"].format(name=logical_id)
+        return {**document, "Statement": [{**each, "Resource": role} for each in document["Statement"]]}
+
+
+def findings(path: Path) -> Iterator[tuple[str, str, str]]:
+    """What parliament finds in a template's policies: in which one, what, and about which actions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # parliament imports pkg_resources, which says that it will go
+        from parliament import analyze_policy_string  # only .venv/lint has it
+
+    for where, document in Template(path.read_text()).policies():
+        for finding in analyze_policy_string(json.dumps(document)).findings:
+            yield where, finding.issue, str(finding.detail)
+
+
+if __name__ == "__main__":
+    found = [
+        f"{name}: {where}: {issue} {detail}"
+        for name in sys.argv[1:]
+        for where, issue, detail in findings(Path(name))
+        if (where, issue) not in RIGHT
+    ]
+    print("\n".join(found))
+    sys.exit(bool(found))

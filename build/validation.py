@@ -1,0 +1,46 @@
+"""What AWS's own validator and the rules of the AWS Guard Rules Registry find in templates.
+
+    .venv/lint/bin/python -m build.validation templates/project.yaml
+
+prints it, one line each, and ends with 1 when there is something. A resource's Metadata says which rules are not for it.
+"""
+
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+
+# Rules of the registry that are not for these templates.
+NOT_OURS = {
+    "IAM_NO_INLINE_POLICY_CHECK": "a role's policies are its own, and go when it goes",
+    "IAM_POLICYDOCUMENT_NO_WILDCARD_RESOURCE": "each star has its reason above it: tests/test_templates.py",
+}
+
+
+def findings(paths: list[str], excluded: list[str]) -> Iterator[str]:
+    """Warnings and errors; what is below them tells what replaces a resource, and where there are no tags."""
+    from cloudformation_validate import (  # only .venv/lint has it
+        CompositeEngine,
+        CompositeEngineConfig,
+        ExternalRuleSource,
+        ReportStatus,
+        RuleFilterConfig,
+        Severity,
+        ValidateConfig,
+    )
+
+    registry = files("awslabs").joinpath("aws_iac_mcp_server/data/default_guard_rules.guard").read_text()
+    engine = CompositeEngine(CompositeEngineConfig(guard_rules=[ExternalRuleSource(name="registry", content=registry)]))
+    config = ValidateConfig(exclude=RuleFilterConfig(ids=excluded), severity_level=Severity.WARN)
+    for path in paths:
+        report = engine.validate_template(path, config)
+        if report.status != ReportStatus.OK:
+            yield f"{path}: {report.status.name}"
+        for found in report.diagnostics:
+            where = found.entity.logical_id if found.entity else ""
+            yield f"{path}:{found.start_line}: {found.rule_id} {where} {' '.join(found.message.split())}"
+
+
+if __name__ == "__main__":
+    found = list(findings(sys.argv[1:], list(NOT_OURS)))
+    print("\n".join(found))
+    sys.exit(bool(found))
