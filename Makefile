@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help rehearse rehearse-down test lint assemble definitions package publish benchmark quality prove clean
+.PHONY: help rehearse rehearse-down test lint audit assemble definitions package publish benchmark quality prove clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: .venv/ready ## Run every test
 
 lint: .venv/ready ## Check code, templates, policies and files, landed repositories too
 	@$(BIN)/python -m build lint
+
+audit: .venv/ready ## Report licences and known vulnerabilities of everything required
+	@$(BIN)/python -m build audit
 
 assemble: .venv/ready ## Lay a landed repository out: VARIANT=cv|nlp INTO=folder
 	@$(BIN)/python -m build assemble $(or $(VARIANT),$(error Say which: make assemble VARIANT=cv INTO=folder)) $(or $(INTO),$(error Say where: make assemble VARIANT=cv INTO=folder))

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from build import ROOT, VARIANTS, assemble, definitions, lint, package, publish
+from build import ROOT, VARIANTS, assemble, audit, definitions, lint, package, publish
 from checks.__main__ import main as check_definition
 
 
@@ -15,6 +15,7 @@ def parse_arguments() -> argparse.Namespace:
     step.add_argument("variant", help=" or ".join(VARIANTS))
     step.add_argument("folder", type=Path, help="a new folder")
     steps.add_parser("lint", help="check code, templates and files")
+    steps.add_parser("audit", help="report licences and vulnerabilities of what is required")
     steps.add_parser("definitions", help="regenerate pipeline_json/ from the seeds")
     step = steps.add_parser("check", help="find what AWS would refuse in a pipeline definition")
     step.add_argument("definition", help="a pipeline.json")
@@ -36,6 +37,8 @@ def main() -> None:
         sys.exit(check_definition([arguments.definition]))
     elif arguments.step == "lint":
         sys.exit(not lint.lint())
+    elif arguments.step == "audit":
+        sys.exit(not audit.audit())
     elif arguments.step == "definitions":
         for path in definitions.write_all():
             print(path.relative_to(ROOT))
