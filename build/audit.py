@@ -74,7 +74,7 @@ def normal(name: str) -> str:
 
 
 def licence(metadata: Message) -> str:
-    """The licence that a package's metadata states, as SPDX has it: by expression, else by classifiers, else in words."""
+    """The licence that a package's metadata states, as SPDX has it: an expression, else classifiers, else words."""
     if expression := metadata.get("License-Expression"):
         return expression
     classifiers = [value for value in metadata.get_all("Classifier", []) if value.startswith("License :: ")]

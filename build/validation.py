@@ -2,7 +2,7 @@
 
     .venv/lint/bin/python -m build.validation templates/project.yaml
 
-prints it, one line each, and ends with 1 when there is something. A resource's Metadata says which rules are not for it.
+prints it, one line each, and ends with 1 when there is something. A resource's Metadata says which rules it leaves out.
 """
 
 import sys

@@ -34,6 +34,7 @@ ELSEWHERE = {
 }
 HERE = {
     "make lint": "lint: clean",
+    "make audit": "licences: 0 refused of ",
     "make assemble VARIANT=nlp INTO=folder": "54 files in",
     "make definitions": "pipeline_json/cv.json\npipeline_json/nlp.json",
     "make package": "dist/templates/portfolio-",
