@@ -16,7 +16,7 @@ rehearse-down: .venv/ready ## End what `make rehearse KEEP=1` left up
 	@$(BIN)/python -m rehearsal down
 
 test: .venv/ready ## Run every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 10
 
 lint: .venv/ready ## Check code and templates
 	@$(BIN)/ruff check .

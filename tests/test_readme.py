@@ -102,7 +102,7 @@ def test_the_landed_readmes_commands_run_as_they_stand(variant, tmp_path):
     for command in block[1:]:
         done = subprocess.run(
             command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False,
-            env={"PATH": f"{bin_folder}:/usr/bin:/bin", "HOME": str(tmp_path)},
+            env={"PATH": f"{bin_folder}:/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     evaluation = json.loads((tmp_path / "work/evaluation/evaluation.json").read_text())
