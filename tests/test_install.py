@@ -250,7 +250,7 @@ def test_a_seed_diff_brings_a_team_to_the_newer_seed(tmp_path):
         subprocess.run(command, cwd=tmp_path / f"bundle-{folder.name}", capture_output=True, check=True)
 
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path / "team", check=True)
-    subprocess.run(["git", "apply", "-p0", "--whitespace=nowarn", "-"], cwd=tmp_path / "team", input=patch, check=True)
+    subprocess.run(["git", "apply", "--whitespace=nowarn", "-"], cwd=tmp_path / "team", input=patch, check=True)
 
     def files(folder: Path) -> dict[str, bytes]:
         return {

@@ -27,6 +27,8 @@ ELSEWHERE = {
         for name in ("digits", "reviews", "birds", "mtsamples")
     },
     "make prove": "test_interruptions.py and test_bad_data.py, a seeded sample",
+    "make install": "test_install.py, in the played account",
+    "make install DRY_RUN=1": "test_install.py, in the played account",
     "make rehearse TASK=nlp INTERRUPT=1": "test_rehearsal.py, test_an_interrupted_training_...",
 } | {
     f"make rehearse TASK={variant} DATA=../shared/data/{data} SETTINGS=docs/settings/{settings}": "test_rehearsal.py, REAL (on a share of the data)"
