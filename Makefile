@@ -3,8 +3,10 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+# What installing and removing take alike.
+ACCOUNT = $(if $(BUCKET),--bucket $(BUCKET)) $(if $(STUDIO_ROLE),--studio-role $(STUDIO_ROLE)) $(if $(DRY_RUN),--dry-run)
 
-.PHONY: help rehearse rehearse-down test lint audit assemble definitions package publish benchmark quality prove clean
+.PHONY: help rehearse rehearse-down test lint audit assemble definitions package install upgrade uninstall publish benchmark quality prove clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +18,7 @@ rehearse-down: .venv/ready ## End what `make rehearse KEEP=1` left up
 	@$(BIN)/python -m rehearsal down
 
 test: .venv/ready ## Run every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 10
 
 lint: .venv/ready ## Check code, templates, policies and files, landed repositories too
 	@$(BIN)/python -m build lint
@@ -32,6 +34,15 @@ definitions: .venv/ready ## Regenerate pipeline_json/ from the seeds
 
 package: .venv/ready ## Build dist/: seeds, functions and stamped templates (BUCKET=)
 	@$(BIN)/python -m build package $(if $(BUCKET),--bucket $(BUCKET))
+
+install: .venv/ready ## Install the bundle in your account, or bring it up to date (DRY_RUN=1 BUCKET= STUDIO_ROLE= S3_ROUTE=1)
+	@$(BIN)/python -m build install $(ACCOUNT) $(if $(S3_ROUTE),--s3-route) $(if $(INSTANCE_TYPE),--instance-type $(INSTANCE_TYPE))
+
+upgrade: .venv/ready ## The same, and update running projects (PROJECTS=all, or names with commas)
+	@$(BIN)/python -m build install $(ACCOUNT) $(if $(S3_ROUTE),--s3-route) --projects "$(PROJECTS)"
+
+uninstall: .venv/ready ## Take the bundle away (DRY_RUN=1; FORCE=1 deletes its projects, too)
+	@$(BIN)/python -m build uninstall $(ACCOUNT) $(if $(FORCE),--force)
 
 publish: .venv/ready ## Show what an installation would upload (BUCKET=)
 	@$(BIN)/python -m build publish --dry-run $(if $(BUCKET),--bucket $(BUCKET))

@@ -13,7 +13,7 @@ import time
 
 from benchmarks.measuring import progress
 
-SPEEDS = ("text_training", "tokenising", "image_input", "scaling", "checkpointing", "gpu_training")
+SPEEDS = ("functions", "text_training", "tokenising", "image_input", "scaling", "checkpointing", "gpu_training")
 NAMES = ("rehearsal_speed", *SPEEDS)
 IMPORTED_ONCE = ("torch", "torchvision", "transformers", "tomlkit")
 

@@ -1,10 +1,12 @@
 """The bundle's own build: python -m build <step>"""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from build import ROOT, VARIANTS, assemble, audit, definitions, lint, package, publish
+from build import ROOT, VARIANTS, assemble, audit, definitions, install, lint, package, publish
+from build.seed_diff import seed_diff
 from checks.__main__ import main as check_definition
 
 
@@ -24,7 +26,63 @@ def parse_arguments() -> argparse.Namespace:
         step.add_argument("--bucket", default=package.DEFAULT_BUCKET, help="where the bundle is installed from")
         if name == "publish":
             step.add_argument("--dry-run", action="store_true", help="show what would be uploaded")
+    for name, what in (
+        ("install", "install the bundle in this account and region, or bring it up to date"),
+        ("uninstall", "take it away again"),
+    ):
+        step = steps.add_parser(name, help=what)
+        step.add_argument("--bucket", default="", help="the bundle's bucket; made when it is not there")
+        step.add_argument(
+            "--studio-role", default="", help="ARN of the role that creates projects; the domain's by default"
+        )
+        step.add_argument("--dry-run", action="store_true", help="print the plan, and do nothing")
+        if name == "install":
+            step.add_argument("--s3-route", action="store_true", help="offer the templates without Service Catalog too")
+            step.add_argument("--instance-type", default="ml.g4dn.xlarge", help="whose spot quota is looked at")
+            step.add_argument("--projects", default="", help="running projects to update: all, or names with commas")
+        else:
+            step.add_argument("--force", action="store_true", help="delete the projects made from it, too")
+    step = steps.add_parser("seed-diff", help="print what a newer seed changes, as a patch")
+    step.add_argument("old", help="a commit or tag of the bundle: SEED in a repository names its own")
+    step.add_argument("new", help="another")
+    step.add_argument("variant", help=" or ".join(VARIANTS))
     return parser.parse_args()
+
+
+def build(arguments: argparse.Namespace) -> None:
+    """package and publish: what an installation uploads."""
+    built = package.package(arguments.bucket)
+    if arguments.step == "package":
+        package.write(built, ROOT / "dist")
+        added = list(built.objects)
+    elif arguments.dry_run:
+        added = publish.plan(built, set())
+    else:
+        import boto3
+
+        added = publish.publish(boto3.client("s3"), built)
+    where = "dist" if arguments.step == "package" else f"s3://{built.bucket}"
+    for key in added:
+        print(f"{where}/{key}  {len(built.objects[key]):,} bytes")
+
+
+def change_account(arguments: argparse.Namespace) -> None:
+    """install and uninstall: in the account of the credentials that are set."""
+    import boto3
+
+    account = install.Account(
+        boto3.Session(region_name=os.environ.get("AWS_REGION")), os.environ.get("AWS_ENDPOINT_URL")
+    )
+    wish = install.Wish(bucket=arguments.bucket, studio_role=arguments.studio_role)
+    if arguments.step == "uninstall":
+        install.uninstall(account, wish, arguments.force, arguments.dry_run)
+        return
+    more = {
+        "s3_route": arguments.s3_route,
+        "instance_type": arguments.instance_type,
+        "projects": tuple(name for name in arguments.projects.split(",") if name),
+    }
+    install.install(account, install.Wish(**vars(wish) | more), arguments.dry_run)
 
 
 def main() -> None:
@@ -33,8 +91,6 @@ def main() -> None:
         files = assemble.assemble(arguments.variant)
         assemble.write(files, arguments.folder)
         print(f"{len(files)} files in {arguments.folder}")
-    elif arguments.step == "check":
-        sys.exit(check_definition([arguments.definition]))
     elif arguments.step == "lint":
         sys.exit(not lint.lint())
     elif arguments.step == "audit":
@@ -42,25 +98,19 @@ def main() -> None:
     elif arguments.step == "definitions":
         for path in definitions.write_all():
             print(path.relative_to(ROOT))
+    elif arguments.step == "check":
+        sys.exit(check_definition([arguments.definition]))
+    elif arguments.step == "seed-diff":
+        print(seed_diff(arguments.old, arguments.new, arguments.variant), end="")
+    elif arguments.step in ("install", "uninstall"):
+        change_account(arguments)
     else:
-        built = package.package(arguments.bucket)
-        if arguments.step == "package":
-            package.write(built, ROOT / "dist")
-            added = list(built.objects)
-        elif arguments.dry_run:
-            added = publish.plan(built, set())
-        else:
-            import boto3
-
-            added = publish.publish(boto3.client("s3"), built)
-        where = "dist" if arguments.step == "package" else f"s3://{built.bucket}"
-        for key in added:
-            print(f"{where}/{key}  {len(built.objects[key]):,} bytes")
+        build(arguments)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, TimeoutError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

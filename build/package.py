@@ -33,8 +33,20 @@ class Package:
     projects: dict[str, str]
 
 
-def package(bucket: str = DEFAULT_BUCKET) -> Package:
-    """Build the whole package for a bucket. Raises ValueError for a name that no bucket can have."""
+@dataclass(frozen=True)
+class Release:
+    """A version of the products, by the keys of its project templates."""
+
+    name: str
+    cv: str
+    nlp: str
+
+
+def package(bucket: str = DEFAULT_BUCKET, releases: tuple[Release, ...] = ()) -> Package:
+    """Build the whole package for a bucket; the products offer these releases, or the one that this is.
+
+    Raises ValueError for a name that no bucket can have.
+    """
     if not BUCKET_NAME.fullmatch(bucket):
         raise ValueError(f"{bucket!r} is not a bucket name: 3 to 63 lower case letters, digits, hyphens and dots.")
     objects: dict[str, bytes] = {}
@@ -58,10 +70,11 @@ def package(bucket: str = DEFAULT_BUCKET) -> Package:
     stamp = {
         "Version": VERSION,
         "Bucket": bucket,
-        "CvTemplateKey": projects["cv"],
-        "NlpTemplateKey": projects["nlp"],
     }
-    portfolio = add("templates/portfolio", "yaml", stamped("portfolio.yaml", stamp))
+    releases = releases or (Release(VERSION, projects["cv"], projects["nlp"]),)
+    portfolio = add(
+        "templates/portfolio", "yaml", offering(stamped("portfolio.yaml", stamp).decode(), releases).encode()
+    )
     return Package(bucket, dict(sorted(objects.items())), portfolio, projects)
 
 
@@ -115,3 +128,21 @@ def stamped(template: str, stamp: dict[str, str]) -> bytes:
         raise ValueError(f"{template}: the mapping Bundle has {', '.join(names)}, not {', '.join(stamp)}.")
     values = "".join(f"      {name}: '{stamp[name]}'\n" for name in names)
     return (text[: found.start(1)] + values + text[found.end(1) :]).encode()
+
+
+def offering(text: str, releases: tuple[Release, ...]) -> str:
+    """The portfolio's template with a provisioning artifact for each release, the oldest first.
+
+    CloudFormation takes away what is not listed, and with it the version that a project was made with.
+    """
+    for variant in VARIANTS:
+        name, key = f"{variant}-release", f"templates/project-{variant}-not-packaged.yaml"
+        block = re.search(rf"(?m)^        - Name: {name}\n(?:.*\n)+?.*/{re.escape(key)}'?\n(?: +- Bucket: .*\n)?", text)
+        if not block:
+            raise ValueError(f"portfolio.yaml: no provisioning artifact is called {name}.")
+        blocks = (
+            block.group(0).replace(name, f"'{release.name}'").replace(key, getattr(release, variant))
+            for release in releases
+        )
+        text = text[: block.start()] + "".join(blocks) + text[block.end() :]
+    return text

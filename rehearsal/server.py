@@ -60,6 +60,10 @@ class PlayedAws:
             **(credentials or self.credentials()),
         )
 
+    def session(self, credentials: dict[str, str] | None = None) -> "boto3.Session":
+        """A boto3 session whose clients have to be told the endpoint."""
+        return boto3.Session(region_name=REGION, **(credentials or self.credentials()))
+
     def environment(self, credentials: dict[str, str] | None = None) -> dict[str, str]:
         """The variables by which the AWS CLI and git reach the play."""
         chosen = credentials or self.credentials()

@@ -21,14 +21,14 @@ from typing import Any
 import tomlkit
 from botocore.exceptions import ClientError
 
+from build.install import STACK, Account, Wish, preflight
+from build.install import install as install_bundle
 from build.package import Package, package
-from build.publish import publish
 from rehearsal.console import Console, Hop
 from rehearsal.loopback import git_credentials
 from rehearsal.server import ACCOUNT, REGION, STATE, PlayedAws
 
 BUNDLE_BUCKET = f"sagemaker-bundle-{ACCOUNT}"
-PORTFOLIO_STACK = "sagemaker-bundle"
 POLL_SECONDS = 0.3
 LONGEST_SECONDS = 1200
 LONGEST_SECONDS_TO_START = 45
@@ -111,27 +111,35 @@ class Project:
 def install(played: PlayedAws, console: Console) -> tuple[Package, str]:
     """The platform engineer's part; answers the package and the launch role's ARN."""
     console.chapter("Install the bundle, once an account (platform engineer)")
-    iam, cloudformation, s3 = (played.client(name) for name in ("iam", "cloudformation", "s3"))
+    iam, cloudformation = played.client("iam"), played.client("cloudformation")
     trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
     document = {"Version": "2012-10-17", "Statement": [trust]}
     role = iam.create_role(RoleName=STUDIO_ROLE, AssumeRolePolicyDocument=json.dumps(document))["Role"]["Arn"]
 
-    with console.hop("package") as hop:
-        built = package(BUNDLE_BUCKET)
-        hop.result = f"2 seeds, {len(built.objects)} objects"
-    with console.hop("upload") as hop:
-        s3.create_bucket(Bucket=BUNDLE_BUCKET)
-        hop.result = f"s3://{BUNDLE_BUCKET}: {len(publish(s3, built))} objects"
-    with console.hop("portfolio.yaml") as hop:
-        cloudformation.create_stack(
-            StackName=PORTFOLIO_STACK,
-            TemplateURL=f"{played.endpoint}/{BUNDLE_BUCKET}/{built.portfolio}",
-            Parameters=[{"ParameterKey": "StudioRoleArn", "ParameterValue": role}],
-            Capabilities=["CAPABILITY_IAM"],
+    account = Account(played.session(), played.endpoint)
+    account.sagemaker.create_domain(
+        DomainName="studio", AuthMode="IAM", SubnetIds=["subnet-1"], VpcId="vpc-1",
+        DefaultUserSettings={"ExecutionRole": role},
+    )  # fmt: skip
+    account.sagemaker.enable_sagemaker_servicecatalog_portfolio()
+    wish = Wish(bucket=BUNDLE_BUCKET, s3_route=True)
+    with console.hop("preflight") as hop:
+        looked = list(preflight(account, wish))
+        if unfit := [str(check) for check in looked if not check.fit]:
+            raise StoryFailed("the account is not fit to install in", unfit)
+        hop.result = f"{len(looked)} checks: credentials, region, CodeCommit, Studio, spot quota, bucket, names"
+    with console.hop("install") as hop:
+        hop.result = (
+            f"{install_bundle(account, wish, False, lambda line: None)} steps: bucket, upload, portfolio, S3 route"
         )
-        stack = wait_for_stack(cloudformation, PORTFOLIO_STACK)
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        hop.result = f"{stack['StackStatus']}: portfolio {outputs['PortfolioId']}"
+    with console.hop("install again") as hop:
+        again = install_bundle(account, wish, False, lambda line: None)
+        if again:
+            raise StoryFailed(f"a second installation changed {again} things")
+        hop.result = "nothing to change"
+    built = package(BUNDLE_BUCKET)
+    stack = wait_for_stack(cloudformation, STACK)
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     allow_studio(iam, outputs["LaunchRoleArn"])
     return built, outputs["LaunchRoleArn"]
 

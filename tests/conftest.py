@@ -21,6 +21,18 @@ ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared/data"
 
 
+# Rehearsals of a checkout know of each other, so one worker has them all; the first, since they take longest.
+REHEARSING = ("test_rehearsal", "test_kept", "test_bad_input")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker: they share what is made once."""
+    for item in items:
+        name = item.path.stem
+        item.add_marker(pytest.mark.xdist_group("rehearsing" if name in REHEARSING else name))
+    items.sort(key=lambda item: item.path.stem not in REHEARSING)
+
+
 @pytest.fixture(scope="session")
 def played() -> Iterator[PlayedAws]:
     """The played AWS with nothing in it."""

@@ -42,25 +42,33 @@ def test_every_file_lands_once_and_unchanged(variant):
     assert not common.keys() & own.keys()
 
 
-def test_a_path_in_common_and_in_a_variant_is_an_error():
-    both = ROOT / "seed_code/nlp/buildspec.yml"
-    both.write_text("version: 0.2\n")
-    git("add", "--intent-to-add", str(both))
-    try:
-        with pytest.raises(ValueError, match=r"in both common/ and nlp/: buildspec.yml. Keep one of them."):
-            assemble("nlp")
-    finally:
-        git("rm", "--quiet", "--cached", str(both))
-        both.unlink()
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A clone to put things into: other tests assemble from this one at the same time."""
+    git("clone", "--quiet", "--shared", str(ROOT), str(tmp_path / "clone"))
+    return tmp_path / "clone"
 
 
-def test_what_git_does_not_track_does_not_land():
-    stray = ROOT / "seed_code/nlp/notes.txt"
-    stray.write_text("mine\n")
-    try:
-        assert "notes.txt" not in assemble("nlp")
-    finally:
-        stray.unlink()
+def assemble_in(clone: Path, into: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "build", "assemble", "nlp", into]
+    return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+
+
+def test_a_path_in_common_and_in_a_variant_is_an_error(clone):
+    (clone / "seed_code/nlp/buildspec.yml").write_text("version: 0.2\n")
+    git("-C", str(clone), "add", "--intent-to-add", "seed_code/nlp/buildspec.yml")
+
+    said = assemble_in(clone, "landed").stderr
+
+    assert said == "error: in both common/ and nlp/: buildspec.yml. Keep one of them.\n"
+
+
+def test_what_git_does_not_track_does_not_land(clone):
+    (clone / "seed_code/nlp/notes.txt").write_text("mine\n")
+
+    assert assemble_in(clone, "landed").returncode == 0
+    assert not (clone / "landed/notes.txt").exists()
+    assert (clone / "landed/README.md").exists()
 
 
 def test_seed_says_what_the_repository_was_made_from():

@@ -7,9 +7,8 @@ from typing import Any
 
 import cfnlint
 import pytest
-import yaml
 
-from build import ROOT
+from build.template import load
 
 SCHEMAS = Path(cfnlint.__file__).parent / "data/schemas/resources"
 # Permissions of handlers that the templates' resources never come to, and why. A pattern that matches nothing is stale.
@@ -59,23 +58,6 @@ BESIDES = {
 }  # fmt: skip
 
 
-class Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms as the values that they hold."""
-
-
-def construct(loader: Loader, suffix: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    return loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else node.value
-
-
-Loader.add_multi_constructor("!", construct)
-
-
-def template(name: str) -> dict[str, Any]:
-    return yaml.load((ROOT / "templates" / name).read_text(), Loader)  # noqa: S506  (a SafeLoader)
-
-
 def listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
@@ -87,7 +69,7 @@ def matches(action: str, patterns: Any) -> bool:
 @pytest.fixture(scope="module")
 def asked() -> set[str]:
     """Every permission that the handlers of the project's resource types ask for."""
-    types = {resource["Type"] for resource in template("project.yaml")["Resources"].values()}
+    types = {resource["Type"] for resource in load("project.yaml")["Resources"].values()}
     types = {name for name in types if name.startswith("AWS::")}
     found: dict[str, dict] = {}
     for path in SCHEMAS.glob("*.json"):
@@ -105,7 +87,7 @@ def asked() -> set[str]:
 
 @pytest.fixture(scope="module")
 def granted() -> set[str]:
-    role = template("portfolio.yaml")["Resources"]["LaunchRole"]["Properties"]
+    role = load("portfolio.yaml")["Resources"]["LaunchRole"]["Properties"]
     (policy,) = role["Policies"]
     return {action for statement in policy["PolicyDocument"]["Statement"] for action in listed(statement["Action"])}
 

@@ -25,7 +25,8 @@ def test_the_settings_of_a_case_are_settings_of_its_seed(name, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_row_holds_the_test_figures_beside_the_baseline(tmp_path):
+def test_a_row_holds_the_test_figures_beside_the_baseline(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # small work: threads would wait for each other
     chosen = {"training": {"epochs": 1}}
 
     counts, trained, epochs, minutes, found, baselines = quality.measure(

@@ -27,6 +27,8 @@ ELSEWHERE = {
         for name in ("digits", "reviews", "birds", "mtsamples")
     },
     "make prove": "test_interruptions.py and test_bad_data.py, a seeded sample",
+    "make install": "test_install.py, in the played account",
+    "make install DRY_RUN=1": "test_install.py, in the played account",
     "make rehearse TASK=nlp INTERRUPT=1": "test_rehearsal.py, test_an_interrupted_training_...",
 } | {
     f"make rehearse TASK={variant} DATA=../shared/data/{data} SETTINGS=docs/settings/{settings}": "test_rehearsal.py, REAL (on a share of the data)"
@@ -103,7 +105,7 @@ def test_the_landed_readmes_commands_run_as_they_stand(variant, tmp_path):
     for command in block[1:]:
         done = subprocess.run(
             command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False,
-            env={"PATH": f"{bin_folder}:/usr/bin:/bin", "HOME": str(tmp_path)},
+            env={"PATH": f"{bin_folder}:/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     evaluation = json.loads((tmp_path / "work/evaluation/evaluation.json").read_text())

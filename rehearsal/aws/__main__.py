@@ -41,6 +41,7 @@ def main() -> None:
     from rehearsal.aws.builds import Builds
     from rehearsal.aws.codecommit import CodeCommit
     from rehearsal.aws.front import front
+    from rehearsal.aws.quotas import Quotas
     from rehearsal.aws.sagemaker import SageMaker
     from rehearsal.aws.servicecatalog import ServiceCatalog
 
@@ -50,6 +51,7 @@ def main() -> None:
     )  # these run on Lambda's platform, as it is here
     repositories = CodeCommit(folder / "repositories")
     Builds(folder / "builds")
+    Quotas()
     sagemaker = SageMaker(folder, ServiceCatalog())
 
     async def serve() -> None:

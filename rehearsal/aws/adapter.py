@@ -69,6 +69,11 @@ def add_service(name: str, target_prefix: str | None, handle: Handler, resource_
     authorize_on(name, resource_of)
 
 
+def call_in_policies(service: str, namespace: str) -> None:
+    """Say by which name policies know a service, where it is another than the service's own."""
+    iam_actions.SERVICE_TO_IAM_NAMESPACE[service] = namespace
+
+
 def authorize_on(service: str, resource_of: ResourceOf) -> None:
     """Say which ARN the policies for a service's operations are evaluated against."""
     _resources_of[service] = resource_of

@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+import botocore.exceptions
+
 from rehearsal.aws import adapter
 from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
 from rehearsal.aws.servicecatalog import bucket_and_key
@@ -111,6 +113,61 @@ class Projects:
             )
         except Exception as error:
             self.settle(project, False, "Create", str(error))
+
+    def update_project(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        project = self.project(parameters["ProjectName"])
+        if project["ProjectStatus"].endswith("InProgress"):
+            raise AwsError("ConflictException", f"Project {project['ProjectName']} is {project['ProjectStatus']}.")
+        catalog = parameters.get("ServiceCatalogProvisioningUpdateDetails")
+        providers = parameters.get("TemplateProvidersToUpdate")
+        if bool(catalog) == bool(providers):
+            raise AwsError(
+                "ValidationException",
+                "Give either ServiceCatalogProvisioningUpdateDetails or TemplateProvidersToUpdate.",
+            )
+        launch = dict(project["launch"])
+        if catalog:
+            details = {**project["ServiceCatalogProvisioningDetails"], **catalog}
+            artifact, launch["role"] = self.catalog.launch(details, caller)
+            launch["url"] = artifact["url"]
+            given = catalog.get("ProvisioningParameters", [])
+            change = {"ServiceCatalogProvisioningDetails": {**details, "ProvisioningArtifactId": artifact["Id"]}}
+        else:
+            provider = providers[0]["CfnTemplateProvider"]
+            (there,) = (entry["CfnTemplateProviderDetail"] for entry in project["TemplateProviderDetails"])
+            caller.pass_role(launch["role"], "cloudformation.amazonaws.com")
+            launch["url"] = provider["TemplateURL"]
+            given = provider.get("Parameters", [])
+            change = {"TemplateProviderDetails": [{"CfnTemplateProviderDetail": {**there, **provider}}]}
+        launch["parameters"] = launch["parameters"] | {entry["Key"]: entry["Value"] for entry in given}
+        project["ProjectStatus"] = "UpdateInProgress"
+        adapter.in_background(self.change, project, launch, change)
+        return {"ProjectArn": project["ProjectArn"]}
+
+    def change(self, project: dict[str, Any], launch: dict[str, Any], change: dict[str, Any]) -> None:
+        """Update the stack with the launch role; what it had stays when that fails."""
+        try:
+            credentials = adapter.credentials_of(launch["role"], "servicecatalog", launch["service"])
+            cloudformation = adapter.client("cloudformation", credentials)
+            bucket, key = bucket_and_key(launch["url"])
+            try:
+                cloudformation.update_stack(
+                    StackName=launch["stack"],
+                    TemplateURL=f"{adapter.endpoint()}/{bucket}/{key}",
+                    Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in launch["parameters"].items()],
+                    Capabilities=["CAPABILITY_NAMED_IAM"],
+                )
+            except botocore.exceptions.ClientError as error:
+                if "No updates are to be performed" not in str(error):
+                    raise
+            stack = self.follow(cloudformation, launch["stack"])
+            succeeded = stack["StackStatus"] in ("UPDATE_COMPLETE", "CREATE_COMPLETE")
+            if succeeded:
+                project["launch"] = launch
+                project |= change
+            self.settle(project, succeeded, "Update", stack.get("StackStatusReason", ""))
+        except Exception as error:
+            self.settle(project, False, "Update", str(error))
 
     def follow(self, cloudformation: Any, name: str) -> dict[str, Any]:
         """Wait until a stack's operation has ended."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.aws import adapter
+from rehearsal.aws.domains import Domains
 from rehearsal.aws.endpoints import Endpoints
 from rehearsal.aws.jobs import KINDS, Jobs
 from rehearsal.aws.pipelines import Pipelines
@@ -34,7 +35,7 @@ RESOURCES = {
 WITHOUT_RESOURCE = re.compile(r"^List(?!PipelineExecution|PipelineParameters|Tags|TrainingJobsFor)")
 
 
-class SageMaker(Service, Projects, Jobs, Tunings, Pipelines, Registry, Endpoints):
+class SageMaker(Service, Domains, Projects, Jobs, Tunings, Pipelines, Registry, Endpoints):
     """The control plane, and InvokeEndpoint."""
 
     name = "sagemaker"
@@ -44,6 +45,7 @@ class SageMaker(Service, Projects, Jobs, Tunings, Pipelines, Registry, Endpoints
         super().__init__()
         self.folder = folder
         self.tags = {}
+        self.start_domains()
         self.start_projects(catalog)
         self.start_jobs()
         self.start_pipelines()

@@ -26,7 +26,8 @@ class ServiceCatalog(Service):
             "LaunchRoleConstraint": (self.constrain_launch, self.release_launch),
         }
         for kind, (create, delete) in types.items():
-            adapter.add_resource_type(f"AWS::ServiceCatalog::{kind}", create, replacing(create, delete), delete)
+            update = self.update_product_resource if kind == "CloudFormationProduct" else replacing(create, delete)
+            adapter.add_resource_type(f"AWS::ServiceCatalog::{kind}", create, update, delete)
 
     # --- what the portfolio's template declares -----------------------------------------------------------------
 
@@ -53,24 +54,7 @@ class ServiceCatalog(Service):
 
     def create_product_resource(self, logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict]:
         product_id = f"prod-{short_id(13)}"
-        artifacts = []
-        for given in properties["ProvisioningArtifactParameters"]:
-            url = given["Info"].get("LoadTemplateFromURL")
-            if not url:
-                raise ValueError("ProvisioningArtifactParameters.Info needs LoadTemplateFromURL")
-            bucket_and_key(url)
-            artifacts.append(
-                {
-                    "Id": f"pa-{short_id(13)}",
-                    "Name": given.get("Name", "v1"),
-                    "Description": given.get("Description", ""),
-                    "Type": "CLOUD_FORMATION_TEMPLATE",
-                    "CreatedTime": now(),
-                    "Active": True,
-                    "Guidance": "DEFAULT",
-                    "url": url,
-                }
-            )
+        artifacts = [artifact_of(given) for given in properties["ProvisioningArtifactParameters"]]
         self.products[product_id] = {
             "Id": f"prodview-{product_id[5:]}",
             "ProductId": product_id,
@@ -82,12 +66,23 @@ class ServiceCatalog(Service):
             "tags": tags_of(properties.get("Tags")),
             "artifacts": artifacts,
         }
-        attributes = {
-            "ProductName": properties["Name"],
-            "ProvisioningArtifactIds": ",".join(artifact["Id"] for artifact in artifacts),
-            "ProvisioningArtifactNames": ",".join(artifact["Name"] for artifact in artifacts),
-        }
-        return product_id, attributes
+        return product_id, attributes_of(properties, artifacts)
+
+    def update_product_resource(
+        self, physical_id: str, old: dict[str, Any], new: dict[str, Any], stack: str
+    ) -> tuple[str, dict]:
+        """Change what is told of a product, add new artifacts, and take away those that are listed no more.
+
+        An artifact that stays the same keeps its id; one whose template changed is another
+        (docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-servicecatalog-cloudformationproduct.html).
+        """
+        product = self.products[physical_id]
+        there = {(artifact["Name"], artifact["url"]): artifact for artifact in product["artifacts"]}
+        made = [artifact_of(given) for given in new["ProvisioningArtifactParameters"]]
+        artifacts = [there.get((artifact["Name"], artifact["url"]), artifact) for artifact in made]
+        product |= {"Name": new["Name"], "Owner": new["Owner"], "ShortDescription": new.get("Description", "")}
+        product |= {"tags": tags_of(new.get("Tags")), "artifacts": artifacts}
+        return physical_id, attributes_of(new, artifacts)
 
     def delete_product_resource(self, physical_id: str, properties: dict[str, Any]) -> None:
         self.products.pop(physical_id, None)
@@ -200,10 +195,36 @@ class ServiceCatalog(Service):
         if launch_role is None:
             raise AwsError("ValidationException", f"Product {product['ProductId']} has no launch constraint")
         wanted = details.get("ProvisioningArtifactId")
-        for artifact in product["artifacts"]:
+        for artifact in reversed(product["artifacts"]):
             if wanted in (None, artifact["Id"]):
                 return artifact, launch_role
         raise AwsError("ResourceNotFoundException", f"Provisioning artifact {wanted} not found")
+
+
+def artifact_of(given: dict[str, Any]) -> dict[str, Any]:
+    """A provisioning artifact as a template declares it."""
+    url = given["Info"].get("LoadTemplateFromURL")
+    if not url:
+        raise ValueError("ProvisioningArtifactParameters.Info needs LoadTemplateFromURL")
+    bucket_and_key(url)
+    return {
+        "Id": f"pa-{short_id(13)}",
+        "Name": given.get("Name", "v1"),
+        "Description": given.get("Description", ""),
+        "Type": "CLOUD_FORMATION_TEMPLATE",
+        "CreatedTime": now(),
+        "Active": True,
+        "Guidance": "DEFAULT",
+        "url": url,
+    }
+
+
+def attributes_of(properties: dict[str, Any], artifacts: list[dict[str, Any]]) -> dict[str, str]:
+    return {
+        "ProductName": properties["Name"],
+        "ProvisioningArtifactIds": ",".join(artifact["Id"] for artifact in artifacts),
+        "ProvisioningArtifactNames": ",".join(artifact["Name"] for artifact in artifacts),
+    }
 
 
 def replacing(create: Any, delete: Any) -> Any:

@@ -1,0 +1,272 @@
+"""Installing, upgrading and removing the bundle in the played account: twice, broken off, with projects in the way."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, wait_for
+
+from build import install
+from build.assemble import git
+from build.install import STACK, Account, Wish, plan, preflight
+
+BUCKET = "templates-of-tests-111122223333"
+
+
+@pytest.fixture(scope="module")
+def account(played, make_role) -> Account:
+    """An account with a Studio domain in it."""
+    found = Account(played.session(), played.endpoint)
+    role = make_role("StudioOfTests", "sagemaker", "*")
+    found.sagemaker.create_domain(
+        DomainName="studio", AuthMode="IAM", SubnetIds=["subnet-1"], VpcId="vpc-1",
+        DefaultUserSettings={"ExecutionRole": role},
+    )  # fmt: skip
+    found.sagemaker.enable_sagemaker_servicecatalog_portfolio()
+    return found
+
+
+@pytest.fixture
+def wish(account) -> Wish:
+    """What to install, where nothing is installed before and after."""
+    asked = Wish(bucket=BUCKET, s3_route=True)
+    install.WAIT_SECONDS = 0.05
+    yield asked
+    install.uninstall(account, asked, force=True, dry_run=False, say=lambda line: None)
+
+
+def said_by(call, *arguments, **options) -> list[str]:
+    lines: list[str] = []
+    call(*arguments, **options, say=lines.append)
+    return lines
+
+
+def test_a_dry_run_prints_the_plan_and_changes_nothing(account, wish):
+    lines = said_by(install.install, account, wish, dry_run=True)
+
+    assert lines[0].startswith("ok credentials")
+    assert f"would create bucket {BUCKET}" in lines
+    assert f"would create stack {STACK}: portfolio, products, launch role" in lines
+    assert sum(line.startswith(f"would upload s3://{BUCKET}/") for line in lines) == 6
+    assert lines[-1] == install.IDLE_COST
+    assert BUCKET not in [bucket["Name"] for bucket in account.s3.list_buckets()["Buckets"]]
+    assert install.describe_stack(account.cloudformation, STACK) is None
+
+
+def test_a_second_installation_changes_nothing(account, wish):
+    install.install(account, wish, dry_run=False, say=lambda line: None)
+
+    lines = said_by(install.install, account, wish, dry_run=False)
+
+    assert lines[-2:] == ["Nothing to change.", install.IDLE_COST]
+    assert not any("upload" in line or "stack" in line for line in lines)
+
+
+def test_what_was_installed_is_closed_and_shown_in_studio(account, wish):
+    install.install(account, wish, dry_run=False, say=lambda line: None)
+
+    blocked = account.s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"]
+    policy = json.loads(account.s3.get_bucket_policy(Bucket=BUCKET)["Policy"])
+    domain = account.sagemaker.list_domains()["Domains"][0]["DomainArn"]
+    assert set(blocked.values()) == {True}
+    assert [statement["Sid"] for statement in policy["Statement"]] == ["RefusePlainHttp"]
+    assert account.s3.get_bucket_cors(Bucket=BUCKET)["CORSRules"][0]["AllowedOrigins"] == ["https://*.sagemaker.aws"]
+    assert account.sagemaker.list_tags(ResourceArn=domain)["Tags"] == [
+        {"Key": install.LOCATION_TAG, "Value": f"s3://{BUCKET}/templates/"}
+    ]
+    template = next(key for key in install.keys(account, BUCKET) if "project-nlp" in key)
+    tags = account.s3.get_object_tagging(Bucket=BUCKET, Key=template)["TagSet"]
+    assert tags == [{"Key": "sagemaker:studio-visibility", "Value": "true"}]
+
+
+class BrokenOff(Exception):
+    """Somebody pressed Ctrl-C, or the network went."""
+
+
+def test_an_installation_that_was_broken_off_anywhere_is_gone_on_with(account, wish):
+    steps = len(plan(account, wish))
+    assert steps > 10
+    for step in range(1, steps, 3):
+        lines: list[str] = []
+
+        def say(line: str, most: int = step, lines: list[str] = lines) -> None:
+            if not re.match(r"(ok|NO|\?)", line):
+                lines.append(line)
+            if len(lines) > most:
+                raise BrokenOff
+
+        with pytest.raises(BrokenOff):
+            install.install(account, wish, dry_run=False, say=say)
+        install.install(account, wish, dry_run=False, say=lambda line: None)
+
+        assert plan(account, wish) == []
+        install.uninstall(account, wish, force=False, dry_run=False, say=lambda line: None)
+
+
+def test_what_is_not_fit_is_told_in_a_line_with_what_to_do(account, wish):
+    account.sagemaker.disable_sagemaker_servicecatalog_portfolio()
+    try:
+        lines = []
+        with pytest.raises(ValueError, match="not fit to install: templates in Studio, Studio role. Each line above"):
+            install.install(
+                account, Wish(bucket=BUCKET, studio_role="arn:aws:iam::111122223333:role/nobody"), False, lines.append
+            )
+    finally:
+        account.sagemaker.enable_sagemaker_servicecatalog_portfolio()
+
+    assert (
+        "NO templates in Studio          project templates are switched off. Run: aws sagemaker enable-"
+        in "\n".join(lines)
+    )
+    assert "role/nobody does not exist. Say: STUDIO_ROLE=arn:..." in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "changed, expected",
+    [
+        ({"bucket": "My_Bucket"}, "NO bucket                       'My_Bucket' is no bucket name"),
+        (
+            {"instance_type": "ml.none"},
+            "?  spot quota                   there is no quota called 'ml.none for spot training",
+        ),
+    ],
+)
+def test_a_wrong_wish_is_told(account, changed, expected):
+    lines = [str(check) for check in preflight(account, Wish(**({"bucket": BUCKET} | changed)))]
+
+    assert any(line.startswith(expected) for line in lines), lines
+
+
+def test_credentials_that_are_refused_end_the_preflight(played):
+    wrong = {"aws_access_key_id": "AKIAWRONGWRONGWRONG0", "aws_secret_access_key": "wrong"}
+
+    (only,) = preflight(Account(played.session(wrong), played.endpoint), Wish())
+
+    assert (only.name, only.fit) == ("credentials", False)
+    assert only.what.endswith("Log in, or set AWS_PROFILE.")
+
+
+# --- upgrade and removal, with a project -----------------------------------------------------------------------------------
+
+
+def newer(folder: Path) -> Path:
+    """A later version of this bundle: another version, and a project's template with another retention."""
+    git("clone", "--quiet", "--shared", str(ROOT), str(folder))
+    for path in ("build/__init__.py", "templates/project.yaml"):
+        (folder / path).write_text((ROOT / path).read_text())
+    version = folder / "build/__init__.py"
+    version.write_text(re.sub(r'VERSION = ".*"', 'VERSION = "9.9.9"', version.read_text()))
+    template = folder / "templates/project.yaml"
+    template.write_text(template.read_text().replace("RetentionInDays: 90", "RetentionInDays: 30"))
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    return folder
+
+
+def in_bundle(folder: Path, played, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "build", *arguments, "--bucket", BUCKET]
+    environment = {**os.environ, **played.environment()}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_repository_alone(
+    played, account, wish, tmp_path
+):
+    install.install(account, wish, dry_run=False, say=lambda line: None)
+    outputs = {
+        o["OutputKey"]: o["OutputValue"] for o in install.describe_stack(account.cloudformation, STACK)["Outputs"]
+    }
+    product = outputs["NlpProductId"]
+    account.sagemaker.create_project(
+        ProjectName="Running",
+        ServiceCatalogProvisioningDetails={"ProductId": product, "ProvisioningArtifactId": "x"}
+        | artifact(account, product),
+    )
+    install.settle_project(account, "Running", "CreateCompleted")
+    number = account.sagemaker.describe_project(ProjectName="Running")["ProjectId"]
+    repository = f"Running-{number}"
+    before = account.codecommit.get_branch(repositoryName=repository, branchName="main")["branch"]["commitId"]
+    first = artifacts(account, product)
+
+    done = in_bundle(newer(tmp_path / "bundle"), played, "install", "--s3-route", "--projects", "all")
+
+    assert done.returncode == 0, done.stderr
+    assert "update project Running" in done.stdout
+    second = artifacts(account, product)
+    assert list(second) == [*first, "9.9.9"]
+    assert {name: second[name] for name in first} == first
+    group = f"/aws/lambda/sagemaker-{number}-execute-pipeline"
+    (found,) = account.logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    assert found["retentionInDays"] == 30
+    assert account.codecommit.get_branch(repositoryName=repository, branchName="main")["branch"]["commitId"] == before
+    assert account.sagemaker.describe_project(ProjectName="Running")["ProjectStatus"] == "UpdateCompleted"
+    again = in_bundle(tmp_path / "bundle", played, "install", "--s3-route", "--projects", "all")
+    assert "Nothing to change." in again.stdout, again.stdout + again.stderr
+
+    refused = in_bundle(ROOT, played, "uninstall")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(
+        "error: projects were made from these templates: Running. Delete them in Studio first"
+    )
+    shown = in_bundle(ROOT, played, "uninstall", "--force", "--dry-run").stdout
+    assert "would delete project Running with its repository, bucket, models and endpoints" in shown
+    gone = in_bundle(ROOT, played, "uninstall", "--force")
+    assert gone.returncode == 0, gone.stderr
+    wait_for(lambda: account.sagemaker.list_projects()["ProjectSummaryList"] == [])
+    assert f"empty and delete bucket {BUCKET}" in gone.stdout
+    assert in_bundle(ROOT, played, "uninstall").stdout == "Nothing is installed.\n"
+
+
+def artifacts(account: Account, product: str) -> dict[str, str]:
+    listed = account.servicecatalog.list_provisioning_artifacts(ProductId=product)["ProvisioningArtifactDetails"]
+    return {artifact["Name"]: artifact["Id"] for artifact in listed}
+
+
+def artifact(account: Account, product: str) -> dict[str, str]:
+    return {"ProvisioningArtifactId": list(artifacts(account, product).values())[-1]}
+
+
+# --- what a newer seed changes ---------------------------------------------------------------------------------------------
+
+
+def test_a_seed_diff_brings_a_team_to_the_newer_seed(tmp_path):
+    old = git("rev-list", "--max-count", "1", "--skip", "10", "HEAD").strip()
+    patch = subprocess.run(
+        [sys.executable, "-m", "build", "seed-diff", old, "HEAD", "nlp"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    for commit, folder in ((old, tmp_path / "team"), ("HEAD", tmp_path / "newest")):
+        git("clone", "--quiet", "--shared", str(ROOT), str(tmp_path / f"bundle-{folder.name}"))
+        git(
+            "-C",
+            str(tmp_path / f"bundle-{folder.name}"),
+            "checkout",
+            "--quiet",
+            commit if commit == old else git("rev-parse", "HEAD").strip(),
+        )
+        command = [sys.executable, "-m", "build", "assemble", "nlp", str(folder)]
+        subprocess.run(command, cwd=tmp_path / f"bundle-{folder.name}", capture_output=True, check=True)
+
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path / "team", check=True)
+    subprocess.run(["git", "apply", "--whitespace=nowarn", "-"], cwd=tmp_path / "team", input=patch, check=True)
+
+    def files(folder: Path) -> dict[str, bytes]:
+        return {
+            str(p.relative_to(folder)): p.read_bytes()
+            for p in folder.rglob("*")
+            if p.is_file() and ".git" not in p.parts
+        }
+
+    assert patch
+    assert files(tmp_path / "team") == files(tmp_path / "newest")
+
+
+def test_a_seed_diff_of_what_is_no_commit_is_refused():
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "seed-diff", "nowhere", "HEAD", "nlp"], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
