@@ -25,6 +25,7 @@ SHARED = ROOT.parent / "shared/data"
 REHEARSING = ("test_rehearsal", "test_kept", "test_bad_input")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file on one worker: they share what is made once."""
     for item in items:

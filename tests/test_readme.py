@@ -27,6 +27,7 @@ ELSEWHERE = {
         for name in ("digits", "reviews", "birds", "mtsamples")
     },
     "make prove": "test_interruptions.py and test_bad_data.py, a seeded sample",
+    "make upgrade": "test_install.py, in the played account",
     "make install": "test_install.py, in the played account",
     "make install DRY_RUN=1": "test_install.py, in the played account",
     "make rehearse TASK=nlp INTERRUPT=1": "test_rehearsal.py, test_an_interrupted_training_...",

@@ -165,6 +165,7 @@ def build_environment(build: dict[str, Any], project: dict[str, Any], credential
         "CODEBUILD_INITIATOR": build["initiator"],
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # those of this bundle's own tests are in no build's image
     }
 
 
