@@ -18,7 +18,7 @@ rehearse-down: .venv/ready ## End what `make rehearse KEEP=1` left up
 	@$(BIN)/python -m rehearsal down
 
 test: .venv/ready ## Run every test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 10
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 10
 
 lint: .venv/ready ## Check code, templates, policies and files, landed repositories too
 	@$(BIN)/python -m build lint

@@ -67,7 +67,7 @@ class Pushes:
             "PIPELINE_ROLE_ARN": role,
             "NOTICES_TOPIC_ARN": topic,
             "AWS_REGION": "us-east-1",
-            "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/tests",
+            "AWS_LAMBDA_FUNCTION_NAME": "tests",
             "IMAGE_ACCOUNT": "763104351884",
             "WAIT_SECONDS": "0.01",
         }

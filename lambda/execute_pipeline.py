@@ -236,5 +236,5 @@ def tell(sns: Any, project: Project, version: DefinitionVersion, why: str) -> No
     sns.publish(
         TopicArn=os.environ["NOTICES_TOPIC_ARN"],
         Subject=f"{project.name}: the pipeline definition was refused"[:100],
-        Message=f"{why}\n\nThe pipeline stays as it was. Mend what is named, and push.\nLog: {os.environ['AWS_LAMBDA_LOG_GROUP_NAME']}",
+        Message=f"{why}\n\nThe pipeline stays as it was. Mend what is named, and push.\nLog: /aws/lambda/{os.environ['AWS_LAMBDA_FUNCTION_NAME']}",
     )

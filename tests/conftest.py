@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from rehearsal import server
 from rehearsal.server import ACCOUNT, PlayedAws
@@ -25,13 +26,21 @@ SHARED = ROOT.parent / "shared/data"
 REHEARSING = ("test_rehearsal", "test_kept", "test_bad_input")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker: they share what is made once."""
-    for item in items:
-        name = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("rehearsing" if name in REHEARSING else name))
     items.sort(key=lambda item: item.path.stem not in REHEARSING)
+
+
+class ByFile(LoadScopeScheduling):
+    """The tests of a file on one worker: they share what is made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "rehearsing" if Path(file).stem in REHEARSING else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    # pytest-xdist 3.8's own groups need a node's id in a place where pytest 9.2 has it no more.
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ SEAMS = {
     ],
     "ministack.services.cloudwatch_logs": ["_append_log_events", "_log_groups", "_make_group_arn"],
     "ministack.services.cloudformation.provisioners": ["_RESOURCE_HANDLERS"],
-    "ministack.services.cloudformation.stacks": ["_add_event", "_runs_on_worker_thread"],
+    "ministack.services.cloudformation.stacks": ["_add_event", "_delete_resource", "_provision_resource", "_runs_on_worker_thread"],
     "ministack.services.sns": ["_topics"],
     "ministack.services.tagging": ["_RESOURCE_TAG_COLLECTORS"],
 }  # fmt: skip
@@ -40,6 +40,19 @@ ARGUMENTS = {
     "ministack.services.eventbridge._dispatch_event": ["event", "view"],
     "ministack.services.codebuild._execute_build": ["build_id", "project"],
     "ministack.core.iam_actions.extract_iam_action": ["service", "method", "path", "headers", "body", "query_params"],
+    "ministack.services.cloudformation.stacks._delete_resource": [
+        "resource_type",
+        "physical_id",
+        "props",
+        "stack_name",
+        "logical_id",
+    ],
+    "ministack.services.cloudformation.stacks._provision_resource": [
+        "resource_type",
+        "logical_id",
+        "props",
+        "stack_name",
+    ],
     "ministack.services.cloudformation.stacks._runs_on_worker_thread": ["resource_type"],
 }
 

@@ -10,11 +10,13 @@ import hmac
 import json
 import logging
 import os
+import re
 import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+from urllib.parse import parse_qs
 
 import botocore.config
 import botocore.session
@@ -27,6 +29,8 @@ from ministack.core.arn import parse_arn
 from ministack.core.responses import request_scope
 from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, lambda_svc, s3, sns, sts, tagging
 from ministack.services.cloudformation import provisioners, stacks
+
+from rehearsal.aws import acting
 
 ACCOUNT, REGION = "111122223333", "us-east-1"
 Response = tuple[int, dict[str, str], bytes]
@@ -275,6 +279,60 @@ def _delete_bucket(physical_id: str, properties: dict[str, Any]) -> None:
 _original_delete_bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"]
 provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"] = _delete_bucket
 _worker_thread_types.add("AWS::S3::Bucket")
+
+
+_acts_as: dict[str, dict[str, str]] = {}  # stack name -> credentials of the role that it acts with
+
+
+async def _cloudformation(
+    method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
+) -> Response:
+    """Remember who a stack acts as: the role that its request hands over, or whoever sends the request."""
+    form = {key: values[0] for key, values in {**parse_qs(body.decode()), **query}.items()}
+    name = form.get("StackName", "").rsplit(":stack/", 1)[-1].split("/")[0]
+    if form.get("Action") in ("CreateStack", "UpdateStack", "DeleteStack"):
+        access_key = re.search(r"Credential=([^/,\s]+)/", headers.get("authorization", ""))
+        caller = role_of(access_key.group(1)) if access_key else None
+        try:
+            if role := form.get("RoleARN"):
+                caller_may(
+                    access_key.group(1), "iam:PassRole", role, {"iam:PassedToService": "cloudformation.amazonaws.com"}
+                )
+                _acts_as[name] = credentials_of(role, "AWSCloudFormation", "cloudformation.amazonaws.com")
+            elif caller:
+                _acts_as[name] = {"AWS_ACCESS_KEY_ID": access_key.group(1)}
+        except AccessDenied as denied:
+            text = f"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>{denied}</Message></Error></ErrorResponse>"
+            return 403, {"Content-Type": "text/xml"}, text.encode()
+    return await _original_cloudformation(method, path, headers, body, query)
+
+
+def _require(resource_type: str, operation: str, properties: dict[str, Any], stack_name: str | None) -> None:
+    """Raise ValueError unless the stack's role may do what CloudFormation does to a resource."""
+    credentials = _acts_as.get(stack_name or "")
+    for action, resource, context in acting.needed(resource_type, operation, properties) if credentials else []:
+        try:
+            caller_may(credentials["AWS_ACCESS_KEY_ID"], action, resource, context)
+        except AccessDenied as denied:
+            raise ValueError(str(denied)) from denied
+
+
+def _provision_resource(resource_type: str, logical_id: str, props: dict, stack_name: str) -> tuple:
+    _require(resource_type, "create", props, stack_name)
+    return _original_provision(resource_type, logical_id, props, stack_name)
+
+
+def _delete_resource(
+    resource_type: str, physical_id: str, props: dict, stack_name: str | None = None, logical_id: str | None = None
+) -> None:
+    _require(resource_type, "delete", props, stack_name)
+    _original_delete(resource_type, physical_id, props, stack_name, logical_id)
+
+
+_original_cloudformation = ministack_app.SERVICE_HANDLERS["cloudformation"]
+ministack_app.SERVICE_HANDLERS["cloudformation"] = _cloudformation
+_original_provision, _original_delete = stacks._provision_resource, stacks._delete_resource
+stacks._provision_resource, stacks._delete_resource = _provision_resource, _delete_resource
 
 
 def physical_name(stack: str, logical_id: str, longest: int) -> str:

@@ -1,0 +1,234 @@
+"""Every statement of every role is taken away once, and every role tries what is none of its business.
+
+    .venv/bin/python -m benchmarks.permissions [--sample 3]
+
+A small project walks from its template to its end with one statement missing. Where it still comes through, the
+statement is either more than is needed, or for something that the rehearsal does not play: KEPT says what.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]
+
+import boto3
+from botocore.exceptions import ClientError
+
+from benchmarks.measuring import progress, show
+from benchmarks.small_project import Walk, small_package, statements
+from build.publish import publish
+from rehearsal import server
+from rehearsal.server import ACCOUNT, PlayedAws
+
+BUCKET = f"permissions-{ACCOUNT}"
+# Statements without which the small project comes through, and what they are for.
+KEPT = {
+    "logs": "the play writes the log of a function, a build, a job and an endpoint itself",
+    "pull": "the play pulls no images",
+    "dead letters": "the play hands a failed event to the queue itself",
+    "optional": "only with a parameter that is left empty by default",
+    "tuning": "only with [tuning] in settings.toml: tests/test_rehearsal.py runs one",
+    "tracking": "only with [tracking] in settings.toml: tests/test_tracking.py holds the calls against it",
+    "challenger": "only with [gate] allowed_drop in settings.toml: tests/test_evaluation.py runs it",
+    "metrics": "the play draws no metrics",
+    "pull request": "the walk has no pull request: tests/test_kept.py has one",
+    "reads": "CloudFormation in the play reads nothing back",
+    "both": "the actions are allowed by another statement for the play's ARNs, and AWS documents both",
+}
+REASONS = {
+    "WriteBuildLog": "logs", "WriteFunctionLog": "logs", "WriteJobLog": "logs", "WriteEndpointLog": "logs",
+    "LogInToRegistry": "pull", "PullFrameworkImages": "pull", "SendDeadLetters": "dead letters",
+    "ReadDataBuckets": "optional", "CallAllowedFunctions": "optional", "PullAllowedImages": "optional",
+    "StartTunings": "tuning", "FollowAndStopTunings": "tuning", "ReadOwnSecrets": "tracking", "LogRuns": "tracking",
+    "CallApps": "tracking", "FindApprovedModel": "challenger", "WriteJobMetrics": "metrics",
+    "PullRequestRole/PullSource": "pull request", "FindRepositories": "reads", "FindLogGroups": "reads",
+    "CheckTemplates": "reads", "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional",
+}  # fmt: skip
+
+
+def start() -> PlayedAws:
+    played = server.start()
+    played.client("s3").create_bucket(Bucket=BUCKET)
+    return played
+
+
+def install(played: PlayedAws, without: str = "") -> tuple[str, str]:
+    """Install the bundle, with the small seed and without a statement; answers the launch role and the template's key."""
+
+    def changed(name: str, text: str) -> str:
+        found = statements(text)
+        if without not in found:
+            return text
+        return text.replace(found[without], empty(found[without]), 1)
+
+    built = small_package(BUCKET, changed)
+    publish(played.client("s3"), built)
+    for key in (*built.projects.values(), built.portfolio):  # under the same name, with other content
+        played.client("s3").put_object(Bucket=BUCKET, Key=key, Body=built.objects[key])
+    cloudformation = played.client("cloudformation")
+    name = f"portfolio-{without.replace('/', '-') or 'whole'}"
+    role = f"arn:aws:iam::{ACCOUNT}:role/StudioOfPermissions"
+    cloudformation.create_stack(
+        StackName=name,
+        TemplateBody=built.objects[built.portfolio].decode(),
+        Parameters=[{"ParameterKey": "StudioRoleArn", "ParameterValue": role}],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    outputs = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["Outputs"]
+    launch = next(output["OutputValue"] for output in outputs if output["OutputKey"] == "LaunchRoleArn")
+    return launch, built.projects["nlp"]
+
+
+def empty(statement: str) -> str:
+    """A statement that allows nothing that anybody asks for, so that the list stays a list."""
+    indent = statement[: len(statement) - len(statement.lstrip())]
+    more = "".join(
+        f"{indent}  {line}\n" for line in ("Effect: Allow", "Action: sts:GetCallerIdentity", "Resource: '*'")
+    )
+    return f"{indent}- Sid: TakenAway\n{more}"
+
+
+def take_away(played: PlayedAws, number: int, name: str) -> str:
+    """Where the walk got stuck without a statement, or nothing."""
+    launch, key = install(played, name)
+    return Walk(played, f"Without{number}").whole(launch, BUCKET, key)
+
+
+def all_statements() -> list[str]:
+    texts = [(ROOT / "templates" / name).read_text() for name in ("portfolio.yaml", "project.yaml")]
+    return [name for text in texts for name in statements(text)]
+
+
+def reason(name: str) -> str:
+    """Why a statement stays that the walk does not need."""
+    return KEPT.get(REASONS.get(name, REASONS.get(name.split("/")[1], "")), "")
+
+
+# --- what no role may do ---------------------------------------------------------------------------------------------------
+
+
+def forbidden(own: str) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """Calls that are none of a project's business: what, and the call with a client of any service."""
+    theirs = f"arn:aws:iam::{ACCOUNT}:role/TheirsOfPermissions"
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    yield "read another bucket", lambda c: c("s3").get_object(Bucket="theirs-of-permissions", Key="x")
+    yield "list another bucket", lambda c: c("s3").list_objects_v2(Bucket="theirs-of-permissions")
+    yield "write another bucket", lambda c: c("s3").put_object(Bucket="theirs-of-permissions", Key="x", Body=b"")
+    yield "make a role", lambda c: c("iam").create_role(RoleName="Admin", AssumeRolePolicyDocument=policy)
+    yield (
+        "widen another role",
+        lambda c: c("iam").put_role_policy(RoleName="TheirsOfPermissions", PolicyName="all", PolicyDocument=policy),
+    )
+    yield "take another role", lambda c: c("sts").assume_role(RoleArn=theirs, RoleSessionName="mine")
+    yield (
+        "pass another role",
+        lambda c: c("sagemaker").create_pipeline(
+            PipelineName=own, PipelineDefinition="{}", RoleArn=theirs, ClientRequestToken="x" * 32
+        ),
+    )
+    yield (
+        "read another repository",
+        lambda c: c("codecommit").get_branch(repositoryName="theirs-p-theirs00000", branchName="main"),
+    )
+    yield (
+        "register into another group",
+        lambda c: c("sagemaker").create_model_package(ModelPackageGroupName="theirs-of-permissions"),
+    )
+    yield (
+        "delete another pipeline",
+        lambda c: c("sagemaker").delete_pipeline(PipelineName="theirs-of-permissions", ClientRequestToken="x" * 32),
+    )
+    yield "delete another stack", lambda c: c("cloudformation").delete_stack(StackName="theirs-of-permissions")
+    yield "decrypt with another key", lambda c: c("kms").decrypt(KeyId=c.key, CiphertextBlob=c.sealed)
+    yield "read another secret", lambda c: c("secretsmanager").get_secret_value(SecretId="theirs-of-permissions")
+    yield "invoke another function", lambda c: c("lambda").invoke(FunctionName="theirs-of-permissions")
+
+
+class As:
+    """Clients of a role. Its trust is widened to get at its credentials; what it may do stays as it is."""
+
+    def __init__(self, played: PlayedAws, role: str):
+        self.played = played
+        name = role.rsplit("/", 1)[-1]
+        trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        played.client("iam").update_assume_role_policy(RoleName=name, PolicyDocument=document)
+        given = played.client("sts").assume_role(RoleArn=role, RoleSessionName="tries")["Credentials"]
+        self.credentials = {
+            "aws_access_key_id": given["AccessKeyId"],
+            "aws_secret_access_key": given["SecretAccessKey"],
+            "aws_session_token": given["SessionToken"],
+        }
+        self.key = self.sealed = None
+
+    def __call__(self, service: str) -> "boto3.client":
+        return self.played.client(service, self.credentials)
+
+
+def try_all(played: PlayedAws, roles: list[str]) -> list[tuple[str, str, bool]]:
+    """Role, what it tried, and whether it was denied."""
+    s3, kms = played.client("s3"), played.client("kms")
+    s3.create_bucket(Bucket="theirs-of-permissions")
+    s3.put_object(Bucket="theirs-of-permissions", Key="x", Body=b"theirs")
+    trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    played.client("iam").create_role(RoleName="TheirsOfPermissions", AssumeRolePolicyDocument=document)
+    played.client("secretsmanager").create_secret(Name="theirs-of-permissions", SecretString="theirs")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    sealed = kms.encrypt(KeyId=key, Plaintext=b"theirs")["CiphertextBlob"]
+    tried = []
+    for role in roles:
+        clients = As(played, role)
+        clients.key, clients.sealed = key, sealed
+        for what, call in forbidden(role.rsplit("/", 1)[-1]):
+            tried.append((role.rsplit("/", 1)[-1], what, is_denied(call, clients)))
+    return tried
+
+
+def is_denied(call: Callable[[Any], Any], clients: As) -> bool:
+    try:
+        call(clients)
+    except ClientError as error:
+        return error.response["Error"]["Code"] in (
+            "AccessDenied",
+            "AccessDeniedException",
+            "UnauthorizedOperation",
+            "403",
+        )
+    return False
+
+
+def main(given: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sample", type=int, default=0, help="so many statements, chosen at random; all by default")
+    arguments = parser.parse_args(given)
+    names = all_statements()
+    if arguments.sample:
+        names = random.Random(1).sample(names, arguments.sample)
+    played = start()
+    try:
+        rows = []
+        for number, name in enumerate(names):
+            stuck = take_away(played, number, name)
+            rows.append((name, stuck or "comes through", reason(name) if not stuck else ""))
+            progress(f"  {number + 1} of {len(names)}: {name}: {rows[-1][1]}")
+    finally:
+        played.end()
+    show(("without", "the walk", "stays because"), rows)
+    unexplained = [name for name, stuck, why in rows if stuck == "comes through" and not why]
+    missed = sum(stuck != "comes through" for _, stuck, _ in rows)
+    print(f"{len(rows)} statements taken away, {missed} missed, {len(rows) - missed} kept with a reason")
+    if unexplained:
+        print(f"needed by nothing: {', '.join(unexplained)}")
+    return 1 if unexplained else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""A project whose repository does everything that ours does with AWS, and nothing else: seconds from template to endpoint.
+
+Templates, functions, definition and deployment template are the bundle's. Only the repository's own work is made small:
+its build takes the committed definition, and its jobs write a line each.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from build import ROOT
+from build.assemble import assemble
+from build.package import Package, package, zipped
+from rehearsal.loopback import git_credentials
+from rehearsal.server import ACCOUNT, REGION, PlayedAws
+
+BUILD = """version: 0.2
+phases:
+  build:
+    commands:
+      - python publish.py
+"""
+PUBLISH = """
+import json, os, re, boto3
+text = open("pipeline.json").read()
+if os.environ["PUBLISH"] != "true":
+    raise SystemExit
+bucket, number, name = (os.environ[f"PROJECT_{key}"] for key in ("BUCKET", "ID", "NAME"))
+for old, new in (
+    ("sagemaker-p-example-111122223333", bucket),
+    ("example-p-example", os.environ["PROJECT_MODEL_GROUP"]),
+    ("arn:aws:iam::111122223333:role/sagemaker-p-example-pipeline", os.environ["PIPELINE_ROLE_ARN"]),
+    ("p-example", number),
+    ('"example"', json.dumps(name)),
+):
+    text = text.replace(old, new)
+s3 = boto3.client("s3")
+s3.list_objects_v2(Bucket=bucket, Prefix="code/")
+for prefix in set(re.findall(r"(?:code|deploy|sample)/[0-9a-f]{20}", text)):
+    for file in {"c": ["start.py"], "d": ["endpoint.yaml", "staging.json"], "s": ["README.md"]}[prefix[0]]:
+        s3.upload_file(file, bucket, f"{prefix}/{file}")
+s3.put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=text.encode())
+"""
+START = '''
+import json, os, sys
+from pathlib import Path
+ml, script = Path(os.environ.get("OPT_ML", "/opt/ml")), sys.argv[1]
+INFERENCE = """
+import json
+def model_fn(folder): return "model"
+def input_fn(body, kind): return json.loads(body)
+def predict_fn(rows, model): return [{"label": model} for row in rows]
+def output_fn(found, accept): return json.dumps(found)
+"""
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+if script == "preprocess.py":
+    for name in ("train", "validation", "test", "report"):
+        write(ml / "processing/output" / name / "part.txt", name)
+elif script == "train.py":
+    write(ml / "model/code/inference.py", INFERENCE)
+    write(ml / "checkpoints/step.txt", "1")
+else:
+    write(ml / "processing/output/evaluation/evaluation.json", json.dumps({"gate": {"value": 0.9, "drop": 0}}))
+print(script, "done", flush=True)
+'''
+
+
+def small_package(bucket: str, changed: Callable[[str, str], str] = lambda name, text: text) -> Package:
+    """The bundle's package with the small repository as its seed, and its templates changed: changed(name, text)."""
+    built = package(bucket)
+    landed = assemble("nlp")
+    files = {
+        "README.md": b"small\n",
+        "buildspec.yml": BUILD.encode(),
+        "publish.py": PUBLISH.encode(),
+        "start.py": START.encode(),
+        "pipeline.json": (ROOT / "pipeline_json/nlp.json").read_bytes(),
+        "endpoint.yaml": landed["deploy/endpoint.yaml"],
+        "staging.json": landed["deploy/staging.json"],
+    }
+    for key in built.objects:
+        if key.startswith("seeds/"):
+            built.objects[key] = zipped(files)
+    for key, name in ((built.projects["nlp"], "project.yaml"), (built.portfolio, "portfolio.yaml")):
+        built.objects[key] = changed(name, built.objects[key].decode()).encode()
+    return built
+
+
+class Stuck(Exception):
+    """What the walk did not come past."""
+
+
+class Walk:
+    """A small project from its template to its end: every actor does what it does in a real one, with its own role."""
+
+    def __init__(self, played: PlayedAws, name: str, patience: float = 25):
+        self.played, self.name, self.patience = played, name, patience
+        self.sagemaker, self.cloudformation = played.client("sagemaker"), played.client("cloudformation")
+        self.id = ""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}-{self.id}"
+
+    def until(self, look: Callable[[], Any], what: str) -> Any:
+        deadline = time.monotonic() + self.patience
+        while not (found := look()):
+            if time.monotonic() > deadline:
+                raise Stuck(what)
+            time.sleep(0.1)
+        return found
+
+    def create(self, launch_role: str, bucket: str, key: str, **parameters: str) -> None:
+        """Create the project from the template in S3."""
+        provider = {
+            "TemplateName": "small",
+            "TemplateURL": f"https://{bucket}.s3.{REGION}.amazonaws.com/{key}",
+            "RoleARN": launch_role,
+            "Parameters": [{"Key": name, "Value": value} for name, value in parameters.items()],
+        }
+        created = self.sagemaker.create_project(
+            ProjectName=self.name, TemplateProviders=[{"CfnTemplateProvider": provider}]
+        )
+        self.id = created["ProjectId"]
+        self.until(lambda: self.status() != "CreateInProgress", "the project to be created")
+        if self.status() != "CreateCompleted":
+            raise Stuck(f"creating the project: {self.status()}")
+
+    def status(self) -> str:
+        return self.sagemaker.describe_project(ProjectName=self.name)["ProjectStatus"]
+
+    def build(self, expected: str = "SUCCEEDED") -> None:
+        """Wait for the newest build."""
+        codebuild = self.played.client("codebuild")
+
+        def ended() -> str | None:
+            ids = codebuild.list_builds_for_project(projectName=f"sagemaker-{self.id}-build")["ids"]
+            builds = codebuild.batch_get_builds(ids=ids)["builds"] if ids else []
+            return builds and builds[0].get("endTime") and builds[0]["buildStatus"]
+
+        if (status := self.until(ended, "a build")) != expected:
+            raise Stuck(f"the build is {status}")
+
+    def run(self) -> str:
+        """Wait for the newest run, and answer the model package that it registered."""
+
+        def ended() -> str | None:
+            try:
+                listed = self.sagemaker.list_pipeline_executions(PipelineName=self.full_name)
+            except ClientError:
+                return None
+            found = listed["PipelineExecutionSummaries"]
+            status = found and found[0]["PipelineExecutionStatus"]
+            return status if status in ("Succeeded", "Failed") else None
+
+        if (status := self.until(ended, "a pipeline run")) != "Succeeded":
+            raise Stuck(f"the run is {status}")
+        listed = self.sagemaker.list_model_packages(ModelPackageGroupName=self.full_name)
+        return listed["ModelPackageSummaryList"][0]["ModelPackageArn"]
+
+    def deploy(self, package_arn: str) -> None:
+        """Approve the model, wait for its endpoint and ask it something."""
+        self.sagemaker.update_model_package(ModelPackageArn=package_arn, ModelApprovalStatus="Approved")
+        endpoint = f"{self.full_name}-staging"
+
+        def in_service() -> bool:
+            try:
+                return self.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "InService"
+            except ClientError:
+                return False
+
+        self.until(in_service, "the endpoint")
+        runtime = self.played.client("sagemaker-runtime")
+        runtime.invoke_endpoint(EndpointName=endpoint, Body=b'["x"]', ContentType="application/json")
+
+    def push(self) -> None:
+        """A commit to main, which starts a build by the repository's event."""
+        codecommit, codebuild = self.played.client("codecommit"), self.played.client("codebuild")
+        project = f"sagemaker-{self.id}-build"
+        before = len(codebuild.list_builds_for_project(projectName=project)["ids"])
+        url = codecommit.get_repository(repositoryName=self.full_name)["repositoryMetadata"]["cloneUrlHttp"]
+        with tempfile.TemporaryDirectory() as folder:
+            self.git(folder, "clone", "--quiet", url, ".")
+            (Path(folder) / "README.md").write_text("more\n")
+            self.git(folder, "commit", "--quiet", "--all", "--message", "more")
+            self.git(folder, "push", "--quiet", "origin", "main")
+        self.until(
+            lambda: len(codebuild.list_builds_for_project(projectName=project)["ids"]) > before, "the build of a push"
+        )
+        self.build()
+
+    def git(self, folder: str, *arguments: str) -> None:
+        options = [*git_credentials(Path(sys.executable).parent / "aws"), "-c", "user.name=x", "-c", "user.email=x@y.z"]
+        environment = {**os.environ, **self.played.environment(), "GIT_CONFIG_GLOBAL": os.devnull}
+        subprocess.run(["git", *options, *arguments], cwd=folder, env=environment, capture_output=True, check=True)
+
+    def refused(self) -> None:
+        """A definition that must not run is told of."""
+        sqs, sns = self.played.client("sqs"), self.played.client("sns")
+        queue = sqs.create_queue(QueueName=f"mailbox-{self.name}")["QueueUrl"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:mailbox-{self.name}"
+        allow = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+        topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-{self.id}-notices"
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        bucket = f"sagemaker-{self.id}-{ACCOUNT}"
+        self.played.client("s3").put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=b"{}")
+        try:
+            self.until(
+                lambda: sqs.receive_message(QueueUrl=queue).get("Messages"), "the notice of a refused definition"
+            )
+        finally:
+            sqs.delete_queue(QueueUrl=queue)
+
+    def delete(self) -> None:
+        self.sagemaker.delete_project(ProjectName=self.name)
+
+        def gone() -> bool:
+            found = [p for p in self.sagemaker.list_projects()["ProjectSummaryList"] if p["ProjectName"] == self.name]
+            if found and found[0]["ProjectStatus"] == "DeleteFailed":
+                raise Stuck("the project could not be deleted")
+            return not found
+
+        self.until(gone, "the project to be gone")
+
+    def whole(self, launch_role: str, bucket: str, key: str, **parameters: str) -> str:
+        """Walk the whole way; answers where it got stuck, or nothing."""
+        try:
+            self.create(launch_role, bucket, key, **parameters)
+            self.build()
+            self.deploy(self.run())
+            self.push()
+            self.refused()
+            self.delete()
+        except Stuck as stuck:
+            return str(stuck)
+        return ""
+
+
+def statements(text: str) -> dict[str, str]:
+    """Every allowing statement of a template's roles by Role/Sid, as the text that it is written in."""
+    found = {}
+    for role in re.finditer(r"(?m)^  (\w+):\n    Type: AWS::IAM::Role\n(?:(?:    .*)?\n)+", text):
+        lines = role.group(0)
+        for statement in re.finditer(r"(?m)^( +)- Sid: (\w+)\n(?:\1  .*\n|\1 *#.*\n|\n)+", lines):
+            found[f"{role.group(1)}/{statement.group(2)}"] = statement.group(0)
+    return found
