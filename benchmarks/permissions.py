@@ -48,7 +48,8 @@ REASONS = {
     "StartTunings": "tuning", "FollowAndStopTunings": "tuning", "ReadOwnSecrets": "tracking", "LogRuns": "tracking",
     "CallApps": "tracking", "FindApprovedModel": "challenger", "WriteJobMetrics": "metrics",
     "PullRequestRole/PullSource": "pull request", "FindRepositories": "reads", "FindLogGroups": "reads",
-    "CheckTemplates": "reads", "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional",
+    "CheckTemplates": "reads", "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional", "ManageBudgets": "optional",
+    "TellWhatStays": "optional",
 }  # fmt: skip
 
 

@@ -152,15 +152,19 @@ class Walk:
         if (status := self.until(ended, "a build")) != expected:
             raise Stuck(f"the build is {status}")
 
+    def runs(self) -> list[dict[str, Any]]:
+        """The runs, the newest first."""
+        try:
+            listed = self.sagemaker.list_pipeline_executions(PipelineName=self.full_name)
+        except ClientError:
+            return []
+        return listed["PipelineExecutionSummaries"]
+
     def run(self) -> str:
         """Wait for the newest run, and answer the model package that it registered."""
 
         def ended() -> str | None:
-            try:
-                listed = self.sagemaker.list_pipeline_executions(PipelineName=self.full_name)
-            except ClientError:
-                return None
-            found = listed["PipelineExecutionSummaries"]
+            found = self.runs()
             status = found and found[0]["PipelineExecutionStatus"]
             return status if status in ("Succeeded", "Failed") else None
 
@@ -205,8 +209,8 @@ class Walk:
         environment = {**os.environ, **self.played.environment(), "GIT_CONFIG_GLOBAL": os.devnull}
         subprocess.run(["git", *options, *arguments], cwd=folder, env=environment, capture_output=True, check=True)
 
-    def refused(self) -> None:
-        """A definition that must not run is told of."""
+    def listen(self) -> Callable[[], list[str]]:
+        """Subscribe to what the project tells people; answers what reads it."""
         sqs, sns = self.played.client("sqs"), self.played.client("sns")
         queue = sqs.create_queue(QueueName=f"mailbox-{self.name}")["QueueUrl"]
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:mailbox-{self.name}"
@@ -215,22 +219,36 @@ class Walk:
         sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
         topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-{self.id}-notices"
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+
+        def read() -> list[str]:
+            found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+            return [json.loads(message["Body"])["Message"] for message in found]
+
+        return read
+
+    def refused(self) -> None:
+        """A definition that must not run is told of."""
+        read = self.listen()
         bucket = f"sagemaker-{self.id}-{ACCOUNT}"
         self.played.client("s3").put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=b"{}")
-        try:
-            self.until(
-                lambda: sqs.receive_message(QueueUrl=queue).get("Messages"), "the notice of a refused definition"
-            )
-        finally:
-            sqs.delete_queue(QueueUrl=queue)
+        self.until(read, "the notice of a refused definition")
+
+    def why(self) -> str:
+        """The last failure that the project's stack tells of."""
+        events = self.cloudformation.describe_stack_events(StackName=f"SP-{self.id}")["StackEvents"]
+        failed = [
+            e for e in events if e["ResourceStatus"].endswith("FAILED") and e["LogicalResourceId"] != e["StackName"]
+        ]
+        return f"{failed[0]['LogicalResourceId']}: {failed[0].get('ResourceStatusReason')}" if failed else "no event"
 
     def delete(self) -> None:
+        """Delete the project and wait until it is gone. Raises Stuck when it stays."""
         self.sagemaker.delete_project(ProjectName=self.name)
 
         def gone() -> bool:
             found = [p for p in self.sagemaker.list_projects()["ProjectSummaryList"] if p["ProjectName"] == self.name]
             if found and found[0]["ProjectStatus"] == "DeleteFailed":
-                raise Stuck("the project could not be deleted")
+                raise Stuck(f"the project could not be deleted: {self.why()}")
             return not found
 
         self.until(gone, "the project to be gone")

@@ -38,7 +38,8 @@ def act(event: dict[str, Any], deadline: float) -> None:
     if event["RequestType"] == "Create":
         start_build(boto3.client("codebuild"), build, event["RequestId"], deadline)
     elif event["RequestType"] == "Delete":
-        clean_up(Project.from_environment(), build, deadline)
+        retain = event["ResourceProperties"].get("RetainData") == "true"
+        clean_up(Project.from_environment(), build, deadline, retain)
 
 
 def start_build(codebuild: Any, project: str, token: str, deadline: float) -> None:
@@ -54,18 +55,35 @@ def start_build(codebuild: Any, project: str, token: str, deadline: float) -> No
         wait(patience, f"leave to start {project}")
 
 
-def clean_up(project: Project, build: str, deadline: float) -> None:
-    """Delete what the project made, in the order in which AWS lets it go."""
+def clean_up(project: Project, build: str, deadline: float, retain: bool) -> None:
+    """Delete what the project made, in the order in which AWS lets it go; what is gone already is no mistake.
+
+    With `retain`, the bucket and the models in their group stay.
+    """
     sagemaker = boto3.client("sagemaker")
     stop_builds(boto3.client("codebuild"), build, deadline)
     stop_executions(sagemaker, project.pipeline, deadline)
     delete_pipeline(sagemaker, project.pipeline)
     delete_stacks(boto3.client("cloudformation"), project, deadline)
-    delete_model_packages(sagemaker, project.model_group)
-    empty(boto3.client("s3"), project.bucket)
+    if retain:
+        tell(boto3.client("sns"), project)
+    else:
+        delete_model_group(sagemaker, project.model_group)
+        delete_bucket(boto3.client("s3"), project.bucket, deadline)
     # A definition that a build had just uploaded may have made the pipeline anew.
     stop_executions(sagemaker, project.pipeline, deadline)
     delete_pipeline(sagemaker, project.pipeline)
+
+
+def tell(sns: Any, project: Project) -> None:
+    """Tell people what stays of the project, and where it is."""
+    where = f"s3://{project.bucket}, and the models in the model package group {project.model_group}"
+    logger.info("retained", extra={"bucket": project.bucket, "model_group": project.model_group})
+    sns.publish(
+        TopicArn=os.environ["NOTICES_TOPIC_ARN"],
+        Subject=f"{project.name} is deleted, its data stays"[:100],
+        Message=f"The project was deleted with RetainData=true. There still is {where}. Nobody else will delete them.",
+    )
 
 
 def stop_builds(codebuild: Any, project: str, deadline: float) -> None:
@@ -128,15 +146,41 @@ def delete_stacks(cloudformation: Any, project: Project, deadline: float) -> Non
         wait(deadline, f"stacks {', '.join(stack['StackName'] for stack in stacks)} to go")
 
 
-def delete_model_packages(sagemaker: Any, group: str) -> None:
-    """Delete the group's packages: a group that has any cannot be deleted by the stack."""
-    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
-    for arn in [package["ModelPackageArn"] for page in pages for package in page["ModelPackageSummaryList"]]:
-        sagemaker.delete_model_package(ModelPackageName=arn)
+def delete_model_group(sagemaker: Any, group: str) -> None:
+    """Delete the group's packages, since a group that has any stays, and then the group, if there is one."""
+    try:
+        pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+        for arn in [package["ModelPackageArn"] for page in pages for package in page["ModelPackageSummaryList"]]:
+            sagemaker.delete_model_package(ModelPackageName=arn)
+        sagemaker.delete_model_package_group(ModelPackageGroupName=group)
+    except sagemaker.exceptions.ClientError as error:
+        details = error.response["Error"]
+        if details["Code"] != "ValidationException" or "does not exist" not in details["Message"]:
+            raise
+        logger.info("no model group to delete")
+
+
+def delete_bucket(s3: Any, bucket: str, deadline: float) -> None:
+    """Delete every version and delete marker, a thousand a call, and then the bucket, if there is one.
+
+    What was stopped a moment ago may still write its last words, so a bucket that is not empty is emptied again.
+    """
+    while True:
+        try:
+            empty(s3, bucket)
+            s3.delete_bucket(Bucket=bucket)
+            return
+        except s3.exceptions.NoSuchBucket:
+            logger.info("no bucket to delete")
+            return
+        except s3.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "BucketNotEmpty":
+                raise
+        wait(deadline, f"{bucket} to be empty")
 
 
 def empty(s3: Any, bucket: str) -> None:
-    """Delete every version and delete marker, a thousand a call."""
+    """Delete what is in a bucket. Raises RuntimeError for what cannot be deleted."""
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         objects = [
             {"Key": version["Key"], "VersionId": version["VersionId"]}

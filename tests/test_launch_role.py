@@ -13,11 +13,11 @@ from build.template import load
 SCHEMAS = Path(cfnlint.__file__).parent / "data/schemas/resources"
 # Permissions of handlers that the templates' resources never come to, and why. A pattern that matches nothing is stale.
 NEVER_ASKED = {
+    "billing:GetBillingViewData": "budgets have no view of their own",
     "codecommit:UpdateRepository*": "a project's name never changes, and no key is given",
     "ec2:*": "functions have no VPC",
     "elasticfilesystem:*": "functions mount nothing",
     "firehose:*": "log groups deliver to nobody",
-    "iam:*RolePermissionsBoundary": "no boundary is given",
     "iam:AttachRolePolicy": "roles have policies of their own, and no managed ones",
     "iam:DetachRolePolicy": "roles have policies of their own, and no managed ones",
     "kms:*": "no key is given",

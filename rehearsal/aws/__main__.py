@@ -38,6 +38,7 @@ def main() -> None:
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
 
     from rehearsal.aws import adapter, processes
+    from rehearsal.aws.budgets import Budgets
     from rehearsal.aws.builds import Builds
     from rehearsal.aws.codecommit import CodeCommit
     from rehearsal.aws.front import front
@@ -52,6 +53,7 @@ def main() -> None:
     repositories = CodeCommit(folder / "repositories")
     Builds(folder / "builds")
     Quotas()
+    Budgets()
     sagemaker = SageMaker(folder, ServiceCatalog())
 
     async def serve() -> None:

@@ -53,6 +53,11 @@ def roles_of_targets(properties: Properties) -> list[tuple[str, str, str]]:
 
 
 NEEDS: dict[str, Needs] = {
+    "AWS::Budgets::Budget": Needs(
+        lambda p: f"arn:aws:budgets::{ACCOUNT}:budget/{p['Budget']['BudgetName']}",
+        ("budgets:ModifyBudget",),
+        ("budgets:ModifyBudget",),
+    ),
     "AWS::CloudWatch::Alarm": Needs(
         lambda p: arn("cloudwatch", f"alarm:{p['AlarmName']}"), ("cloudwatch:PutMetricAlarm",), ("cloudwatch:DeleteAlarms",)
     ),
@@ -78,6 +83,11 @@ NEEDS: dict[str, Needs] = {
         lambda p: arn("iam", f"role/{p.get('RoleName', 'LaunchRole')}", global_=True),
         ("iam:CreateRole", "iam:PutRolePolicy", "iam:TagRole"),
         ("iam:DeleteRolePolicy", "iam:DeleteRole"),
+        lambda p: (
+            [("iam:PutRolePermissionsBoundary", arn("iam", f"role/{p.get('RoleName', 'LaunchRole')}", global_=True), "")]
+            if "PermissionsBoundary" in p
+            else []
+        ),
     ),
     "AWS::Lambda::Function": Needs(
         lambda p: arn("lambda", f"function:{p['FunctionName']}"),

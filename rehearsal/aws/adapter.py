@@ -282,6 +282,8 @@ _worker_thread_types.add("AWS::S3::Bucket")
 
 
 _acts_as: dict[str, dict[str, str]] = {}  # stack name -> credentials of the role that it acts with
+# Stack name -> custom resource that could not be deleted: AWS keeps what that needs, ministack goes on with it.
+_stopped_deletes: dict[str, str] = {}
 
 
 async def _cloudformation(
@@ -291,6 +293,7 @@ async def _cloudformation(
     form = {key: values[0] for key, values in {**parse_qs(body.decode()), **query}.items()}
     name = form.get("StackName", "").rsplit(":stack/", 1)[-1].split("/")[0]
     if form.get("Action") in ("CreateStack", "UpdateStack", "DeleteStack"):
+        _stopped_deletes.pop(name, None)
         access_key = re.search(r"Credential=([^/,\s]+)/", headers.get("authorization", ""))
         caller = role_of(access_key.group(1)) if access_key else None
         try:
@@ -319,14 +322,24 @@ def _require(resource_type: str, operation: str, properties: dict[str, Any], sta
 
 def _provision_resource(resource_type: str, logical_id: str, props: dict, stack_name: str) -> tuple:
     _require(resource_type, "create", props, stack_name)
-    return _original_provision(resource_type, logical_id, props, stack_name)
+    made = _original_provision(resource_type, logical_id, props, stack_name)
+    if resource_type == "AWS::IAM::Role" and "PermissionsBoundary" in props:  # ministack drops it
+        iam._roles[made[0]]["PermissionsBoundary"] = props["PermissionsBoundary"]
+    return made
 
 
 def _delete_resource(
     resource_type: str, physical_id: str, props: dict, stack_name: str | None = None, logical_id: str | None = None
 ) -> None:
+    if stack_name in _stopped_deletes:
+        raise ValueError(f"not tried: {_stopped_deletes[stack_name]}, which needs it, could not be deleted")
     _require(resource_type, "delete", props, stack_name)
-    _original_delete(resource_type, physical_id, props, stack_name, logical_id)
+    try:
+        _original_delete(resource_type, physical_id, props, stack_name, logical_id)
+    except Exception:
+        if resource_type.startswith("Custom::") and stack_name:
+            _stopped_deletes[stack_name] = logical_id or resource_type
+        raise
 
 
 _original_cloudformation = ministack_app.SERVICE_HANDLERS["cloudformation"]

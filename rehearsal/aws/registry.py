@@ -49,9 +49,15 @@ class Registry:
         return physical_id, {"ModelPackageGroupArn": physical_id, "ModelPackageGroupStatus": "Completed"}
 
     def delete_group_resource(self, physical_id: str, properties: dict[str, Any]) -> None:
-        name = properties["ModelPackageGroupName"]
+        if properties["ModelPackageGroupName"] in self.groups:
+            self.delete_model_package_group(properties, None)
+
+    def delete_model_package_group(self, parameters: dict[str, Any], caller: Caller | None) -> None:
+        group = self.group(parameters["ModelPackageGroupName"])
+        name, physical_id = group["ModelPackageGroupName"], group["ModelPackageGroupArn"]
         if any(package["ModelPackageGroupName"] == name for package in self.packages.values()):
-            raise ValueError(f"Model Package Group {name} cannot be deleted because it contains model packages")
+            what = f"Model Package Group {name} cannot be deleted because it contains model packages"
+            raise AwsError("ConflictException", what) if caller else ValueError(what)
         self.groups.pop(name, None)
         self.tags.pop(physical_id, None)
 

@@ -1,0 +1,125 @@
+"""Projects as people choose and delete them: in the middle of a run, after a failure, with what is to stay."""
+
+import json
+
+import pytest
+
+from benchmarks import permissions
+from benchmarks.permissions import BUCKET, install
+from benchmarks.small_project import Stuck, Walk
+from rehearsal.story import leftovers
+
+
+@pytest.fixture(scope="module")
+def account():
+    played = permissions.start()
+    yield played
+    played.end()
+
+
+@pytest.fixture(scope="module")
+def template(account) -> tuple[str, str, str]:
+    launch, key = install(account)
+    return launch, BUCKET, key
+
+
+def test_a_project_is_deleted_in_the_middle_of_a_run_with_a_thousand_versions_in_its_bucket(account, template):
+    walk = Walk(account, "Running")
+    walk.create(*template)
+    walk.build()
+    walk.until(walk.runs, "a run to start")
+    s3, bucket = account.client("s3"), f"sagemaker-{walk.id}-111122223333"
+    for number in range(1100):
+        s3.put_object(Bucket=bucket, Key=f"data/{number % 7}", Body=b"x")
+
+    walk.delete()
+
+    assert leftovers(account, walk.id) == []
+
+
+def test_a_deletion_that_failed_is_gone_on_with(account, template):
+    walk = Walk(account, "Twice")
+    walk.create(*template)
+    walk.build()
+    walk.deploy(walk.run())
+    s3, bucket = account.client("s3"), f"sagemaker-{walk.id}-111122223333"
+    own = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    kept = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:DeleteObjectVersion",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({**own, "Statement": [*own["Statement"], kept]}))
+
+    with pytest.raises(Stuck, match="the project could not be deleted"):
+        walk.delete()
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(own))
+    walk.delete()
+
+    assert leftovers(account, walk.id) == []
+
+
+def test_what_is_to_stay_stays_and_people_are_told_where(account, template):
+    walk = Walk(account, "Staying")
+    walk.create(*template, RetainData="true")
+    walk.build()
+    walk.run()
+    read = walk.listen()
+
+    walk.delete()
+
+    bucket, group = f"sagemaker-{walk.id}-111122223333", f"Staying-{walk.id}"
+    notices = read()
+    assert any(
+        f"There still is s3://{bucket}, and the models in the model package group {group}." in n for n in notices
+    )
+    assert sorted(leftovers(account, walk.id)) == sorted([bucket, group])
+    assert account.client("s3").list_objects_v2(Bucket=bucket, Prefix="runs/")["KeyCount"] > 0
+    assert account.client("sagemaker").list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
+
+
+OPEN = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+NO_MODELS = {"Effect": "Deny", "Action": "sagemaker:CreateModelPackage", "Resource": "*"}
+
+
+def boundary(account, name: str, *statements: dict) -> str:
+    document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+    return account.client("iam").create_policy(PolicyName=name, PolicyDocument=document)["Policy"]["Arn"]
+
+
+def test_every_optional_parameter_together_comes_through(account, template):
+    walk = Walk(account, "Chosen")
+
+    stuck = walk.whole(
+        *template,
+        NoticesEmail="team@example.com",
+        MonthlyBudget="50",
+        PermissionsBoundaryArn=boundary(account, "Wide", OPEN),
+        DataBucketArns="arn:aws:s3:::data-a,arn:aws:s3:::data-b",
+        ImageRepositoryArns="arn:aws:ecr:us-east-1:444455556666:repository/team/train",
+        FunctionArns="arn:aws:lambda:us-east-1:111122223333:function:ask",
+    )
+
+    assert stuck == ""
+    assert leftovers(account, walk.id) == []
+
+
+def test_a_boundary_bounds_what_a_project_may_do(account, template):
+    walk = Walk(account, "Bounded")
+
+    stuck = walk.whole(*template, PermissionsBoundaryArn=boundary(account, "Narrow", OPEN, NO_MODELS))
+
+    assert stuck == "the run is Failed"
+
+
+def test_data_buckets_are_readable_as_a_whole_and_inside(account, template):
+    walk = Walk(account, "Reading")
+    walk.create(*template, DataBucketArns="arn:aws:s3:::data-a,arn:aws:s3:::data-b")
+
+    policy = account.client("iam").get_role_policy(RoleName=f"sagemaker-{walk.id}-pipeline", PolicyName="s3")
+    statements = {statement["Sid"]: statement for statement in policy["PolicyDocument"]["Statement"]}
+    assert statements["ReadDataBuckets"]["Resource"] == [
+        "arn:aws:s3:::data-a", "arn:aws:s3:::data-b", "arn:aws:s3:::data-a/*", "arn:aws:s3:::data-b/*",
+    ]  # fmt: skip
+    walk.delete()
