@@ -53,8 +53,8 @@ benchmark: .venv/ready ## Measure how fast everything is, in 20 minutes (ONLY=, 
 quality: .venv/ready ## Train on real data and judge it (ONLY=reviews, digits, birds, mtsamples, tweets or moderation)
 	@$(BIN)/python benchmarks/quality.py $(or $(ONLY),$(error Say which: make quality ONLY=digits))
 
-prove: .venv/ready ## Run the long proofs whole: kills, damage, bad files; writes docs/proofs.md
-	@$(BIN)/python benchmarks/prove.py
+prove: .venv/ready ## Run the long proofs whole, and write docs/proofs.md (ONLY=, one of benchmarks/prove.py)
+	@$(BIN)/python -m benchmarks.prove $(ONLY)
 
 clean: ## Remove environments and what was built
 	rm -rf .venv dist

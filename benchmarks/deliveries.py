@@ -27,6 +27,7 @@ import botocore.exceptions
 from botocore.config import Config
 
 import execute_pipeline
+from benchmarks.measuring import progress
 from execute_pipeline import DefinitionVersion
 from project import Project
 from rehearsal import server
@@ -144,13 +145,9 @@ class Score:
     counts: Counter = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
-    def line(self) -> str:
-        return (
-            f"{self.deliveries} deliveries of {self.versions} versions ({self.counts['duplicates']} twice, "
-            f"{self.counts['late']} late, {self.counts['faults']} with a fault, {self.counts['deaths']} deaths): "
-            f"{self.counts['runs']} runs, {self.counts['twice']} versions run twice, {self.counts['lost']} lost, "
-            f"{self.counts['stale']} stale"
-        )
+    def row(self) -> tuple[int, ...]:
+        names = ("duplicates", "late", "faults", "deaths", "runs", "twice", "lost", "stale")
+        return (self.deliveries, self.versions, *(self.counts[name] for name in names))
 
 
 def storm(pushes: Pushes, deliveries: int, chance: random.Random, progress: Callable[[Score], None]) -> Score:
@@ -269,10 +266,22 @@ def main() -> str | None:
     def show(score: Score) -> None:
         if score.deliveries // 100 > shown[0]:
             shown[0] = score.deliveries // 100
-            print(f"  {score.deliveries} of {deliveries} deliveries", flush=True)
+            progress(f"  {score.deliveries} of {deliveries} deliveries")
 
     score = run(deliveries, progress=show)
-    print(score.line())
+    headings = (
+        "deliveries",
+        "versions",
+        "twice",
+        "late",
+        "with a fault",
+        "deaths",
+        "runs",
+        "run twice",
+        "lost",
+        "stale",
+    )
+    show(headings, [score.row()])
     return "\n".join(score.wrong) or None
 
 

@@ -1,12 +1,13 @@
-"""The long proofs, whole: storms of kills, of damaged checkpoints and of bad files. Writes docs/proofs.md.
+"""The long proofs, whole: each writes its section of docs/proofs.md, with its date and what it took.
 
-make prove
+make prove, or make prove ONLY=deliveries
 """
 
 import argparse
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -16,15 +17,34 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/proofs.md"
 # What is run, what it shows, and the words before its table.
 PROOFS = {
-    "Interruptions": (
-        ["benchmarks/interruptions.py"],
+    "interruptions": (
+        ["benchmarks.interruptions", "--kills", "200"],
         "Training runs are killed at random moments and their checkpoints damaged in eight ways. Each run has to end "
         "with the weights, bit for bit, of a run that was left alone.",
     ),
-    "Bad files": (
-        ["benchmarks/bad_files.py"],
+    "bad_files": (
+        ["benchmarks.bad_files", "--files", "400"],
         "Files of every kind that preprocessing reads are damaged at random. It has to end with splits and a count of "
         "what was left out, or with one line that says what is wrong.",
+    ),
+    "mutations": (
+        ["benchmarks.mutations", "10000"],
+        "Valid pipeline definitions are changed at random in one place. The check has to find it, or it has to be "
+        "harmless: the definition still runs on paper, with every request taken by botocore's own validation.",
+    ),
+    "deliveries": (
+        ["benchmarks.deliveries", "10000"],
+        "Definitions are pushed, and their events come twice, late, four at a time, with faults of the APIs, to a function "
+        "that dies between its calls. The newest version has to run once, with its own definition, and stay.",
+    ),
+    "permissions": (
+        ["benchmarks.permissions"],
+        "Every statement of every role is taken away once, and a project has to miss it on its way from the template to "
+        "its end. Then every role tries what is none of its business.",
+    ),
+    "deletes": (
+        ["benchmarks.deletes"],
+        "Projects are deleted at random moments of their build, run and deployment. Nothing may be left of them.",
     ),
 }
 
@@ -36,28 +56,37 @@ def machine() -> str:
     return f"{platform.system()}, {os.cpu_count()} cores ({model}), Python {platform.python_version()}"
 
 
-def prove(command: list[str], options: list[str]) -> tuple[int, str, float]:
+def prove(command: list[str]) -> tuple[int, str, float]:
     """Run one proof, its progress on standard error; answers exit status, table and seconds."""
     started = time.monotonic()
-    done = subprocess.run([sys.executable, *command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     return done.returncode, done.stdout, time.monotonic() - started
+
+
+def write(name: str, words: str, table: str, seconds: float, page: Path = PAGE) -> None:
+    """Put a proof's section into the page, in the order of PROOFS."""
+    text = page.read_text() if page.exists() else ""
+    sections = dict(re.findall(r"(?ms)^## (\w+)\n(.*?)(?=^## |\Z)", text))
+    took = f"{seconds / 60:.1f} minutes on {datetime.date.today()}: {machine()}."
+    sections[name] = f"{words}\n\n{table.strip()}\n\n{took}\n"
+    ordered = "".join(f"\n## {known}\n{sections[known].strip()}\n" for known in PROOFS if known in sections)
+    page.write_text(f"# Proofs\nWhat `make prove` ran, and what came of it.\n{ordered}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", default="200")
-    parser.add_argument("--files", default="400")
+    parser.add_argument("only", nargs="*", metavar="proof", help=f"of {', '.join(PROOFS)}; all by default")
     arguments = parser.parse_args()
-    options = {"Interruptions": ["--kills", arguments.kills], "Bad files": ["--files", arguments.files]}
-    page = ["# Proofs", "", f"Written by `make prove` on {datetime.date.today()}: {machine()}.", ""]
+    if unknown := [name for name in arguments.only if name not in PROOFS]:
+        parser.error(f"no proof is called {', '.join(unknown)}. Choose of: {', '.join(PROOFS)}.")
     failed = []
-    for name, (command, words) in PROOFS.items():
+    for name in arguments.only or PROOFS:
+        command, words = PROOFS[name]
         print(f"{name}: {words}", flush=True)
-        code, table, seconds = prove(command, options[name])
+        code, table, seconds = prove(command)
         print(table, flush=True)
-        page += [f"## {name}", words, "", table.strip(), "", f"{seconds / 60:.1f} minutes.", ""]
+        write(name, words, table, seconds)
         failed += [name] if code else []
-    PAGE.write_text("\n".join(page))
     print(f"failed: {', '.join(failed)}" if failed else f"proved; see {PAGE.relative_to(ROOT)}")
     return 1 if failed else 0
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from public_definitions import PUBLIC
 from test_definitions import TUNING, definition_with
 
 import checks
+from benchmarks.public_definitions import PUBLIC
 from build import ROOT, VARIANTS
 from checks.service import Service, pattern_of
 

@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from benchmarks import permissions
-from benchmarks.permissions import BUCKET, all_statements, install, take_away, try_all
+from benchmarks.permissions import BUCKET, all_statements, install, roles_of, take_away, try_all
 from benchmarks.small_project import Walk
 from build import ROOT
 
@@ -32,14 +32,9 @@ def project(account) -> Walk:
     return walk
 
 
-def roles_of(account, project: Walk) -> list[str]:
-    listed = account.client("iam").get_paginator("list_roles").paginate()
-    arns = [role["Arn"] for page in listed for role in page["Roles"]]
-    return [arn for arn in arns if project.id in arn or "LaunchRole" in arn]
-
-
 def test_no_role_may_do_what_is_not_its_projects(account, project):
-    tried = try_all(account, roles_of(account, project))
+    roles = [arn for arn in roles_of(account) if project.id in arn or "LaunchRole" in arn]
+    tried = try_all(account, roles)
 
     assert len({role for role, _, _ in tried}) == 10
     assert len(tried) == 10 * 14

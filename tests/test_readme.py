@@ -26,7 +26,7 @@ ELSEWHERE = {
         f"make quality ONLY={name}": "test_quality.py, on the sample"
         for name in ("digits", "reviews", "birds", "mtsamples")
     },
-    "make prove": "test_interruptions.py and test_bad_data.py, a seeded sample",
+    "make prove": "test_prove.py, test_interruptions.py, test_bad_data.py, test_permissions.py, test_projects.py: samples",
     "make upgrade": "test_install.py, in the played account",
     "make install": "test_install.py, in the played account",
     "make install DRY_RUN=1": "test_install.py, in the played account",
