@@ -49,7 +49,8 @@ REASONS = {
     "CallApps": "tracking", "FindApprovedModel": "challenger", "WriteJobMetrics": "metrics",
     "PullRequestRole/PullSource": "pull request", "FindRepositories": "reads", "FindLogGroups": "reads",
     "CheckTemplates": "reads", "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional", "ManageBudgets": "optional",
-    "TellWhatStays": "optional",
+    "TellWhatStays": "optional", "WriteWithProjectKey": "optional", "ReadWithProjectKey": "optional",
+    "UseProjectKey": "optional", "LetDisksUseProjectKey": "optional",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from checks.rules import IMAGE, IMAGE_MEMBERS, members
 
 ADDRESS = re.compile(r"s3://([^/]*)")
 ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "executionRoleArn", "JobFlowRole", "ServiceRole")
+KEY_MEMBERS = ("VolumeKmsKeyId", "KmsKeyId", "KMSKeyId")
 # Steps whose requests carry tags, and steps that run as somebody.
 TAGGED = ("Processing", "Training", "Tuning", "Transform", "AutoML", "QualityCheck", "ClarifyCheck")
 TIME_LIMITS = {"Processing": "MaxRuntimeInSeconds", "Training": "MaxRuntimeInSeconds"}
@@ -21,7 +22,7 @@ class Project:
     """What a project owns, and what it may use besides.
 
     `buckets` (names) come on top of its own, `repositories` (ARNs) on top of what the account `registry` has, where AWS
-    keeps its framework images; `functions` are ARNs that Lambda steps may call.
+    keeps its framework images; `functions` are ARNs that Lambda steps may call, `key` is the one KMS key.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Project:
     buckets: tuple[str, ...] = ()
     repositories: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
+    key: str = ""
 
 
 def check(definition: Definition, project: Project) -> list[Problem]:
@@ -42,6 +44,7 @@ def check(definition: Definition, project: Project) -> list[Problem]:
     for step in definition.steps:
         body = {"Arguments": step.own.get("Arguments") or {}}
         problems += roles(step, body, project)
+        problems += keys(step, body, project)
         problems += images(step, body, project)
         problems += groups(step, body, project)
         problems += tags(step, project)
@@ -61,6 +64,12 @@ def roles(step: Step, body: dict[str, Any], project: Project) -> Iterator[Proble
     for path, value in members(body, ROLE_MEMBERS):
         if value != project.role:
             yield foreign(step.name, path, value, project.role)
+
+
+def keys(step: Step, body: dict[str, Any], project: Project) -> Iterator[Problem]:
+    for path, value in members(body, KEY_MEMBERS):
+        if value != project.key:
+            yield foreign(step.name, path, value, project.key or "no key")
 
 
 def images(step: Step, body: dict[str, Any], project: Project) -> Iterator[Problem]:

@@ -143,6 +143,7 @@ def allowed(project: Project) -> checks.Project:
         buckets=tuple(arn.rpartition(":")[2] for arn in named("DATA_BUCKET_ARNS")),
         repositories=named("IMAGE_REPOSITORY_ARNS"),
         functions=named("FUNCTION_ARNS"),
+        key=os.environ.get("KMS_KEY_ARN", ""),
     )
 
 

@@ -598,6 +598,10 @@ TRESPASSES: dict[str, tuple[Change, str]] = {
         arguments("Evaluate", "Environment", "EXFILTRATE", to="s3://theirs/out"),
         "Environment.EXFILTRATE: 's3://theirs/out' is not this project's.",
     ),
+    "key": (
+        arguments("Evaluate", "ProcessingResources", "ClusterConfig", "VolumeKmsKeyId", to="alias/theirs"),
+        "ClusterConfig.VolumeKmsKeyId: 'alias/theirs' is not this project's. Use no key.",
+    ),
     "model-group": (
         arguments("Register", "ModelPackageGroupName", to="theirs"),
         "step Register, Arguments.ModelPackageGroupName: 'theirs' is not this project's. Use example-p-example.",

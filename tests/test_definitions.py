@@ -247,3 +247,43 @@ def test_several_instances_share_the_files_out(tmp_path):
     shared = {i["InputName"]: i["S3Input"]["S3DataDistributionType"] for i in preprocess["ProcessingInputs"]}
     assert preprocess["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 3
     assert shared == {"data": "ShardedByS3Key", "code": "FullyReplicated"}
+
+
+def test_a_key_encrypts_the_disks_that_take_one(tmp_path):
+    write(assemble("nlp"), tmp_path)
+    key = "arn:aws:kms:us-east-1:111122223333:key/0"
+    build = {"PATH": os.environ["PATH"], "PROJECT_KMS_KEY_ARN": key}
+
+    done = subprocess.run(
+        [sys.executable, "pipeline.py"], cwd=tmp_path, env=build, capture_output=True, text=True, check=True
+    )
+
+    steps = {step["Name"]: step["Arguments"] for step in json.loads(done.stdout)["Steps"]}
+    assert steps["Preprocess"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == key
+    assert steps["Evaluate"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == key
+    assert "VolumeKmsKeyId" not in steps["Train"]["ResourceConfig"]  # g4dn has a disk of its own
+
+
+@pytest.mark.parametrize(
+    "source, refused",
+    [
+        ("s3://ours/data", ""),
+        ("s3://shared/data", ""),
+        (
+            "s3://theirs/data",
+            "error: [data] source is 's3://theirs/data', not in s3://ours, s3://shared. Copy it there, or have the "
+            "platform team add the bucket to the project's parameter DataBucketArns.",
+        ),
+    ],
+)
+def test_data_lies_where_the_jobs_may_read(tmp_path, source, refused):
+    write(assemble("nlp"), tmp_path)
+    settings = (tmp_path / "settings.toml").read_text()
+    (tmp_path / "settings.toml").write_text(settings.replace('source = ""', f'source = "{source}"'))
+
+    build = {"PATH": os.environ["PATH"], "PROJECT_BUCKET": "ours", "PROJECT_DATA_BUCKET_ARNS": "arn:aws:s3:::shared"}
+    command = [sys.executable, "pipeline.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=build, capture_output=True, text=True, check=False)
+
+    assert done.stderr.strip() == refused
+    assert (done.returncode == 0) is (refused == "")

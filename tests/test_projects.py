@@ -99,6 +99,7 @@ def test_every_optional_parameter_together_comes_through(account, template):
         DataBucketArns="arn:aws:s3:::data-a,arn:aws:s3:::data-b",
         ImageRepositoryArns="arn:aws:ecr:us-east-1:444455556666:repository/team/train",
         FunctionArns="arn:aws:lambda:us-east-1:111122223333:function:ask",
+        KmsKeyArn="arn:aws:kms:us-east-1:111122223333:key/0",
     )
 
     assert stuck == ""

@@ -84,6 +84,9 @@ import settings  # src/settings.py: bundle puts src/ on the path
 telemetry_logging._send_telemetry_request = lambda *event: None
 
 HOUR = 3600
+# Their disks are encrypted in hardware, and a key is refused.
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
+NVME = re.compile(r"ml\.(g4dn|g5|g6|g6e|p3dn|p4d|p4de|p5|p5e|p5en|trn1|trn1n|trn2|[cmr]\d[a-z]*d|i\d\w*)\.")
 INFERENCE_INSTANCE_TYPES = ["ml.m5.large", "ml.m5.xlarge", "ml.c5.xlarge"]  # the image is the one for CPUs
 
 
@@ -98,6 +101,7 @@ class Project:
     role: str
     region: str
     data_buckets: tuple[str, ...] = ()
+    kms_key: str = ""
 
     @classmethod
     def from_environment(cls, environment: dict[str, str]) -> "Project":
@@ -109,6 +113,7 @@ class Project:
             model_group=environment.get("PROJECT_MODEL_GROUP", "example-p-example"),
             role=environment.get("PIPELINE_ROLE_ARN", "arn:aws:iam::111122223333:role/sagemaker-p-example-pipeline"),
             region=environment.get("AWS_REGION", "us-east-1"),
+            kms_key=environment.get("PROJECT_KMS_KEY_ARN", ""),
             data_buckets=tuple(re.findall(r":::([^,]+)", environment.get("PROJECT_DATA_BUCKET_ARNS", ""))),
         )
 
@@ -123,6 +128,10 @@ class Project:
     def tags(self, step: str) -> dict[str, str]:
         """Jobs do not inherit the pipeline's tags; Studio and the bill find them by these."""
         return {"sagemaker:project-name": self.name, "sagemaker:project-id": self.id, "Step": step}
+
+    def disk_key(self, instance_type: str) -> str | None:
+        """The key for a job's disk, where there is one and the instance type takes it."""
+        return self.kms_key if self.kms_key and not NVME.match(instance_type) else None
 
     @cached_property
     def training_image(self) -> str:
@@ -332,6 +341,7 @@ def trainer_of(
             instance_type=parameters.training_instance,
             instance_count=parameters.training_instances,
             volume_size_in_gb=compute["volume_gb"],
+            volume_kms_key_id=project.disk_key(compute["training_instance_type"]),
             enable_managed_spot_training=spot or None,
         ),
         hyperparameters={
@@ -504,6 +514,7 @@ def processor_of(
         instance_type=parameters.processing_instance,
         entrypoint=["python3", "/opt/ml/processing/input/code/start.py", f"{script}.py"],
         max_runtime_in_seconds=hours * HOUR,
+        volume_kms_key=project.disk_key(parameters.processing_instance.default_value),
         tags=[{"Key": key, "Value": value} for key, value in tags.items()],
         sagemaker_session=session,
         **options,
