@@ -4,19 +4,12 @@ import json
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, rehearse
 
 from build.assemble import assemble, write
-
-LEFT = "rehearsal-*"
-
-
-def folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob(LEFT))
 
 
 @pytest.mark.parametrize(
@@ -32,13 +25,11 @@ def folders() -> set[Path]:
         ({"PORT": "80808"}, "error: PORT is '80808'. Give a number between 1 and 65535."),
     ],
 )
-def test_a_wrong_variable_ends_at_once_in_one_line(variables, said):
-    before = folders()
-
-    done = rehearse(**variables)
+def test_a_wrong_variable_ends_at_once_in_one_line(variables, said, tmp_path):
+    done = rehearse(TMPDIR=str(tmp_path), **variables)
 
     assert (done.returncode, done.stdout, done.stderr.strip()) == (2, "", said)
-    assert folders() == before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_setting_ends_at_once_in_one_line(tmp_path):
