@@ -179,7 +179,9 @@ def alive(pid: int) -> bool:
 
 def command_line(pid: int) -> str:
     """What a process was started with."""
-    return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
 
 
 def in_use(port: int) -> bool:

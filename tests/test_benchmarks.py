@@ -41,4 +41,4 @@ def test_a_benchmark_shows_its_rows(shown, name):
 def test_a_benchmark_that_does_not_exist_is_refused_with_those_that_do():
     done = make("benchmark", "ONLY=speed")
 
-    assert "no benchmark is called speed. Choose of: rehearsal_speed, text_training" in done.stderr
+    assert "no benchmark is called speed. Choose of: rehearsal_speed, functions, text_training" in done.stderr

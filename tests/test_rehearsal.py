@@ -17,7 +17,7 @@ VARIANTS = ("nlp", "cv")
 
 def left_in(folder: Path) -> tuple[set[str], list[Path]]:
     """What a play with this folder for its temporary files has running, and lying there."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return {line for line in listed.splitlines() if str(folder) in line}, list(folder.glob("rehearsal-*"))
 
 
@@ -182,7 +182,7 @@ def test_the_best_model_of_a_tuning_is_registered_and_deployed(tmp_path):
 def test_an_interrupted_training_loses_no_step_and_its_model_is_deployed(tmp_path):
     """On real reviews where they are at hand, else on the sample."""
     source = SHARED / "womens_reviews/reviews.csv"
-    chosen = own(source, "reviews.toml", tmp_path, training={"epochs": 3}) if source.exists() else {}
+    chosen = own(source, "reviews.toml", tmp_path, training={"epochs": 2}) if source.exists() else {}
 
     done = make("rehearse", TASK="nlp", INTERRUPT="1", **chosen)
 

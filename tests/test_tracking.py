@@ -17,9 +17,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import ROOT, wait_for
 
+from build.template import load
 from rehearsal.loopback import free_port
 from rehearsal.server import ACCOUNT, REGION
 
@@ -192,14 +192,9 @@ def test_a_server_that_sagemaker_manages_is_named_by_its_arn(mlflow, train):
 
 def policy_of_the_pipeline_role(name: str, project: str) -> dict:
     """One of its policies, as the template has it for a project."""
-
-    class Template(yaml.SafeLoader):
-        """Takes !Sub and the like for the text that follows them."""
-
-    Template.add_multi_constructor("!", lambda loader, tag, node: node.value)
-    template = yaml.load((ROOT / "templates/project.yaml").read_text(), Template)  # noqa: S506
-    policies = template["Resources"]["PipelineRole"]["Properties"]["Policies"]
-    (document,) = [policy["PolicyDocument"] for policy in policies if policy["PolicyName"] == name]
+    policies = load("project.yaml")["Resources"]["PipelineRole"]["Properties"]["Policies"]
+    own = [policy for policy in policies if isinstance(policy, dict)]  # a list stands for one with a condition
+    (document,) = [policy["PolicyDocument"] for policy in own if policy["PolicyName"] == name]
     text = json.dumps(document).replace("${SageMakerProjectId}", project).replace("${AWS::Partition}", "aws")
     return json.loads(text.replace("${AWS::Region}", REGION).replace("${AWS::AccountId}", ACCOUNT))
 
