@@ -64,10 +64,11 @@ def install(played: PlayedAws, without: str = "") -> tuple[str, str]:
     """Install the bundle, with the small seed and without a statement; answers the launch role and the template's key."""
 
     def changed(name: str, text: str) -> str:
-        found = statements(text)
-        if without not in found:
+        statement = statements(text).get(without)
+        if statement is None:
             return text
-        return text.replace(found[without], empty(found[without]), 1)
+        end = statement.start + len(statement.text)
+        return text[: statement.start] + empty(statement.text) + text[end:]
 
     built = small_package(BUCKET, changed)
     publish(played.client("s3"), built)

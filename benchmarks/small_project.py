@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -267,11 +268,19 @@ class Walk:
         return ""
 
 
-def statements(text: str) -> dict[str, str]:
-    """Every allowing statement of a template's roles by Role/Sid, as the text that it is written in."""
+@dataclass(frozen=True)
+class Statement:
+    """One allowing statement of a template's roles, and where it stands."""
+
+    text: str
+    start: int
+
+
+def statements(text: str) -> dict[str, Statement]:
+    """Every statement by Role/Sid."""
     found = {}
     for role in re.finditer(r"(?m)^  (\w+):\n    Type: AWS::IAM::Role\n(?:(?:    .*)?\n)+", text):
-        lines = role.group(0)
-        for statement in re.finditer(r"(?m)^( +)- Sid: (\w+)\n(?:\1  .*\n|\1 *#.*\n|\n)+", lines):
-            found[f"{role.group(1)}/{statement.group(2)}"] = statement.group(0)
+        for statement in re.finditer(r"(?m)^( +)- Sid: (\w+)\n(?:\1  .*\n|\1 *#.*\n|\n)+", role.group(0)):
+            place = role.start() + statement.start()
+            found[f"{role.group(1)}/{statement.group(2)}"] = Statement(statement.group(0), place)
     return found
