@@ -6,7 +6,7 @@ BIN := .venv/bin
 # What installing and removing take alike.
 ACCOUNT = $(if $(BUCKET),--bucket $(BUCKET)) $(if $(STUDIO_ROLE),--studio-role $(STUDIO_ROLE)) $(if $(DRY_RUN),--dry-run)
 
-.PHONY: help rehearse rehearse-down test lint audit assemble definitions package install upgrade uninstall publish benchmark quality prove clean
+.PHONY: help rehearse rehearse-down test lint audit assemble definitions package install upgrade uninstall redrive publish benchmark quality prove clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ upgrade: .venv/ready ## The same, and update running projects (PROJECTS=all, or 
 
 uninstall: .venv/ready ## Take the bundle away (DRY_RUN=1; FORCE=1 deletes its projects, too)
 	@$(BIN)/python -m build uninstall $(ACCOUNT) $(if $(FORCE),--force)
+
+redrive: .venv/ready ## Deliver again what a project's functions could not do (PROJECT=)
+	@$(BIN)/python -m build redrive $(or $(PROJECT),$(error Say which: make redrive PROJECT=name))
 
 publish: .venv/ready ## Show what an installation would upload (BUCKET=)
 	@$(BIN)/python -m build publish --dry-run $(if $(BUCKET),--bucket $(BUCKET))

@@ -42,6 +42,8 @@ def parse_arguments() -> argparse.Namespace:
             step.add_argument("--projects", default="", help="running projects to update: all, or names with commas")
         else:
             step.add_argument("--force", action="store_true", help="delete the projects made from it, too")
+    step = steps.add_parser("redrive", help="deliver again what a project's functions could not do")
+    step.add_argument("project", help="the project's name")
     step = steps.add_parser("seed-diff", help="print what a newer seed changes, as a patch")
     step.add_argument("old", help="a commit or tag of the bundle: SEED in a repository names its own")
     step.add_argument("new", help="another")
@@ -102,7 +104,7 @@ def main() -> None:
         sys.exit(check_definition([arguments.definition]))
     elif arguments.step == "seed-diff":
         print(seed_diff(arguments.old, arguments.new, arguments.variant), end="")
-    elif arguments.step in ("install", "uninstall"):
+    elif arguments.step in ("install", "uninstall", "redrive"):
         change_account(arguments)
     else:
         build(arguments)

@@ -22,9 +22,11 @@ SEAMS = {
     "ministack.services.sts": ["register_session"],
     "ministack.services.iam": ["_roles"],
     "ministack.services.eventbridge": [
-        "_apply_input_transformer", "_dispatch_event", "_invoke_target", "_pattern_event_view", "_put_events",
+        "_apply_input_transformer", "_dispatch_event", "_dispatch_to_lambda", "_invoke_target", "_pattern_event_view", "_put_events",
     ],
-    "ministack.services.lambda_svc": ["_functions"],
+    "ministack.services.lambda_svc": [
+        "_execution_record_for_config", "_functions", "_get_func_record_for_ref", "invoke_async_with_retry",
+    ],
     "ministack.services.s3": ["_fire_s3_event"],
     "ministack.services.codebuild": [
         "EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_get_docker", "_record_phase", "_stop_requested",
@@ -39,6 +41,8 @@ ARGUMENTS = {
     "ministack.services.eventbridge._invoke_target": ["target", "event", "rule", "view"],
     "ministack.services.eventbridge._dispatch_event": ["event", "view"],
     "ministack.services.codebuild._execute_build": ["build_id", "project"],
+    "ministack.services.eventbridge._dispatch_to_lambda": ["arn", "payload"],
+    "ministack.services.lambda_svc.invoke_async_with_retry": ["func", "event"],
     "ministack.core.iam_actions.extract_iam_action": ["service", "method", "path", "headers", "body", "query_params"],
     "ministack.services.cloudformation.stacks._delete_resource": [
         "resource_type",

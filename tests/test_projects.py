@@ -7,6 +7,8 @@ import pytest
 from benchmarks import permissions
 from benchmarks.permissions import BUCKET, install
 from benchmarks.small_project import Stuck, Walk
+from build.install import Account
+from build.redrive import redrive
 from rehearsal.story import leftovers
 
 
@@ -77,6 +79,38 @@ def test_what_is_to_stay_stays_and_people_are_told_where(account, template):
     assert sorted(leftovers(account, walk.id)) == sorted([bucket, group])
     assert account.client("s3").list_objects_v2(Bucket=bucket, Prefix="runs/")["KeyCount"] > 0
     assert account.client("sagemaker").list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
+
+
+def test_what_a_function_could_not_do_waits_in_the_queue_and_is_delivered_again(account, template):
+    walk = Walk(account, "Redriven")
+    walk.create(*template)
+    walk.build()
+    walk.run()
+    iam, sqs = account.client("iam"), account.client("sqs")
+    role = f"sagemaker-{walk.id}-execute-pipeline"
+    own = iam.get_role_policy(RoleName=role, PolicyName="s3")["PolicyDocument"]
+    iam.delete_role_policy(RoleName=role, PolicyName="s3")
+    s3, bucket = account.client("s3"), f"sagemaker-{walk.id}-111122223333"
+    text = s3.get_object(Bucket=bucket, Key="pipeline/pipeline.json")["Body"].read()
+    s3.put_object(
+        Bucket=bucket, Key="pipeline/pipeline.json", Body=text.replace(b'"DefaultValue": 6', b'"DefaultValue": 7')
+    )
+    queue = sqs.get_queue_url(QueueName=f"sagemaker-{walk.id}-dead-letters")["QueueUrl"]
+
+    def waiting() -> int:
+        counted = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["ApproximateNumberOfMessages"])
+        return int(counted["Attributes"]["ApproximateNumberOfMessages"])
+
+    walk.until(waiting, "a message in the dead-letter queue")
+    iam.put_role_policy(RoleName=role, PolicyName="s3", PolicyDocument=json.dumps(own))
+    said: list[str] = []
+    redrive(Account(account.session(), account.endpoint), "Redriven", said.append)
+
+    walk.until(lambda: len(walk.runs()) == 2, "the run of what was delivered again")
+    assert len(said) == 1
+    assert said[0].startswith("execute-pipeline gets the Object Created of ")
+    assert waiting() == 0
+    walk.delete()
 
 
 OPEN = {"Effect": "Allow", "Action": "*", "Resource": "*"}

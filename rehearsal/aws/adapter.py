@@ -325,6 +325,8 @@ def _provision_resource(resource_type: str, logical_id: str, props: dict, stack_
     made = _original_provision(resource_type, logical_id, props, stack_name)
     if resource_type == "AWS::IAM::Role" and "PermissionsBoundary" in props:  # ministack drops it
         iam._roles[made[0]]["PermissionsBoundary"] = props["PermissionsBoundary"]
+    if resource_type == "AWS::Lambda::Function" and "DeadLetterConfig" in props:  # and this
+        lambda_svc._functions[props["FunctionName"]]["config"]["DeadLetterConfig"] = props["DeadLetterConfig"]
     return made
 
 
@@ -423,6 +425,14 @@ def _rule_may(rule: str, action: str, resource: str, policy: dict[str, Any]) -> 
     )
 
 
+def _dispatch_to_lambda(function: str, payload: str) -> None:
+    """As AWS: Lambda takes an event at once, tries it three times, and then puts it into the dead-letter queue."""
+    record, config, _ = lambda_svc._get_func_record_for_ref(function)
+    if record and config:
+        lambda_svc.invoke_async_with_retry(lambda_svc._execution_record_for_config(record, config), json.loads(payload))
+
+
+eventbridge._dispatch_to_lambda = _dispatch_to_lambda
 _original_invoke = eventbridge._invoke_target
 eventbridge._invoke_target = _invoke_target
 

@@ -1,0 +1,56 @@
+"""Deliver again what a project's functions could not do: the events in its dead-letter queue."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from build.install import Account
+
+# Which function an event is for, by the service that it comes from.
+FUNCTIONS = {"aws.s3": "execute-pipeline", "aws.sagemaker": "deploy-model"}
+
+
+def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> int:
+    """Hand every event in a project's queue to its function, and take it off; answers how many there were.
+
+    The functions bring things to their newest state whatever the event was, so nothing is done twice by this. Raises
+    ValueError for a project that there is not.
+    """
+    queue = queue_of(account, name)
+    count = 0
+    while messages := account.sqs.receive_message(
+        QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1, VisibilityTimeout=60
+    ).get("Messages"):
+        for message in messages:
+            event = event_of(message["Body"])
+            if (function := FUNCTIONS.get(event.get("source", ""))) is None:
+                raise ValueError(
+                    f"message {message['MessageId']} holds no event of this project's. Look at it in the queue."
+                )
+            number = queue.rsplit("sagemaker-", 1)[1].removesuffix("-dead-letters")
+            account.clients["lambda"].invoke(
+                FunctionName=f"sagemaker-{number}-{function}",
+                InvocationType="Event",
+                Payload=json.dumps(event).encode(),
+            )
+            account.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+            say(f"{function} gets the {event.get('detail-type', 'event')} of {event.get('time', '?')} again")
+            count += 1
+    if not count:
+        say("The queue is empty.")
+    return count
+
+
+def queue_of(account: Account, name: str) -> str:
+    account.clients.setdefault("lambda", account.session.client("lambda", endpoint_url=account.endpoint))
+    projects = account.sagemaker.list_projects(NameContains=name)["ProjectSummaryList"]
+    numbers = [project["ProjectId"] for project in projects if project["ProjectName"] == name]
+    if not numbers:
+        raise ValueError(f"there is no project {name}. Say: make redrive PROJECT=<name>")
+    return account.sqs.get_queue_url(QueueName=f"sagemaker-{numbers[0]}-dead-letters")["QueueUrl"]
+
+
+def event_of(body: str) -> dict[str, Any]:
+    """The event in a message: itself, or in what Lambda says of an invocation that failed."""
+    told = json.loads(body)
+    return told.get("requestPayload", told)
