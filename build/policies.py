@@ -28,6 +28,7 @@ PARAMETERS = {
     "SageMakerProjectName": "desk",
     "SageMakerProjectId": "p-0123456789ab",
     "StudioRoleArn": f"arn:aws:iam::{ACCOUNT}:role/Studio",
+    "KmsKeyArn": f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/own",
     "DataBucketArns": "arn:aws:s3:::letters,arn:aws:s3:::pictures",
     "ImageRepositoryArns": f"arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/own",
     "FunctionArns": f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:own",

@@ -92,6 +92,11 @@ def references(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
             yield from references(inner, (*path, f"[{place}]"))
 
 
+def entries(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list, and nothing of what should have been one."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
 def split(reference: str) -> tuple[str, str, str] | None:
     """Kind, name and the rest of a reference, or None for what is none."""
     found = REFERENCE.fullmatch(reference)

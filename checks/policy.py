@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from checks.definition import Definition, Step, is_function, shown
+from checks.definition import Definition, Step, entries, is_function, shown
 from checks.problems import Problem, told
 from checks.rules import IMAGE, IMAGE_MEMBERS, members
 
@@ -135,8 +135,8 @@ def tags(step: Step, project: Project) -> Iterator[Problem]:
     if step.type not in TAGGED:
         return
     wanted = {"sagemaker:project-name": project.name, "sagemaker:project-id": project.id}
-    listed = step.arguments.get("Tags")
-    given = {tag.get("Key"): tag.get("Value") for tag in listed or [] if isinstance(tag, dict)}
+    tagged = [(tag.get("Key"), tag.get("Value")) for tag in entries(step.arguments.get("Tags"))]
+    given = {key: value for key, value in tagged if isinstance(key, str)}
     for key, value in wanted.items():
         if given.get(key) != value:
             yield Problem(

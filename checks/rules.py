@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from checks.definition import JOBS, Definition, Path, Step, is_function, references, shown, split
+from checks.definition import JOBS, Definition, Path, Step, entries, is_function, references, shown, split
 from checks.problems import Problem, told
 
 # docs.aws.amazon.com/sagemaker/latest/dg/pipelines-retry-policy.html: a model and a registration run no job.
@@ -162,7 +162,7 @@ def property_files(step: Step) -> Iterator[Problem]:
     """Files for conditions to look into, each out of an output that the step has."""
     config = step.arguments.get("ProcessingOutputConfig")
     outputs = config.get("Outputs") if isinstance(config, dict) else None
-    names = [output.get("OutputName") for output in outputs or [] if isinstance(output, dict)]
+    names = [output.get("OutputName") for output in entries(outputs)]
     seen: set[str] = set()
     for place, file in enumerate(step.body.get("PropertyFiles", [])):
         where = f"PropertyFiles[{place}]"
@@ -201,19 +201,15 @@ def members(value: Any, names: tuple[str, ...], path: Path = ()) -> Iterator[tup
 def names_and_tags(step: Step) -> Iterator[Problem]:
     """Tags given twice or reserved, and names that a list has twice."""
     for path, tags in members({"Arguments": step.arguments} if step.type != "Condition" else {}, ("Tags",)):
-        keys = [tag.get("Key") for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else []
+        keys = [tag.get("Key") for tag in entries(tags)]
         keys = [key for key in keys if isinstance(key, str)]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
             yield Problem(step.name, shown(path), f"{', '.join(twice)} is given twice. Keep one.")
         if reserved := [key for key in keys if key.lower().startswith("aws:")]:
             yield Problem(step.name, shown(path), f"{', '.join(reserved)} begins with aws:, which is AWS's own.")
     lists = {"ProcessingInputs": "InputName", "Outputs": "OutputName", "InputDataConfig": "ChannelName"}
-    for path, entries in members({"Arguments": step.arguments} if step.type in JOBS else {}, tuple(lists)):
-        found = (
-            [entry.get(lists[path[-1]]) for entry in entries if isinstance(entry, dict)]
-            if isinstance(entries, list)
-            else []
-        )
+    for path, value in members({"Arguments": step.arguments} if step.type in JOBS else {}, tuple(lists)):
+        found = [entry.get(lists[path[-1]]) for entry in entries(value)]
         found = [name for name in found if isinstance(name, str)]
         if twice := sorted({name for name in found if found.count(name) > 1}):
             yield Problem(step.name, shown(path), f"{', '.join(twice)} stands there twice. Names are given once.")

@@ -4,7 +4,7 @@ import difflib
 import re
 from typing import Any
 
-from checks.definition import Definition, Path, Step, is_function, shown, split
+from checks.definition import Definition, Path, Step, entries, is_function, shown, split
 from checks.problems import Problem, told
 from checks.service import Shape, pattern_of
 
@@ -431,12 +431,12 @@ def require_own_entry(step: Step, walked: str, key: str) -> None:
     if place not in NAMED_ENTRIES:
         return
     *way, name = NAMED_ENTRIES[place]
-    entries: Any = step.arguments
+    value: Any = step.arguments
     for member in way:
-        entries = entries.get(member) if isinstance(entries, dict) else None
-    names = [entry.get(name) for entry in entries or [] if isinstance(entry, dict)]
+        value = value.get(member) if isinstance(value, dict) else None
+    names = [named for entry in entries(value) if isinstance(named := entry.get(name), str)]
     if key not in names:
-        raise Wrong(f"{walked} has no {key}{listed([name for name in names if isinstance(name, str)])}.")
+        raise Wrong(f"{walked} has no {key}{listed(names)}.")
 
 
 def listed(names: Any) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import checks
-from benchmarks.mutations import JSON, QUIET, VALID, harmless, mutated
+from benchmarks.mutations import JSON, QUIET, THEIRS, VALID, harmless, mutated
 
 
 @pytest.mark.parametrize("name", VALID)
@@ -18,6 +18,7 @@ def test_the_valid_definitions_run_on_paper(name):
 @settings(max_examples=200, **QUIET)
 @given(mutated())
 def test_a_change_is_caught_or_harmless(definition):
+    assert checks.check(definition, THEIRS)
     assert checks.check(definition) or not harmless(definition)
 
 
@@ -34,7 +35,10 @@ def test_any_json_is_answered(value):
 def test_any_arguments_are_answered(value, kind):
     step = {"Name": "Step", "Type": kind, "Arguments": value}
 
-    assert checks.check({"Version": "2020-12-01", "Steps": [step]})
+    definition = {"Version": "2020-12-01", "Steps": [step]}
+
+    assert isinstance(checks.check(definition), list)
+    assert checks.check(definition, THEIRS) or kind == "Lambda"
 
 
 @settings(max_examples=100, **QUIET)
