@@ -39,7 +39,7 @@ KEPT = {
     "metrics": "the play draws no metrics",
     "pull request": "the walk has no pull request: tests/test_kept.py has one",
     "reads": "CloudFormation in the play reads nothing back",
-    "both": "the actions are allowed by another statement for the play's ARNs, and AWS documents both",
+    "both": "the play asks for the group's ARN alone; AWS documents the package's, too",
 }
 REASONS = {
     "WriteBuildLog": "logs", "WriteFunctionLog": "logs", "WriteJobLog": "logs", "WriteEndpointLog": "logs",
@@ -49,7 +49,7 @@ REASONS = {
     "CallApps": "tracking", "FindApprovedModel": "challenger", "WriteJobMetrics": "metrics",
     "PullRequestRole/PullSource": "pull request", "FindRepositories": "reads", "FindLogGroups": "reads",
     "CheckTemplates": "reads", "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional", "ManageBudgets": "optional",
-    "TellWhatStays": "optional", "WriteWithProjectKey": "optional", "ReadWithProjectKey": "optional",
+    "TellWhatStays": "optional", "RegisterModels": "both", "WriteWithProjectKey": "optional", "ReadWithProjectKey": "optional",
     "UseProjectKey": "optional", "LetDisksUseProjectKey": "optional",
 }  # fmt: skip
 

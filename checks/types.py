@@ -8,11 +8,19 @@ from checks.definition import Definition, Path, Step, entries, is_function, show
 from checks.problems import Problem, told
 from checks.service import Shape, pattern_of
 
-# docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-variables.html, and the SDK's ExecutionVariables
-EXECUTION = (
-    "StartDateTime", "CurrentDateTime", "PipelineName", "PipelineArn", "PipelineExecutionId", "PipelineExecutionArn",
-    "TrainingJobName", "ProcessingJobName",
-)  # fmt: skip
+# docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-variables.html, and the SDK's ExecutionVariables: what each may
+# look like, to be held against where it stands.
+ARN = "arn:aws:sagemaker:us-east-1:111122223333:pipeline/name"
+EXECUTION = {
+    "StartDateTime": "2026-01-01T00:00:00.000Z",
+    "CurrentDateTime": "2026-01-01T00:00:00.000Z",
+    "PipelineName": "name",
+    "PipelineArn": ARN,
+    "PipelineExecutionId": "abcdefghijkl",
+    "PipelineExecutionArn": f"{ARN}/execution/abcdefghijkl",
+    "TrainingJobName": "pipelines-abcdefghijkl-Train-abcdefghij",
+    "ProcessingJobName": "pipelines-abcdefghijkl-Preprocess-abcdefghij",
+}
 TEXT: Shape = {"type": "string"}
 ANYTHING: Shape = {"type": "anything"}
 PARAMETER_TYPES = {"String": "string", "Integer": "integer", "Float": "double", "Boolean": "boolean"}
@@ -163,16 +171,13 @@ class Types:
             found = self.type_of(value)
             require_fit(found, wanted, value)
             for text in self.possible(value):
-                if (
-                    UNKNOWN not in str(text)
-                    and wanted["type"] in SCALARS
-                    and (problem := literal_problem(text, wanted))
-                ):
-                    raise Wrong(f"{self.spoken(value)}: {problem}")
                 if S3_MEMBER.search(path[-1]) and not S3_ADDRESS.fullmatch(self.sample(value, text)):
                     raise Wrong(
                         f"{self.spoken(value)} is {told(text)}, not an address in S3. Begin it with s3://bucket/."
                     )
+                known = UNKNOWN not in str(text) and wanted["type"] in SCALARS
+                if known and (problem := literal_problem(text, wanted)):
+                    raise Wrong(f"{self.spoken(value)}: {problem}")
         except Wrong as wrong:
             self.wrong(path, str(wrong))
 
@@ -284,14 +289,17 @@ class Types:
         if not is_function(value):
             return [value]
         ((function, given),) = value.items()
-        if function == "Get" and (parts := split(given)) and parts[0] == "Parameters":
+        parts = split(given) if function == "Get" else None
+        if parts and parts[0] == "Parameters":
             parameter = self.definition.parameter_of[parts[1]]
             choices = parameter.get("EnumValues") or []
             default = [parameter["DefaultValue"]] if "DefaultValue" in parameter else []
             return [*default, *choices] or [UNKNOWN]
+        if parts and parts[0] == "Execution":
+            return [EXECUTION[parts[1]]]
         if function == "Std:Join":
-            parts = [self.possible(part)[0] for part in given["Values"]]
-            return [given["On"].join(written(part) for part in parts)]
+            texts = [self.possible(part)[0] for part in given["Values"]]
+            return [given["On"].join(map(written, texts))]
         return [UNKNOWN]
 
     def sample(self, value: Any, text: Any) -> str:
@@ -358,8 +366,14 @@ def require_fit(found: Shape, wanted: Shape, value: Any) -> None:
     if want not in FITS[have]:
         advice = " Make it text with Std:Join, in the SDK to_string()." if want == "string" else ""
         raise Wrong(f"{value.get('Get', 'it')} is {CALLED[have]}; here stands {CALLED[want]}.{advice}")
+    if is_arn(wanted) and "pattern" in found and not is_arn(found):
+        raise Wrong(f"{value.get('Get', 'it')} is no ARN, which has to stand here.")
     if found.get("enum") and wanted.get("enum") and not set(found["enum"]) & set(wanted["enum"]):
         raise Wrong(f"{value.get('Get', 'it')} is one of {told(found['enum'])}, none of which may stand here.")
+
+
+def is_arn(shape: Shape) -> bool:
+    return shape.get("pattern", "").lstrip("^(").startswith("arn:")
 
 
 def literal_problem(value: Any, shape: Shape) -> str | None:

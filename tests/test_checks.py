@@ -396,6 +396,18 @@ MISTAKES: dict[str, tuple[Change, str]] = {
         default("InputData", "s3://Sagemaker_Bucket/data"),
         "Parameters.InputData is 's3://Sagemaker_Bucket/data', not an address in S3.",
     ),
+    "name-for-an-arn": (
+        arguments("Train", "RoleArn", to=get("Execution.PipelineName")),
+        "Arguments.RoleArn: Execution.PipelineName: it has 4 characters, fewer than 20.",
+    ),
+    "other-text-for-an-arn": (
+        arguments("Train", "RoleArn", to=get("Steps.Preprocess.ProcessingJobName")),
+        "Arguments.RoleArn: Steps.Preprocess.ProcessingJobName is no ARN, which has to stand here.",
+    ),
+    "address-of-no-bucket": (
+        arguments("Train", "OutputDataConfig", "S3OutputPath", to=join(get("Execution.PipelineName"), "/out")),
+        "S3OutputPath: this Join is 'name/out', not an address in S3.",
+    ),
     # rules
     "spot-by-parameter": (
         several(
