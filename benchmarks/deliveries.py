@@ -27,12 +27,13 @@ import botocore.exceptions
 from botocore.config import Config
 
 import execute_pipeline
-from benchmarks.measuring import progress
+from benchmarks.measuring import progress, show
 from execute_pipeline import DefinitionVersion
 from project import Project
 from rehearsal import server
 
 Hook = Callable[[str], None]
+A_PROJECT = 500
 FAULTS = ("ThrottlingException", "ConflictException", "InternalFailure", "ServiceUnavailable")
 
 
@@ -131,8 +132,14 @@ class Pushes:
         return message_of(text["PipelineDefinition"])
 
     def settle(self) -> None:
-        """Wait until no run is under way."""
-        while any(e["PipelineExecutionStatus"] == "Executing" for e in self.executions()):
+        """Wait until none of the newest runs is under way."""
+        newest = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 50}
+        while any(
+            execution["PipelineExecutionStatus"] == "Executing"
+            for execution in self.sagemaker.list_pipeline_executions(PipelineName=self.project.pipeline, **newest)[
+                "PipelineExecutionSummaries"
+            ]
+        ):
             time.sleep(0.02)
 
 
@@ -144,6 +151,12 @@ class Score:
     versions: int = 0
     counts: Counter = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+
+    def add(self, other: "Score") -> None:
+        self.deliveries += other.deliveries
+        self.versions += other.versions
+        self.counts.update(other.counts)
+        self.wrong += other.wrong
 
     def row(self) -> tuple[int, ...]:
         names = ("duplicates", "late", "faults", "deaths", "runs", "twice", "lost", "stale")
@@ -253,7 +266,12 @@ def run(deliveries: int, seed: int = 1, progress: Callable[[Score], None] = lamb
         topic = played.client("sns").create_topic(Name="deliveries")["TopicArn"]
         os.environ.update(Pushes.environment(role, topic))
         execute_pipeline.logger.setLevel("ERROR")
-        return storm(Pushes(played, "deliveries-111122223333", "deliveries"), deliveries, random.Random(seed), progress)
+        whole, chance = Score(), random.Random(seed)
+        for number in range(-(-deliveries // A_PROJECT)):  # a long history makes every look at it slow
+            pushes = Pushes(played, "deliveries-111122223333", f"deliveries{number}")
+            whole.add(storm(pushes, min(A_PROJECT, deliveries - whole.deliveries), chance, lambda score: None))
+            progress(whole)
+        return whole
     finally:
         played.end()
 
@@ -261,14 +279,7 @@ def run(deliveries: int, seed: int = 1, progress: Callable[[Score], None] = lamb
 def main() -> str | None:
     deliveries = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 
-    shown = [0]
-
-    def show(score: Score) -> None:
-        if score.deliveries // 100 > shown[0]:
-            shown[0] = score.deliveries // 100
-            progress(f"  {score.deliveries} of {deliveries} deliveries")
-
-    score = run(deliveries, progress=show)
+    score = run(deliveries, progress=lambda whole: progress(f"  {whole.deliveries} of {deliveries} deliveries"))
     headings = (
         "deliveries",
         "versions",
