@@ -144,11 +144,12 @@ def own_shapes(shapes: dict[str, Shape]) -> dict[str, Shape]:
             "members": {name: inner for name, inner in shape["members"].items() if name not in names},
         }
 
-    def of_strings(*names: str) -> Shape:
-        return {"type": "structure", "members": dict.fromkeys(names, "Text")}
+    def of_strings(*names: str, kind: str = "Address") -> Shape:
+        return {"type": "structure", "members": dict.fromkeys(names, kind)}
 
     return {
         "Text": {"type": "string"},
+        "Address": {"type": "string", "pattern": "s3://.+"},
         "EMRStepOfPipeline": without(step, "Name"),
         "EMRClusterOfPipeline": without(flow, "Name", "Steps", "AutoTerminationPolicy"),
         "EMRArguments": {
@@ -163,7 +164,7 @@ def own_shapes(shapes: dict[str, Shape]) -> dict[str, Shape]:
         },
         "QualityCheckResults": of_strings(*BASELINES, *STATISTICS),
         "ClarifyCheckResults": of_strings(*BASELINES),
-        "ConditionOutcome": of_strings("Outcome"),
+        "ConditionOutcome": of_strings("Outcome", kind="Text"),
         "AutoMLReports": {"type": "structure", "members": {"BestCandidateProperties": "AutoMLReportPaths"}},
         "AutoMLReportPaths": of_strings("ModelInsightsJsonReportPath", "ExplainabilityJsonReportPath"),
     }
