@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from build import ROOT, VARIANTS, assemble, audit, definitions, install, lint, package, publish
+from build.redrive import redrive
 from build.seed_diff import seed_diff
 from checks.__main__ import main as check_definition
 
@@ -69,12 +70,15 @@ def build(arguments: argparse.Namespace) -> None:
 
 
 def change_account(arguments: argparse.Namespace) -> None:
-    """install and uninstall: in the account of the credentials that are set."""
+    """install, uninstall and redrive: in the account of the credentials that are set."""
     import boto3
 
     account = install.Account(
         boto3.Session(region_name=os.environ.get("AWS_REGION")), os.environ.get("AWS_ENDPOINT_URL")
     )
+    if arguments.step == "redrive":
+        redrive(account, arguments.project)
+        return
     wish = install.Wish(bucket=arguments.bucket, studio_role=arguments.studio_role)
     if arguments.step == "uninstall":
         install.uninstall(account, wish, arguments.force, arguments.dry_run)

@@ -16,7 +16,8 @@ def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> 
     The functions bring things to their newest state whatever the event was, so nothing is done twice by this. Raises
     ValueError for a project that there is not.
     """
-    queue = queue_of(account, name)
+    number = number_of(account, name)
+    queue = account.sqs.get_queue_url(QueueName=f"sagemaker-{number}-dead-letters")["QueueUrl"]
     count = 0
     while messages := account.sqs.receive_message(
         QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1, VisibilityTimeout=60
@@ -27,8 +28,7 @@ def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> 
                 raise ValueError(
                     f"message {message['MessageId']} holds no event of this project's. Look at it in the queue."
                 )
-            number = queue.rsplit("sagemaker-", 1)[1].removesuffix("-dead-letters")
-            account.clients["lambda"].invoke(
+            getattr(account, "lambda").invoke(
                 FunctionName=f"sagemaker-{number}-{function}",
                 InvocationType="Event",
                 Payload=json.dumps(event).encode(),
@@ -41,13 +41,13 @@ def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> 
     return count
 
 
-def queue_of(account: Account, name: str) -> str:
-    account.clients.setdefault("lambda", account.session.client("lambda", endpoint_url=account.endpoint))
+def number_of(account: Account, name: str) -> str:
+    """The id of a project."""
     projects = account.sagemaker.list_projects(NameContains=name)["ProjectSummaryList"]
     numbers = [project["ProjectId"] for project in projects if project["ProjectName"] == name]
     if not numbers:
         raise ValueError(f"there is no project {name}. Say: make redrive PROJECT=<name>")
-    return account.sqs.get_queue_url(QueueName=f"sagemaker-{numbers[0]}-dead-letters")["QueueUrl"]
+    return numbers[0]
 
 
 def event_of(body: str) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 import json
 
 import pytest
+from conftest import make
 
 from benchmarks import permissions
 from benchmarks.permissions import BUCKET, install
 from benchmarks.small_project import Stuck, Walk
-from build.install import Account
-from build.redrive import redrive
 from rehearsal.story import leftovers
 
 
@@ -103,12 +102,13 @@ def test_what_a_function_could_not_do_waits_in_the_queue_and_is_delivered_again(
 
     walk.until(waiting, "a message in the dead-letter queue")
     iam.put_role_policy(RoleName=role, PolicyName="s3", PolicyDocument=json.dumps(own))
-    said: list[str] = []
-    redrive(Account(account.session(), account.endpoint), "Redriven", said.append)
+    said = make("redrive", "PROJECT=Redriven", **account.environment()).stdout.splitlines()
 
     walk.until(lambda: len(walk.runs()) == 2, "the run of what was delivered again")
     assert len(said) == 1
     assert said[0].startswith("execute-pipeline gets the Object Created of ")
+    nobody = make("redrive", "PROJECT=Nobody", **account.environment())
+    assert "error: there is no project Nobody. Say: make redrive PROJECT=<name>" in nobody.stderr
     assert waiting() == 0
     walk.delete()
 
