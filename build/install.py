@@ -4,7 +4,6 @@ What is there is looked at first, and only what differs is done: a second run ch
 goes on where it was.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,6 @@ from typing import Any
 
 import botocore.exceptions
 
-from build import VARIANTS, VERSION
 from build.package import BUCKET_NAME, Package, Release, package
 from build.publish import upload
 from build.template import mapping
@@ -211,55 +209,51 @@ def bucket_name(account: Account, wish: Wish) -> str:
     return wish.bucket or f"sagemaker-templates-{account.sts.get_caller_identity()['Account']}-{account.region}"
 
 
-def plan(account: Account, wish: Wish) -> list[Action]:
-    """What an installation, or an upgrade, would do here."""
+def prepared(account: Account, wish: Wish) -> Package:
+    """The package, with every release that was installed before: the versions that projects were made with stay."""
     bucket = bucket_name(account, wish)
-    releases = installed(account, bucket)
-    built, releases = packaged(bucket, releases)
+    return package(bucket, installed(account, bucket))
+
+
+def plan(account: Account, wish: Wish, built: Package) -> list[Action]:
+    """What an installation, or an upgrade, would do here."""
+    bucket = built.bucket
     actions = bucket_actions(account, bucket, wish.s3_route)
-    there = keys(account, bucket) if not actions or "create" not in actions[0].what else set()
+    there = keys(account, bucket)
     for key in (key for key in built.objects if key not in there):
         actions.append(Action(f"upload s3://{bucket}/{key}", lambda key=key: upload(account.s3, built, key)))
-    text = json.dumps([vars(release) for release in releases], indent=2).encode()
-    if releases != installed(account, bucket):
+    if built.releases != installed(account, bucket):
+        text = json.dumps([vars(release) for release in built.releases], indent=2).encode()
         actions.append(
             Action(
-                f"write s3://{bucket}/{RELEASES}: {', '.join(release.name for release in releases)}",
+                f"write s3://{bucket}/{RELEASES}: {', '.join(release.name for release in built.releases)}",
                 lambda: account.s3.put_object(Bucket=bucket, Key=RELEASES, Body=text),
             )
         )
     actions += stack_actions(account, wish, built)
     if wish.s3_route:
-        actions += s3_route_actions(account, wish, bucket, built)
+        actions += s3_route_actions(account, wish, bucket)
     return actions
 
 
-def packaged(bucket: str, releases: list[Release]) -> tuple[Package, list[Release]]:
-    """The package, and every release with it: the versions that projects were made with stay."""
-    built = package(bucket)
-    keys = {variant: built.projects[variant] for variant in VARIANTS}
-    if not any((release.cv, release.nlp) == (keys["cv"], keys["nlp"]) for release in releases):
-        taken = {release.name for release in releases}
-        digest = hashlib.sha256(f"{keys['cv']} {keys['nlp']}".encode()).hexdigest()[:8]
-        name = VERSION if VERSION not in taken else f"{VERSION}-{digest}"
-        releases = [*releases, Release(name, keys["cv"], keys["nlp"])]
-    return package(bucket, tuple(releases)), releases
-
-
-def installed(account: Account, bucket: str) -> list[Release]:
+def installed(account: Account, bucket: str) -> tuple[Release, ...]:
     """The releases that were installed before, the oldest first."""
     try:
         body = account.s3.get_object(Bucket=bucket, Key=RELEASES)["Body"].read()
     except botocore.exceptions.ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket", "404"):
-            return []
+            return ()
         raise
-    return [Release(**entry) for entry in json.loads(body)]
+    return tuple(Release(**entry) for entry in json.loads(body))
 
 
 def keys(account: Account, bucket: str) -> set[str]:
+    """What lies in a bucket; nothing where there is none."""
     pages = account.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    return {found["Key"] for page in pages for found in page.get("Contents", [])}
+    try:
+        return {found["Key"] for page in pages for found in page.get("Contents", [])}
+    except account.s3.exceptions.NoSuchBucket:
+        return set()
 
 
 def bucket_actions(account: Account, bucket: str, s3_route: bool) -> list[Action]:
@@ -285,15 +279,12 @@ def bucket_actions(account: Account, bucket: str, s3_route: bool) -> list[Action
             "ExposeHeaders": ["ETag"],
         }
     ]
-    if not exists(lambda: s3.head_bucket(Bucket=bucket)):
-        place = {} if account.region == "us-east-1" else {"LocationConstraint": account.region}
-        create = Action(
-            f"create bucket {bucket}",
-            lambda: s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": place} if place else {})),
-        )
-        there = None
-    else:
-        create, there = None, bucket
+    actions = []
+    there = exists(lambda: s3.head_bucket(Bucket=bucket))
+    if not there:
+        place = {"CreateBucketConfiguration": {"LocationConstraint": account.region}}
+        elsewhere = {} if account.region == "us-east-1" else place  # which S3 refuses to be told
+        actions.append(Action(f"create bucket {bucket}", lambda: s3.create_bucket(Bucket=bucket, **elsewhere)))
     settings: list[tuple[str, Any, Callable[[], Any], Callable[[], Any]]] = [
         (
             "no public access",
@@ -317,9 +308,8 @@ def bucket_actions(account: Account, bucket: str, s3_route: bool) -> list[Action
                 lambda: s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": cors}),
             )
         )
-    actions = [create] if create else []
     for what, wanted, look, do in settings:
-        if there is None or value_or_none(look) != wanted:
+        if not there or value_or_none(look) != wanted:
             actions.append(Action(f"set bucket {bucket}: {what}", do))
     return actions
 
@@ -424,7 +414,7 @@ def require(stack: dict[str, Any], status: str, cloudformation: Any) -> None:
     )
 
 
-def s3_route_actions(account: Account, wish: Wish, bucket: str, built: Package) -> list[Action]:
+def s3_route_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
     """Show the templates in Studio without Service Catalog: the domain's tag, and what its role may do besides.
 
     docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-projects-templates-custom.html
@@ -518,7 +508,7 @@ def our_projects(account: Account, bucket: str) -> list[dict[str, Any]]:
     return found
 
 
-def project_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
+def project_actions(account: Account, wish: Wish, bucket: str, release: Release) -> list[Action]:
     """Bring running projects to the newest templates; their repositories are their teams' and stay as they are."""
     if not wish.projects:
         return []
@@ -529,20 +519,14 @@ def project_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
             f"no project of this bundle is called {', '.join(unknown)}. There is: {', '.join(ours) or 'none'}."
         )
     return [
-        Action(f"update project {name}", lambda name=name: update_project(account, ours[name], bucket))
+        Action(f"update project {name}", lambda name=name: update_project(account, ours[name], release))
         for name in chosen
-        if not is_newest(account, ours[name], bucket)
+        if not has(account, ours[name], release)
     ]
 
 
-def newest(account: Account, bucket: str) -> Release:
-    return installed(account, bucket)[-1]
-
-
-def is_newest(account: Account, project: dict[str, Any], bucket: str) -> bool:
-    release = newest(account, bucket) if installed(account, bucket) else None
-    if release is None:
-        return False
+def has(account: Account, project: dict[str, Any], release: Release) -> bool:
+    """Whether a project was made from a release, or updated to it."""
     if details := project.get("ServiceCatalogProvisioningDetails"):
         return details.get("ProvisioningArtifactId") == artifact_of(account, details["ProductId"], release)
     (provider,) = project["TemplateProviderDetails"]
@@ -555,9 +539,9 @@ def artifact_of(account: Account, product: str, release: Release) -> str | None:
     return next((artifact["Id"] for artifact in listed if artifact["Name"] == release.name), None)
 
 
-def update_project(account: Account, project: dict[str, Any], bucket: str) -> None:
+def update_project(account: Account, project: dict[str, Any], release: Release) -> None:
     """Update one project and wait for it. Raises ValueError when it was rolled back."""
-    release, name = newest(account, bucket), project["ProjectName"]
+    name = project["ProjectName"]
     if details := project.get("ServiceCatalogProvisioningDetails"):
         artifact = artifact_of(account, details["ProductId"], release)
         change: dict[str, Any] = {"ServiceCatalogProvisioningUpdateDetails": {"ProvisioningArtifactId": artifact}}
@@ -678,10 +662,9 @@ def install(account: Account, wish: Wish, dry_run: bool, say: Callable[[str], No
         checks.append(check)
     if unfit := [check.name for check in checks if check.fit is False]:
         raise ValueError(f"not fit to install: {', '.join(unfit)}. Each line above says what to do.")
-    actions = plan(account, wish)
-    done = carry_out(actions, dry_run, say)
-    more = project_actions(account, wish, bucket_name(account, wish))
-    done += carry_out(more, dry_run, say)
+    built = prepared(account, wish)
+    done = carry_out(plan(account, wish, built), dry_run, say)
+    done += carry_out(project_actions(account, wish, built.bucket, built.releases[-1]), dry_run, say)
     if not done:
         say("Nothing to change.")
     say(IDLE_COST)

@@ -24,16 +24,6 @@ BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 @dataclass(frozen=True)
-class Package:
-    """Everything that an installation uploads, by key, and where the portfolio's template is among it."""
-
-    bucket: str
-    objects: dict[str, bytes]
-    portfolio: str
-    projects: dict[str, str]
-
-
-@dataclass(frozen=True)
 class Release:
     """A version of the products, by the keys of its project templates."""
 
@@ -42,8 +32,19 @@ class Release:
     nlp: str
 
 
-def package(bucket: str = DEFAULT_BUCKET, releases: tuple[Release, ...] = ()) -> Package:
-    """Build the whole package for a bucket; the products offer these releases, or the one that this is.
+@dataclass(frozen=True)
+class Package:
+    """Everything that an installation uploads, by key, and where the portfolio's template is among it."""
+
+    bucket: str
+    objects: dict[str, bytes]
+    portfolio: str
+    projects: dict[str, str]
+    releases: tuple[Release, ...]
+
+
+def package(bucket: str = DEFAULT_BUCKET, earlier: tuple[Release, ...] = ()) -> Package:
+    """Build the whole package for a bucket; the products offer earlier releases, and this one if it is none of them.
 
     Raises ValueError for a name that no bucket can have.
     """
@@ -71,11 +72,20 @@ def package(bucket: str = DEFAULT_BUCKET, releases: tuple[Release, ...] = ()) ->
         "Version": VERSION,
         "Bucket": bucket,
     }
-    releases = releases or (Release(VERSION, projects["cv"], projects["nlp"]),)
+    releases = with_this(earlier, projects)
     portfolio = add(
         "templates/portfolio", "yaml", offering(stamped("portfolio.yaml", stamp).decode(), releases).encode()
     )
-    return Package(bucket, dict(sorted(objects.items())), portfolio, projects)
+    return Package(bucket, dict(sorted(objects.items())), portfolio, projects, releases)
+
+
+def with_this(earlier: tuple[Release, ...], projects: dict[str, str]) -> tuple[Release, ...]:
+    """The releases with what these project templates are; a version that was released before gets a mark behind it."""
+    if any((release.cv, release.nlp) == (projects["cv"], projects["nlp"]) for release in earlier):
+        return earlier
+    mark = hashlib.sha256(f"{projects['cv']} {projects['nlp']}".encode()).hexdigest()[:8]
+    name = f"{VERSION}-{mark}" if VERSION in {release.name for release in earlier} else VERSION
+    return (*earlier, Release(name, projects["cv"], projects["nlp"]))
 
 
 def write(package: Package, folder: Path) -> None:

@@ -12,7 +12,7 @@ from conftest import ROOT, wait_for
 
 from build import install
 from build.assemble import git
-from build.install import STACK, Account, Wish, plan, preflight
+from build.install import STACK, Account, Wish, plan, preflight, prepared
 
 BUCKET = "templates-of-tests-111122223333"
 
@@ -88,7 +88,7 @@ class BrokenOff(Exception):
 
 
 def test_an_installation_that_was_broken_off_anywhere_is_gone_on_with(account, wish):
-    steps = len(plan(account, wish))
+    steps = len(plan(account, wish, prepared(account, wish)))
     assert steps > 10
     for step in range(1, steps, 3):
         lines: list[str] = []
@@ -103,7 +103,7 @@ def test_an_installation_that_was_broken_off_anywhere_is_gone_on_with(account, w
             install.install(account, wish, dry_run=False, say=say)
         install.install(account, wish, dry_run=False, say=lambda line: None)
 
-        assert plan(account, wish) == []
+        assert plan(account, wish, prepared(account, wish)) == []
         install.uninstall(account, wish, force=False, dry_run=False, say=lambda line: None)
 
 
