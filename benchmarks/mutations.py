@@ -111,7 +111,6 @@ class Runs:
             before = dict(self.steps)
             for branch in ("IfSteps", "ElseSteps"):
                 self.list(step["Arguments"].get(branch, []))
-                assert branch or before
                 self.steps = dict(before)
         elif step["Type"] == "Fail":
             assert isinstance(self.filled(step["Arguments"]["ErrorMessage"]), str)

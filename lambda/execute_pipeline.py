@@ -68,17 +68,16 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
 
 def execute(clients: dict[str, Any], project: Project, version: DefinitionVersion) -> dict[str, str]:
     """Bring the pipeline to the newest good definition, tell people when this version is not one."""
-    refused: dict[str, str] = {}
+    definitions = Definitions(clients["s3"], project, version)
     answer = {"outcome": "nothing to run"}
-    while found := newest_good(clients["s3"], project, version, refused):
-        answer = bring(
-            clients["sagemaker"], project, *found, lambda: newest_good(clients["s3"], project, version, refused)
-        )
+    while found := definitions.newest_good():
+        answer = bring(clients["sagemaker"], project, *found, definitions)
         if answer["outcome"] != "overtaken":
             break
-    if version.version in refused:
-        tell(clients["sns"], project, version, refused[version.version])
-        answer |= {"refused": refused[version.version]}
+    if version.version in definitions.refused:
+        why = definitions.refused[version.version]
+        tell(clients["sns"], project, version, why)
+        answer |= {"refused": why}
     logger.info("pipeline %s", answer["outcome"], extra={"event": version.note, **answer})
     return answer
 
@@ -86,21 +85,31 @@ def execute(clients: dict[str, Any], project: Project, version: DefinitionVersio
 # --- which definition it is ----------------------------------------------------------------------------------------------
 
 
-def newest_good(
-    s3: Any, project: Project, event: DefinitionVersion, refused: dict[str, str]
-) -> tuple[DefinitionVersion, str] | None:
-    """The newest version that passes every check, with its text. Why others do not is left in `refused`."""
-    for version in versions(s3, event):
-        if version.version in refused:
-            continue
+class Definitions:
+    """The versions in the bucket, which is looked at anew each time; each of them is read and checked once."""
+
+    def __init__(self, s3: Any, project: Project, event: DefinitionVersion):
+        self.s3, self.project, self.event = s3, project, event
+        self.good: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+
+    def newest_good(self) -> tuple[DefinitionVersion, str] | None:
+        """The newest version that passes every check, with its text. Why others do not is left in `refused`."""
+        for version in versions(self.s3, self.event):
+            if version.version not in self.good | self.refused:
+                self.look_at(version)
+            if version.version in self.good:
+                return version, self.good[version.version]
+        return None
+
+    def look_at(self, version: DefinitionVersion) -> None:
         try:
-            return version, read(s3, project, version)
-        except s3.exceptions.ClientError as error:
+            self.good[version.version] = read(self.s3, self.project, version)
+        except self.s3.exceptions.ClientError as error:
             if error.response["Error"]["Code"] not in ("NoSuchVersion", "NoSuchKey", "404"):
                 raise  # one that is gone meanwhile is none
         except Refused as error:
-            refused[version.version] = str(error)
-    return None
+            self.refused[version.version] = str(error)
 
 
 def versions(s3: Any, event: DefinitionVersion) -> Iterator[DefinitionVersion]:
@@ -150,7 +159,9 @@ def allowed(project: Project) -> checks.Project:
 # --- the pipeline --------------------------------------------------------------------------------------------------------
 
 
-def bring(sagemaker: Any, project: Project, version: DefinitionVersion, definition: str, newest: Any) -> dict[str, str]:
+def bring(
+    sagemaker: Any, project: Project, version: DefinitionVersion, definition: str, definitions: Definitions
+) -> dict[str, str]:
     """Make the pipeline have this definition, and run it once; "overtaken" when there is a newer one by then."""
     current = describe(sagemaker, project.pipeline)
     note = version.note
@@ -162,7 +173,7 @@ def bring(sagemaker: Any, project: Project, version: DefinitionVersion, definiti
     elif current is None:
         create(sagemaker, project, note, definition)
     number = update(sagemaker, project, note, definition)
-    found = newest()
+    found = definitions.newest_good()
     if found is None or found[0] != version:
         return {"outcome": "overtaken", "definition": note}
     if execution := started(sagemaker, project.pipeline, note):

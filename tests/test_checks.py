@@ -379,7 +379,7 @@ MISTAKES: dict[str, tuple[Change, str]] = {
         arguments(
             "Gate",
             "Conditions",
-            to=appended({"Type": "LessThan", "LeftValue": LOOKUP and True, "RightValue": get("Parameters.Epochs")}),
+            to=appended({"Type": "LessThan", "LeftValue": True, "RightValue": get("Parameters.Epochs")}),
         ),
         "Conditions[1].LeftValue: True is true or false, which is neither more nor less than another.",
     ),
