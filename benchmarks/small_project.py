@@ -4,7 +4,6 @@ Templates, functions, definition and deployment template are the bundle's. Only 
 its build takes the committed definition, and its jobs write a line each.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -22,6 +21,7 @@ from build import ROOT
 from build.assemble import assemble
 from build.package import Package, package, zipped
 from rehearsal.loopback import git_credentials
+from rehearsal.mailbox import Mailbox
 from rehearsal.server import ACCOUNT, REGION, PlayedAws
 
 BUILD = """version: 0.2
@@ -210,29 +210,18 @@ class Walk:
         environment = {**os.environ, **self.played.environment(), "GIT_CONFIG_GLOBAL": os.devnull}
         subprocess.run(["git", *options, *arguments], cwd=folder, env=environment, capture_output=True, check=True)
 
-    def listen(self) -> Callable[[], list[str]]:
-        """Subscribe to what the project tells people; answers what reads it."""
-        sqs, sns = self.played.client("sqs"), self.played.client("sns")
-        queue = sqs.create_queue(QueueName=f"mailbox-{self.name}")["QueueUrl"]
-        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:mailbox-{self.name}"
-        allow = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
-        topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-{self.id}-notices"
-        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
-
-        def read() -> list[str]:
-            found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
-            return [json.loads(message["Body"])["Message"] for message in found]
-
-        return read
+    def listen(self) -> Mailbox:
+        """What reads what the project tells people from now on."""
+        return Mailbox(
+            self.played, f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-{self.id}-notices", f"mailbox-{self.name}"
+        )
 
     def refused(self) -> None:
         """A definition that must not run is told of."""
-        read = self.listen()
+        mailbox = self.listen()
         bucket = f"sagemaker-{self.id}-{ACCOUNT}"
         self.played.client("s3").put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=b"{}")
-        self.until(read, "the notice of a refused definition")
+        self.until(mailbox.read, "the notice of a refused definition")
 
     def why(self) -> str:
         """The last failure that the project's stack tells of."""

@@ -26,6 +26,7 @@ from build.install import install as install_bundle
 from build.package import Package, package
 from rehearsal.console import Console, Hop
 from rehearsal.loopback import git_credentials
+from rehearsal.mailbox import Mailbox
 from rehearsal.server import ACCOUNT, REGION, STATE, PlayedAws
 
 BUNDLE_BUCKET = f"sagemaker-bundle-{ACCOUNT}"
@@ -518,24 +519,15 @@ class Scientist:
 
     def listen(self, project: Project) -> None:
         """Subscribe to what the project tells people, with a queue in place of a mailbox."""
-        sqs, sns = self.played.client("sqs"), self.played.client("sns")
         topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-{project.id}-notices"
-        self.mailbox = sqs.create_queue(QueueName=f"mailbox-of-{project.name}")["QueueUrl"]
-        named = sqs.get_queue_attributes(QueueUrl=self.mailbox, AttributeNames=["QueueArn"])
-        arn = named["Attributes"]["QueueArn"]
-        allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [{**allow, "Resource": arn}]})
-        sqs.set_queue_attributes(QueueUrl=self.mailbox, Attributes={"Policy": policy})
-        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        self.mailbox = Mailbox(self.played, topic, f"mailbox-of-{project.name}")
 
     def read_notice(self, about: str) -> None:
         """Wait until people are told of something."""
-        sqs = self.played.client("sqs")
         with self.console.hop("people are told") as hop:
 
             def told() -> str | None:
-                found = sqs.receive_message(QueueUrl=self.mailbox, WaitTimeSeconds=1).get("Messages", [])
-                texts = [json.loads(message["Body"])["Message"].strip('"') for message in found]
+                texts = [notice["Message"].strip('"') for notice in self.mailbox.read()]
                 return next((text for text in texts if about in text), None)
 
             hop.result = wait_until(told, f"a notice that says {about}")

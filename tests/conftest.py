@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from benchmarks import permissions
 from rehearsal import server
 from rehearsal.server import ACCOUNT, PlayedAws
 
@@ -47,6 +48,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 def played() -> Iterator[PlayedAws]:
     """The played AWS with nothing in it."""
     running = server.start()
+    yield running
+    running.end()
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[PlayedAws]:
+    """A played account of a file's own, with the bundle's bucket: roles and projects are changed in it."""
+    running = permissions.start()
     yield running
     running.end()
 

@@ -9,6 +9,7 @@ import pytest
 from botocore.config import Config
 
 from benchmarks.deliveries import Death, Pushes, definition
+from rehearsal.mailbox import Mailbox
 
 
 @pytest.fixture
@@ -24,24 +25,7 @@ def pushes(played, bucket, make_role, request, monkeypatch):
 @pytest.fixture
 def notices(played, pushes):
     """What people were told: reads the messages of the topic."""
-    sqs = played.client("sqs")
-    queue = sqs.create_queue(QueueName=f"{pushes.project.pipeline}-notices")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    allow = {
-        "Effect": "Allow",
-        "Principal": {"Service": "sns.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": arn,
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
-    played.client("sns").subscribe(TopicArn=os.environ["NOTICES_TOPIC_ARN"], Protocol="sqs", Endpoint=arn)
-
-    def read() -> list[dict]:
-        messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
-        return [json.loads(message["Body"]) for message in messages]
-
-    return read
+    return Mailbox(played, os.environ["NOTICES_TOPIC_ARN"], f"{pushes.project.pipeline}-notices").read
 
 
 def test_the_first_definition_creates_and_starts(pushes):

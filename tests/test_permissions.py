@@ -12,14 +12,6 @@ from build import ROOT
 
 
 @pytest.fixture(scope="module")
-def account():
-    """A played account of its own: roles are changed in it."""
-    played = permissions.start()
-    yield played
-    played.end()
-
-
-@pytest.fixture(scope="module")
 def project(account) -> Walk:
     """A small project that came as far as its endpoint, from a whole template."""
     launch, key = install(account)

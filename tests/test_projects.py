@@ -5,17 +5,9 @@ import json
 import pytest
 from conftest import make
 
-from benchmarks import permissions
 from benchmarks.permissions import BUCKET, install
 from benchmarks.small_project import Stuck, Walk
 from rehearsal.story import leftovers
-
-
-@pytest.fixture(scope="module")
-def account():
-    played = permissions.start()
-    yield played
-    played.end()
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +58,12 @@ def test_what_is_to_stay_stays_and_people_are_told_where(account, template):
     walk.create(*template, RetainData="true")
     walk.build()
     walk.run()
-    read = walk.listen()
+    mailbox = walk.listen()
 
     walk.delete()
 
     bucket, group = f"sagemaker-{walk.id}-111122223333", f"Staying-{walk.id}"
-    notices = read()
+    notices = [notice["Message"] for notice in mailbox.read()]
     assert any(
         f"There still is s3://{bucket}, and the models in the model package group {group}." in n for n in notices
     )

@@ -1,0 +1,24 @@
+"""A queue in place of a person's mailbox: reads what a topic tells."""
+
+import json
+from typing import Any
+
+from rehearsal.server import ACCOUNT, REGION, PlayedAws
+
+
+class Mailbox:
+    """Subscribed to a topic from its making on."""
+
+    def __init__(self, played: PlayedAws, topic: str, name: str):
+        self.sqs = played.client("sqs")
+        self.queue = self.sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+        allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
+        policy = {"Version": "2012-10-17", "Statement": [{**allow, "Resource": arn}]}
+        self.sqs.set_queue_attributes(QueueUrl=self.queue, Attributes={"Policy": json.dumps(policy)})
+        played.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+
+    def read(self, wait_seconds: int = 1) -> list[dict[str, Any]]:
+        """What has come since: notices with Subject and Message."""
+        found = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=wait_seconds)
+        return [json.loads(message["Body"]) for message in found.get("Messages", [])]
