@@ -11,7 +11,7 @@ ACCOUNT = $(if $(BUCKET),--bucket $(BUCKET)) $(if $(STUDIO_ROLE),--studio-role $
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-rehearse: .venv/ready ## Play both templates from project to prediction (TASK= DATA= SETTINGS= INTERRUPT=1 KEEP=1 PORT=)
+rehearse: .venv/ready ## Play both templates from project to prediction (TASK= DATA= SETTINGS= PARAMETERS= INTERRUPT=1 KEEP=1 PORT=)
 	@$(BIN)/python -m rehearsal play
 
 rehearse-down: .venv/ready ## End what `make rehearse KEEP=1` left up

@@ -44,6 +44,17 @@ for old, new in (
     ('"example"', json.dumps(name)),
 ):
     text = text.replace(old, new)
+subnets, groups = (os.environ[f"PROJECT_{key}"] for key in ("SUBNET_IDS", "SECURITY_GROUP_IDS"))
+network = {"EnableNetworkIsolation": os.environ["PROJECT_NETWORK_ISOLATION"] == "true"}
+if subnets:
+    network["VpcConfig"] = {"Subnets": subnets.split(","), "SecurityGroupIds": groups.split(",")}
+definition = json.loads(text)
+for step in definition["Steps"]:
+    if step["Type"] == "Training":
+        step["Arguments"].update(network)
+    elif step["Type"] == "Processing":
+        step["Arguments"]["NetworkConfig"] = network
+text = json.dumps(definition)
 s3 = boto3.client("s3")
 s3.list_objects_v2(Bucket=bucket, Prefix="code/")
 for prefix in set(re.findall(r"(?:code|deploy|sample)/[0-9a-f]{20}", text)):

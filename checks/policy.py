@@ -14,6 +14,13 @@ ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "executionRoleArn", "JobFlowRole"
 KEY_MEMBERS = ("VolumeKmsKeyId", "KmsKeyId", "KMSKeyId")
 # Steps whose requests carry tags, and steps that run as somebody.
 TAGGED = ("Processing", "Training", "Tuning", "Transform", "AutoML", "QualityCheck", "ClarifyCheck")
+# Where a step's arguments say which network it is in, and steps that can have none.
+NETWORKS: dict[str, tuple[str, ...]] = {
+    "Training": (), "Model": (), "Tuning": ("TrainingJobDefinition",), "Processing": ("NetworkConfig",),
+    "QualityCheck": ("NetworkConfig",), "ClarifyCheck": ("NetworkConfig",),
+    "AutoML": ("AutoMLJobConfig", "SecurityConfig"),
+}  # fmt: skip
+ISOLATED = ("Training", "Model", "Tuning", "Processing", "QualityCheck", "ClarifyCheck")
 TIME_LIMITS = {"Processing": "MaxRuntimeInSeconds", "Training": "MaxRuntimeInSeconds"}
 
 
@@ -22,7 +29,8 @@ class Project:
     """What a project owns, and what it may use besides.
 
     `buckets` (names) come on top of its own, `repositories` (ARNs) on top of what the account `registry` has, where AWS
-    keeps its framework images; `functions` are ARNs that Lambda steps may call, `key` is the one KMS key.
+    keeps its framework images; `functions` are ARNs that Lambda steps may call, `key` is the one KMS key. Jobs are in
+    `subnets` and have `security_groups` where there are any, and are `isolated` from every network where that is asked.
     """
 
     name: str
@@ -36,6 +44,9 @@ class Project:
     repositories: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     key: str = ""
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    isolated: bool = False
 
 
 def check(definition: Definition, project: Project) -> list[Problem]:
@@ -47,6 +58,7 @@ def check(definition: Definition, project: Project) -> list[Problem]:
         problems += keys(step, body, project)
         problems += images(step, body, project)
         problems += groups(step, body, project)
+        problems += networks(step, project)
         problems += tags(step, project)
         problems += time_limits(step)
         problems += others(step, project)
@@ -128,6 +140,43 @@ def groups(step: Step, body: dict[str, Any], project: Project) -> Iterator[Probl
             yield foreign(step.name, path, value, project.model_group)
     if step.type == "RegisterModel" and "ModelPackageGroupName" not in step.arguments:
         yield Problem(step.name, "Arguments", f"ModelPackageGroupName is missing. Use {project.model_group}.")
+
+
+def networks(step: Step, project: Project) -> Iterator[Problem]:
+    """The network of whatever runs: the project's subnets and security groups, and none at all where that is asked."""
+    own = {"Subnets": sorted(project.subnets), "SecurityGroupIds": sorted(project.security_groups)}
+    for path, holder in holders(step):
+        given = holder.get("VpcConfig")
+        lists = {name: given.get(name) for name in own} if isinstance(given, dict) else {}
+        named = {name: sorted(ids) for name, ids in lists.items() if is_texts(ids)}
+        if project.subnets and named != own:
+            subnets, groups = ", ".join(project.subnets), ", ".join(project.security_groups)
+            yield foreign(step.name, (*path, "VpcConfig"), given, f"subnets {subnets} with security groups {groups}")
+        elif given is not None and not project.subnets:
+            yield foreign(step.name, (*path, "VpcConfig"), given, "no VPC")
+        if project.isolated and step.type in ISOLATED and holder.get("EnableNetworkIsolation") is not True:
+            where, value = shown((*path, "EnableNetworkIsolation")), told(holder.get("EnableNetworkIsolation"))
+            yield Problem(step.name, where, f"it is {value}. Write true: this project's jobs have no network.")
+
+
+def holders(step: Step) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """The parts of a step's arguments that say which network it is in, with their places; empty where there is none."""
+    if step.type not in NETWORKS:
+        return
+    several = entries(step.arguments.get("TrainingJobDefinitions")) if step.type == "Tuning" else []
+    for place, definition in enumerate(several):
+        yield ("Arguments", "TrainingJobDefinitions", f"[{place}]"), definition
+    if several and "TrainingJobDefinition" not in step.arguments:
+        return
+    holder: Any = step.arguments
+    for name in NETWORKS[step.type]:
+        holder = holder.get(name) if isinstance(holder, dict) else None
+    yield ("Arguments", *NETWORKS[step.type]), holder if isinstance(holder, dict) else {}
+
+
+def is_texts(value: Any) -> bool:
+    """Whether it is a list of texts."""
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def tags(step: Step, project: Project) -> Iterator[Problem]:

@@ -89,6 +89,8 @@ def deploy(
         "ModelPackageArn": package_arn,
         "EndpointRoleArn": os.environ["ENDPOINT_ROLE_ARN"],
     }
+    if subnets := os.environ.get("SUBNET_IDS"):  # a repository's own template without these two is refused
+        ours |= {"SubnetIds": subnets, "SecurityGroupIds": os.environ["SECURITY_GROUP_IDS"]}
     name = project.stack_name(STAGE)
     request = {
         "StackName": name,

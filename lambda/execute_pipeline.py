@@ -153,6 +153,9 @@ def allowed(project: Project) -> checks.Project:
         repositories=named("IMAGE_REPOSITORY_ARNS"),
         functions=named("FUNCTION_ARNS"),
         key=os.environ.get("KMS_KEY_ARN", ""),
+        subnets=named("SUBNET_IDS"),
+        security_groups=named("SECURITY_GROUP_IDS"),
+        isolated=os.environ.get("NETWORK_ISOLATION") == "true",
     )
 
 

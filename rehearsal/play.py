@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from build import ROOT, VARIANTS
+from build.template import load
 from rehearsal import server
 from rehearsal.console import Console
 from rehearsal.server import PlayedAws
@@ -30,11 +31,12 @@ PICTURES = {
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody asked for: `make rehearse TASK= DATA= SETTINGS= INTERRUPT=1 KEEP=1 PORT=`."""
+    """What somebody asked for: `make rehearse TASK= DATA= SETTINGS= PARAMETERS= INTERRUPT=1 KEEP=1 PORT=`."""
 
     variants: tuple[str, ...]
     data: Path | None
     settings: dict
+    parameters: dict[str, str]
     interrupt: bool
     keep: bool
     port: int | None
@@ -64,10 +66,21 @@ class Wish:
             variants=(task,) if task else ("nlp", "cv"),
             data=Path(data) if data else None,
             settings=chosen,
+            parameters=read_parameters(environment.get("PARAMETERS", "")),
             interrupt=interrupt,
             keep=environment.get("KEEP", "") not in ("", "0"),
             port=int(port) if port else None,
         )
+
+
+def read_parameters(text: str) -> dict[str, str]:
+    """Read the project's parameters, as in "MonthlyBudget=50 RetainData=true". Raises ValueError for unknown ones."""
+    known = [name for name in load(ROOT / "templates/project.yaml")["Parameters"] if not name.startswith("SageMaker")]
+    given = dict(word.partition("=")[::2] for word in text.split())
+    for name in given:
+        if name not in known:
+            raise ValueError(f"PARAMETERS names {name!r}, no parameter of the project template: {', '.join(known)}.")
+    return given
 
 
 def check_interruptible(settings: dict) -> None:
@@ -138,7 +151,7 @@ def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, 
     console.chapter(f"{variant}: a project, from its template to a prediction (data scientist)")
     started = time.monotonic()
     scientist = Scientist(played, console, variant, Path(played.folder) / "clones")
-    project = scientist.create_project(built, launch_role)
+    project = scientist.create_project(built, launch_role, wish.parameters)
     scientist.clone(project)
     scientist.wait_for_build(project, "first build")
     execution = scientist.next_execution(project)

@@ -185,9 +185,9 @@ class Scientist:
 
     # --- project -------------------------------------------------------------------------------------------------
 
-    def create_project(self, built: Package, launch_role: str | None) -> Project:
+    def create_project(self, built: Package, launch_role: str | None, parameters: dict[str, str]) -> Project:
         """Create a project: from the product, or, with a launch role, from the template in S3."""
-        name = PROJECT_NAMES[self.variant]
+        name, given = PROJECT_NAMES[self.variant], [{"Key": k, "Value": value} for k, value in parameters.items()]
         if launch_role is None:
             with self.console.hop("products that Studio shows") as hop:
                 found = self.client("servicecatalog").search_products()["ProductViewSummaries"]
@@ -197,11 +197,13 @@ class Scientist:
             details = {
                 "ProductId": product,
                 "ProvisioningArtifactId": artifacts["ProvisioningArtifactDetails"][0]["Id"],
+                "ProvisioningParameters": given,
             }
             request, route = {"ServiceCatalogProvisioningDetails": details}, "Service Catalog"
         else:
             url = f"https://{BUNDLE_BUCKET}.s3.us-east-1.amazonaws.com/{built.projects[self.variant]}"
             provider = {"TemplateName": f"gpu-spot-{self.variant}", "TemplateURL": url, "RoleARN": launch_role}
+            provider["Parameters"] = given
             request, route = {"TemplateProviders": [{"CfnTemplateProvider": provider}]}, "template in S3"
         with self.console.hop(f"CreateProject ({route})") as hop:
             created = self.client("sagemaker").create_project(ProjectName=name, **request)

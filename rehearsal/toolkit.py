@@ -6,7 +6,6 @@ runs sagemaker_program with the other hyperparameters as arguments, as the origi
 as installed. Runs in the jobs' environment, as the first process of the container.
 """
 
-import io
 import json
 import os
 import signal
@@ -15,9 +14,6 @@ import sys
 import tarfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-
-import boto3
 
 ML = Path(os.environ.get("OPT_ML", "/opt/ml"))
 CODE = ML / "code"
@@ -42,18 +38,17 @@ def encode(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def unpack(address: str) -> None:
-    """Fetch the archive and unpack it. Raises ValueError for anything in it but plain files.
+def unpack(path: Path) -> None:
+    """Unpack the archive. Raises ValueError for anything in it but plain files.
 
-    The original takes whatever the archive holds; code of ours that needs that would be refused here first.
+    The original takes whatever the archive holds, and an address in S3, too; code of ours that needs that would be refused
+    here first.
     """
-    parts = urlsplit(address)
-    body = boto3.client("s3").get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"].read()
     CODE.mkdir(exist_ok=True)
-    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+    with tarfile.open(path) as archive:
         for member in archive:
             if not member.isfile():
-                raise ValueError(f"{address}: member {member.name!r} is not a plain file.")
+                raise ValueError(f"{path}: member {member.name!r} is not a plain file.")
             archive.extract(member, CODE, filter="data")
 
 
@@ -91,7 +86,7 @@ def main() -> int:
     told = {name: value for name, value in given.items() if name.startswith(PREFIX)}
     hyperparameters = {name: value for name, value in given.items() if name not in (*told, TUNING_METRIC)}
     arguments = [text for name in sorted(hyperparameters) for text in (f"--{name}", str(hyperparameters[name]))]
-    unpack(told["sagemaker_submit_directory"])
+    unpack(Path(told["sagemaker_submit_directory"].replace("/opt/ml", str(ML))))
     command = [sys.executable, told["sagemaker_program"], *arguments]
     environment = {
         **os.environ,

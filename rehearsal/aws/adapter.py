@@ -27,7 +27,7 @@ from ministack import app as ministack_app
 from ministack.core import concurrency, iam_actions, iam_evaluator, router
 from ministack.core.arn import parse_arn
 from ministack.core.responses import request_scope
-from ministack.services import cloudwatch_logs, codebuild, eventbridge, iam, lambda_svc, s3, sns, sts, tagging
+from ministack.services import cloudwatch_logs, codebuild, ec2, eventbridge, iam, lambda_svc, s3, sns, sts, tagging
 from ministack.services.cloudformation import provisioners, stacks
 
 from rehearsal.aws import acting
@@ -245,6 +245,14 @@ def client(service: str, credentials: dict[str, str]) -> Any:
             aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
             config=botocore.config.Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
         )
+
+
+def vpc_of(kind: str, name: str) -> str | None:
+    """The VPC that a subnet or a security group is in; None where there is no such one."""
+    with request_scope(ACCOUNT, REGION):
+        ec2._init_defaults()
+        found = (ec2._subnets if kind == "subnet" else ec2._security_groups).get(name)
+    return found and found["VpcId"]
 
 
 # --- CloudFormation -----------------------------------------------------------------------------------------------

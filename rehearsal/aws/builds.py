@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +15,10 @@ from rehearsal.aws import adapter, processes
 from rehearsal.loopback import git_credentials
 
 PHASES = ("install", "pre_build", "build", "post_build")
+
+
+# How this machine reaches the package registries, where that needs saying: a build downloads from them.
+REGISTRIES = re.compile(r"(UV|PIP)_\w*(INDEX|CERT|TLS|FIND_LINKS|TRUSTED)|SSL_CERT|(?i:https?_proxy|no_proxy)")
 
 
 class Builds:
@@ -158,6 +163,7 @@ def build_environment(build: dict[str, Any], project: dict[str, Any], credential
     declared = {entry["name"]: entry["value"] for entry in project["environment"].get("environmentVariables", [])}
     return {
         **processes.job_environment(credentials),
+        **{name: value for name, value in os.environ.items() if REGISTRIES.match(name)},
         **declared,
         "CODEBUILD_BUILD_ID": build["id"],
         "CODEBUILD_BUILD_ARN": build["arn"],

@@ -2,18 +2,24 @@
 
 On Linux, `unshare` gives the process mount and PID namespaces: /opt/ml is its own folder, and its entrypoint is the
 process that gets the signals. Where the kernel does not permit that, paths below /opt/ml are rewritten to the folder,
-and OPT_ML names it.
+and OPT_ML names it. A container without network, or in a VPC, has a network namespace, too: it reaches nothing there but
+what is relayed; where the kernel does not permit that, it has this machine's network.
 """
 
 import functools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from rehearsal.aws import processes
+from rehearsal import network
+from rehearsal.aws import adapter, processes
+
+RELAY = network.__file__
 
 # Mounts $1 at /opt/ml and becomes the rest of its arguments. Where the machine has no /opt/ml, /opt is made anew in
 # the namespace, with what it holds mounted again, so that nothing is written to the machine's own /opt.
@@ -56,12 +62,34 @@ def namespace_command() -> tuple[str, ...]:
     return ()
 
 
+@functools.cache
+def has_networks() -> bool:
+    """Whether a container can have a network of its own here. Tried once, for real."""
+    command = [*namespace_command(), "--net", sys.executable, RELAY, "--", "true"]
+    return command[0] == "unshare" and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@functools.cache
+def relay_to_aws() -> str:
+    """What lets a container with a network of its own reach AWS, as a VPC does by its endpoints."""
+    port, path = urlsplit(adapter.endpoint()).port, f"{tempfile.gettempdir()}/aws.sock"
+    network.Relay(f"unix:{path}", f"tcp:{port}").start()
+    return f"tcp:{port}=unix:{path}"
+
+
 def start(
-    entrypoint: list[str], environment: dict[str, str], folder: Path, emit: Callable[[list[str]], None]
+    entrypoint: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    emit: Callable[[list[str]], None],
+    relays: list[str] | None = None,
 ) -> subprocess.Popen:
-    """Start an entrypoint with `folder`/ml as its /opt/ml."""
+    """Start an entrypoint with `folder`/ml as its /opt/ml, and with a network of its own where relays are given."""
     ml = folder / "ml"
     command = namespace_command()
+    if relays is not None and has_networks():
+        command = (*command, "--net")
+        entrypoint = [sys.executable, RELAY, *relays, "--", *entrypoint]
     if command:
         process = processes.start(
             [*command, "sh", "-c", MOUNT, "container", str(ml), *entrypoint], environment, folder, emit
@@ -77,11 +105,6 @@ def local_path(folder: Path, path: str) -> Path:
     if not path.startswith("/opt/ml/") or ".." in Path(path).parts:
         raise ValueError(f"{path} is not below /opt/ml")
     return folder / "ml" / path.removeprefix("/opt/ml/")
-
-
-def describe_isolation() -> str:
-    """How jobs are kept apart here, for people."""
-    return "mount and PID namespaces" if namespace_command() else "rewritten paths (no namespaces here)"
 
 
 def remove(folder: Path) -> None:

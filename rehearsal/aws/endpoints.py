@@ -3,13 +3,15 @@
 import http.client
 import os
 import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
-from rehearsal.aws import adapter, containers, objects, processes
+from rehearsal import network
+from rehearsal.aws import adapter, containers, objects, processes, vpc
 from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
 from rehearsal.loopback import free_port
 
@@ -55,12 +57,15 @@ class Endpoints:
         package = self.package(containers_of[0]["ModelPackageName"])
         if package["ModelApprovalStatus"] != "Approved":
             raise ValueError(f"Model package {package['ModelPackageArn']} is not Approved.")
+        vpc.join(properties.get("VpcConfig"), properties["ExecutionRoleArn"])
         arn = f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:model/{name.lower()}"
         self.models[name] = {
             "ModelName": name,
             "ModelArn": arn,
             "ExecutionRoleArn": properties["ExecutionRoleArn"],
             "Containers": [{"ModelPackageName": package["ModelPackageArn"]}],
+            "EnableNetworkIsolation": properties.get("EnableNetworkIsolation") in (True, "true"),
+            **({"VpcConfig": properties["VpcConfig"]} if "VpcConfig" in properties else {}),
             "CreationTime": now(),
             "container": package["InferenceSpecification"]["Containers"][0],
         }
@@ -199,13 +204,20 @@ class ModelServer:
         container = model["container"]
         credentials = adapter.credentials_of(model["ExecutionRoleArn"], "SageMaker", "sagemaker.amazonaws.com")
         self.fetch(adapter.client("s3", credentials), container["ModelDataUrl"])
+        isolated, relays = model["EnableNetworkIsolation"], None
+        self.relay: network.Relay | None = None
+        if (isolated or "VpcConfig" in model) and containers.has_networks():
+            socket = f"unix:{tempfile.gettempdir()}/{short_id(8)}.sock"
+            relays = [f"{socket}=tcp:{self.port}", *([] if isolated else [containers.relay_to_aws()])]
+            self.relay = network.Relay(f"tcp:{self.port}", socket)
+            self.relay.start()
         environment = {
-            **processes.job_environment(credentials),
+            **processes.job_environment(None if isolated else credentials),
             **container.get("Environment", {}),
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
         }
         python = os.environ["REHEARSAL_PYTHON"]
-        self.process = containers.start([python, str(SERVER)], environment, folder, self.emit)
+        self.process = containers.start([python, str(SERVER)], environment, folder, self.emit, relays)
         try:
             self.wait_until_healthy()
         except Exception:
@@ -254,4 +266,6 @@ class ModelServer:
 
     def end(self) -> None:
         processes.end(self.process, 2)
+        if self.relay:
+            self.relay.close()
         containers.remove(self.folder)

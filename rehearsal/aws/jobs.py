@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from rehearsal.aws import adapter, containers, objects, processes
+from rehearsal.aws import adapter, containers, objects, processes, vpc
 from rehearsal.aws.protocol import AwsError, Caller, newest_first, not_played, now, page, public, short_id
 
 STOP_GRACE_SECONDS = 120  # between SIGTERM and SIGKILL, as AWS gives it
@@ -84,6 +84,7 @@ class Jobs:
         if name in self.jobs[kind]:
             raise AwsError("ResourceInUse", f"Job {name} already exists")
         caller.pass_role(parameters["RoleArn"], "sagemaker.amazonaws.com")
+        vpc.join(network_of(parameters).get("VpcConfig"), parameters["RoleArn"])
         return self.start_job(kind, parameters)
 
     def start_job(self, kind: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -374,8 +375,13 @@ class Run:
 
     def execute(self, entrypoint: list[str], environment: dict[str, str], limit_seconds: float) -> int:
         """Run the entrypoint to its end; stop it when it is asked for, or when its time or its instance is over."""
-        surroundings = {**processes.job_environment(self.credentials), **environment}
-        process = containers.start(entrypoint, surroundings, self.folder, self.emit)
+        network, relays, credentials = network_of(self.record), None, self.credentials
+        if network.get("EnableNetworkIsolation"):
+            relays, credentials = [], None
+        elif network.get("VpcConfig"):  # one without a way to the internet
+            relays = [containers.relay_to_aws()]
+        surroundings = {**processes.job_environment(credentials), **environment}
+        process = containers.start(entrypoint, surroundings, self.folder, self.emit, relays)
         watcher = threading.Thread(target=self.watch, args=(process,), daemon=True)
         watcher.start()
         try:
@@ -403,6 +409,11 @@ class Run:
             if left.exists():
                 raise JobFailed(f"{left.read_text().strip()} (exit code {code})")
         raise JobFailed(f"exit code {code}; see log group {self.group}, stream {self.name}/algo-1")
+
+
+def network_of(job: dict[str, Any]) -> dict[str, Any]:
+    """The part of a job's request that says which network it is in."""
+    return job.get("NetworkConfig", job)
 
 
 def job_name(kind: str, execution_id: str, step: str) -> str:

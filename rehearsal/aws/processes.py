@@ -132,8 +132,11 @@ def _read(process: subprocess.Popen, emit: Callable[[list[str]], None]) -> None:
             emit(shown)
 
 
-def job_environment(credentials: dict[str, str]) -> dict[str, str]:
-    """What a container sees of its surroundings: paths, region, credentials, and where the played AWS is."""
+def job_environment(credentials: dict[str, str] | None) -> dict[str, str]:
+    """What a container sees of its surroundings: paths, region, credentials, and where the played AWS is.
+
+    One without network gets neither of the last two.
+    """
     return {
         "PATH": f"{Path(os.environ['REHEARSAL_PYTHON']).parent}:{os.environ['PATH']}",
         "HOME": os.environ.get("HOME", "/root"),
@@ -142,10 +145,9 @@ def job_environment(credentials: dict[str, str]) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "AWS_REGION": adapter.REGION,
         "AWS_DEFAULT_REGION": adapter.REGION,
-        "AWS_ENDPOINT_URL": adapter.endpoint(),
         "AWS_EC2_METADATA_DISABLED": "true",
         "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_WAIT_POLICY": "PASSIVE",  # jobs share this machine: threads that wait must not keep a core busy
-        **credentials,
+        **({"AWS_ENDPOINT_URL": adapter.endpoint(), **credentials} if credentials else {}),
     }

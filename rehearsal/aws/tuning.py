@@ -8,7 +8,7 @@ import random
 import threading
 from typing import Any
 
-from rehearsal.aws import adapter
+from rehearsal.aws import adapter, vpc
 from rehearsal.aws.protocol import AwsError, Caller, newest_first, not_played, now, page, public, short_id
 from rehearsal.aws.search import draw, is_hopeless
 
@@ -27,8 +27,8 @@ NO_OBJECTIVE = (
 )
 # What a training job takes from its definition as it is.
 TAKEN = (
-    "CheckpointConfig", "EnableManagedSpotTraining", "Environment", "InputDataConfig", "OutputDataConfig",
-    "ResourceConfig", "RoleArn", "StoppingCondition",
+    "CheckpointConfig", "EnableManagedSpotTraining", "EnableNetworkIsolation", "Environment", "InputDataConfig",
+    "OutputDataConfig", "ResourceConfig", "RoleArn", "StoppingCondition", "VpcConfig",
 )  # fmt: skip
 
 
@@ -45,7 +45,9 @@ class Tunings:
         self.check_training(
             parameters["TrainingJobDefinition"], parameters["TrainingJobDefinition"].get("StaticHyperParameters", {})
         )
-        caller.pass_role(parameters["TrainingJobDefinition"]["RoleArn"], "sagemaker.amazonaws.com")
+        definition = parameters["TrainingJobDefinition"]
+        caller.pass_role(definition["RoleArn"], "sagemaker.amazonaws.com")
+        vpc.join(definition.get("VpcConfig"), definition["RoleArn"])
         arn = f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:hyper-parameter-tuning-job/{name}"
         record = {
             **parameters,

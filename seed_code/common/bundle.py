@@ -12,8 +12,10 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import sys
 import tarfile
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,10 @@ READS = {
 }  # fmt: skip
 # Not imported by the script, but needed beside it: what starts it, and what Train packs into the model.
 BESIDE = {"preprocess": (), "train": ("inference.py", "requirements-tracking.txt"), "evaluate": ()}
+# What the jobs' image runs: wheels are chosen for it. uv has no download of its own.
+IMAGE = ("--python-version=3.12", *(f"--platform={name}_x86_64" for name in ("manylinux_2_28", "manylinux2014")))
+PIP = "pip==26.3"
+COMPLETE = "complete.txt"  # uploaded after all wheels
 START = ("start.py", "job.py", "requirements.txt")
 DEFINITION = ROOT / "pipeline.json"
 
@@ -85,6 +91,40 @@ class Archive:
         return {"sourcedir.tar.gz": packed.getvalue()}
 
 
+@dataclass(frozen=True)
+class Packages:
+    """What jobs without internet may have to install: wheels for the image, under the hash of what was asked for."""
+
+    requirements: tuple[str, ...]
+
+    @property
+    def prefix(self) -> str:
+        """The wheels are downloaded when they are uploaded, after the definition was written with this."""
+        asked = json.dumps([*self.requirements, *IMAGE])
+        return f"code/packages/{hashlib.sha256(asked.encode()).hexdigest()[:20]}"
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The wheels, with those that they need. Raises ValueError where pip cannot have one."""
+        with tempfile.TemporaryDirectory() as folder:
+            pip = [sys.executable, "-m", "uv", "tool", "run", "--quiet", "--python", sys.executable, PIP]
+            command = [*pip, "download", "--quiet", "--only-binary=:all:", *IMAGE, "--dest", folder]
+            if subprocess.run([*command, *self.requirements], check=False).returncode:
+                raise ValueError(
+                    f"no wheels of {', '.join(self.requirements)} could be downloaded, which the jobs have to get from "
+                    "here: they have no internet. See the lines before this one."
+                )
+            wheels = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+        return wheels | {COMPLETE: "\n".join(self.requirements).encode()}
+
+
+def packages(chosen: settings.Settings) -> Packages:
+    """The packages of the jobs, with those that track training where settings.toml asks for them."""
+    names = ["requirements.txt", *(["requirements-tracking.txt"] if any(chosen["tracking"].values()) else [])]
+    lines = [line.split("#")[0].strip() for name in names for line in (ROOT / "src" / name).read_text().splitlines()]
+    return Packages(tuple(line for line in lines if line))
+
+
 def code(step: str) -> Bundle:
     """The code of a step: its script, what that imports from src/, and its part of the settings."""
     names = {*START, *BESIDE[step], f"{step}.py"}
@@ -133,25 +173,42 @@ def folder(kind: str) -> Bundle:
     return Bundle(kind, {str(path.relative_to(ROOT / kind)): path.read_bytes() for path in files})
 
 
+def upload(s3: Any, bucket: str, prefix: str, files: dict[str, bytes]) -> None:
+    """Upload files, and what says that they are complete after all others."""
+
+    def put(name: str) -> None:
+        s3.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=files[name])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, [name for name in files if name != COMPLETE]))
+    if COMPLETE in files:
+        put(COMPLETE)
+
+
 def publish(bucket: str) -> None:
-    """Upload every bundle that is not there yet, and then the definition, whose arrival runs the pipeline."""
+    """Upload what the definition refers to and is not there yet, and then it, whose arrival runs the pipeline."""
     import boto3
 
-    s3 = boto3.client("s3")
-    archives = [tuning_code()] if settings.load()["tuning"]["jobs"] else []
-    for bundle in (*map(code, READS), *archives, folder("sample"), folder("deploy")):
+    s3, chosen, definition = boto3.client("s3"), settings.load(), DEFINITION.read_bytes()
+    bundles = [*map(code, READS), folder("sample"), folder("deploy")]
+    if chosen["tuning"]["jobs"]:
+        bundles.append(tuning_code())
+    if packages(chosen).prefix.encode() in definition:
+        bundles.append(packages(chosen))
+    for bundle in bundles:
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{bundle.prefix}/")
-        there = {found["Key"] for page in pages for found in page.get("Contents", [])}
-        missing = {f"{bundle.prefix}/{name}": body for name, body in bundle.files.items()}
-        missing = {key: body for key, body in missing.items() if key not in there}
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda item: s3.put_object(Bucket=bucket, Key=item[0], Body=item[1]), missing.items()))
-        print(f"s3://{bucket}/{bundle.prefix}: {len(missing)} of {len(bundle.files)} files uploaded", flush=True)
-    s3.put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=DEFINITION.read_bytes())
+        there = {found["Key"].removeprefix(f"{bundle.prefix}/") for page in pages for found in page.get("Contents", [])}
+        missing = {} if COMPLETE in there else {n: body for n, body in bundle.files.items() if n not in there}
+        upload(s3, bucket, bundle.prefix, missing)
+        print(f"s3://{bucket}/{bundle.prefix}: {len(missing)} of {len(missing.keys() | there)} files uploaded", flush=True)
+    s3.put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=definition)
     print(f"s3://{bucket}/pipeline/pipeline.json", flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["publish"]:
         sys.exit(__doc__)
-    publish(os.environ["PROJECT_BUCKET"])
+    try:
+        publish(os.environ["PROJECT_BUCKET"])
+    except ValueError as error:
+        sys.exit(f"error: {error}")

@@ -38,6 +38,7 @@ logging.disable(logging.WARNING)
 warnings.simplefilter("ignore")
 
 from sagemaker.core import image_uris
+from sagemaker.core.network import NetworkConfig
 from sagemaker.core.parameter import CategoricalParameter, ContinuousParameter, IntegerParameter, ParameterRange
 from sagemaker.core.processing import Processor
 from sagemaker.core.shapes import ProcessingInput, ProcessingOutput, ProcessingS3Input, ProcessingS3Output
@@ -47,6 +48,7 @@ from sagemaker.core.training.configs import (
     Compute,
     InputData,
     MetricDefinition,
+    Networking,
     OutputDataConfig,
     StoppingCondition,
     Tag,
@@ -102,6 +104,9 @@ class Project:
     region: str
     data_buckets: tuple[str, ...] = ()
     kms_key: str = ""
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    isolated: bool = False
 
     @classmethod
     def from_environment(cls, environment: dict[str, str]) -> "Project":
@@ -115,9 +120,12 @@ class Project:
             region=environment.get("AWS_REGION", "us-east-1"),
             kms_key=environment.get("PROJECT_KMS_KEY_ARN", ""),
             data_buckets=tuple(re.findall(r":::([^,]+)", environment.get("PROJECT_DATA_BUCKET_ARNS", ""))),
+            subnets=tuple(re.findall(r"[^,]+", environment.get("PROJECT_SUBNET_IDS", ""))),
+            security_groups=tuple(re.findall(r"[^,]+", environment.get("PROJECT_SECURITY_GROUP_IDS", ""))),
+            isolated=environment.get("PROJECT_NETWORK_ISOLATION") == "true",
         )
 
-    def address(self, content: bundle.Bundle) -> str:
+    def address(self, content: bundle.Bundle | bundle.Archive | bundle.Packages) -> str:
         """Where the build uploads a bundle."""
         return f"s3://{self.bucket}/{content.prefix}"
 
@@ -132,6 +140,20 @@ class Project:
     def disk_key(self, instance_type: str) -> str | None:
         """The key for a job's disk, where there is one and the instance type takes it."""
         return self.kms_key if self.kms_key and not NVME.match(instance_type) else None
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Which network jobs are in, as the SDK's Networking and NetworkConfig both take it; empty for SageMaker's own."""
+        vpc = {"subnets": [*self.subnets], "security_group_ids": [*self.security_groups]} if self.subnets else {}
+        return vpc | ({"enable_network_isolation": self.isolated} if vpc or self.isolated else {})
+
+    def packages(self, chosen: settings.Settings) -> str:
+        """Where the build puts packages for jobs that cannot count on the internet, as in a VPC they cannot."""
+        return self.address(bundle.packages(chosen))
+
+    def pip_variables(self, folder: str) -> dict[str, str]:
+        """What makes pip install from a folder, and ask nobody, where jobs cannot count on the internet."""
+        return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder} if self.network else {}
 
     @cached_property
     def training_image(self) -> str:
@@ -215,6 +237,16 @@ class ScriptTrainingStep(TrainingStep):
         return request
 
 
+class IsolatedTuningStep(TuningStep):
+    """A tuning step whose jobs have no network: the SDK's tuner takes a trainer's VPC over, and forgets its isolation."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        request = super().arguments
+        request["TrainingJobDefinition"]["EnableNetworkIsolation"] = True
+        return request
+
+
 class RegisterModelStep(ConfigurableRetryStep):
     """A step that registers a model package: the request of CreateModelPackage as it is.
 
@@ -233,12 +265,13 @@ def preprocess(
     project: Project, parameters: Parameters, session: OfflineSession, chosen: settings.Settings
 ) -> ProcessingStep:
     instances = chosen["compute"]["processing_instance_count"]
-    processor = processor_of(project, parameters, session, "preprocess", chosen["compute"]["max_run_hours"], instances)
+    processor = processor_of(project, parameters, session, chosen, "preprocess", instances)
     distribution = "ShardedByS3Key" if instances > 1 else "FullyReplicated"
     request = processor.run(
         inputs=[
             processing_input("data", parameters.input_data, distribution),
             processing_input("code", project.address(bundle.code("preprocess"))),
+            *processing_packages(project, chosen),
         ],
         outputs=[
             processing_output(name, project.run("Preprocess", name))
@@ -260,7 +293,7 @@ def train(
     trainer = trainer_of(project, parameters, session, chosen, name, spot)
     trainer.with_checkpoint_config(checkpoints(parameters, preprocessing, name))
     trainer.with_metric_definitions(metrics())
-    channels = training_inputs(chosen, preprocessing, code=project.address(bundle.code("train")))
+    channels = training_inputs(project, chosen, preprocessing, bundle.code("train"))
     request = trainer.train(input_data_config=channels)
     return ScriptTrainingStep(name, request, cache_config=cache(), retry_policies=job_retries())
 
@@ -277,13 +310,14 @@ def tune(
 
     The API gives these jobs no entrypoint: the image's toolkit unpacks an archive and starts train.py. It keeps SIGTERM
     to itself, so that an interruption costs what was trained since the last checkpoint ([training] checkpoint_seconds).
+    The archive comes as a channel, since a job without network could not fetch it.
     """
     tuning = chosen["tuning"]
     trainer = trainer_of(project, parameters, session, chosen, "Tune", spot)
     trainer.compute.instance_count = 1  # the toolkit starts one process, and it trains alone
     trainer.hyperparameters |= {
         "sagemaker_program": "train.py",
-        "sagemaker_submit_directory": f"{project.address(bundle.tuning_code())}/sourcedir.tar.gz",
+        "sagemaker_submit_directory": "/opt/ml/input/data/code/sourcedir.tar.gz",
     }
     # This execution's: the cache does not compare it here
     # (https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html). job.checkpoints() keeps jobs apart.
@@ -302,8 +336,9 @@ def tune(
         early_stopping_type="Auto" if tuning["early_stopping"] else "Off",
         random_seed=chosen["training"]["seed"] % 2**31,
     )
-    request = tuner.tune(inputs=training_inputs(chosen, preprocessing))
-    return TuningStep("Tune", request, cache_config=cache(), retry_policies=job_retries())
+    request = tuner.tune(inputs=training_inputs(project, chosen, preprocessing, bundle.tuning_code()))
+    step = IsolatedTuningStep if project.isolated else TuningStep
+    return step("Tune", request, cache_config=cache(), retry_policies=job_retries())
 
 
 def parameter_range(name: str, values: list[Any]) -> ParameterRange:
@@ -315,11 +350,16 @@ def parameter_range(name: str, values: list[Any]) -> ParameterRange:
     return ContinuousParameter(*map(float, values), scaling_type="Logarithmic" if name == "learning_rate" else "Auto")
 
 
-def training_inputs(chosen: settings.Settings, preprocessing: ProcessingStep, **more: str) -> list[InputData]:
+def training_inputs(
+    project: Project, chosen: settings.Settings, preprocessing: ProcessingStep, code: bundle.Bundle | bundle.Archive
+) -> list[InputData]:
     """The channels of a training job."""
-    channels = {"train": output(preprocessing, "train"), "validation": output(preprocessing, "validation"), **more}
+    channels = {name: output(preprocessing, name) for name in ("train", "validation")}
+    channels["code"] = project.address(code)
     if chosen["model"]["weights"].startswith("s3://"):
         channels["pretrained"] = chosen["model"]["weights"]
+    if project.network:
+        channels["packages"] = project.packages(chosen)
     return [InputData(channel_name=name, data_source=source) for name, source in channels.items()]
 
 
@@ -355,7 +395,8 @@ def trainer_of(
             max_wait_time_in_seconds=compute["max_wait_hours"] * HOUR if spot else None,
         ),
         tags=[Tag(key=key, value=value) for key, value in tags.items()],
-        environment=tracking(project, chosen["tracking"]),
+        environment=tracking(project, chosen["tracking"]) | project.pip_variables("/opt/ml/input/data/packages"),
+        networking=Networking(**project.network) if project.network else None,
         sagemaker_session=session,
     )
 
@@ -403,14 +444,13 @@ def evaluate(
     challenged = chosen["gate"]["allowed_drop"] < 1
     if challenged:
         environment |= {"MODEL_PACKAGE_GROUP": project.model_group, "AWS_DEFAULT_REGION": project.region}
-    processor = processor_of(
-        project, parameters, session, "evaluate", chosen["compute"]["max_run_hours"], env=environment
-    )
+    processor = processor_of(project, parameters, session, chosen, "evaluate", environment=environment)
     request = processor.run(
         inputs=[
             processing_input("model", model_of(training[0])),
             processing_input("test", output(preprocessing, "test")),
             processing_input("code", project.address(bundle.code("evaluate"))),
+            *processing_packages(project, chosen),
         ],
         outputs=[processing_output("evaluation", project.run("Evaluate", "evaluation"))],
     )
@@ -500,25 +540,32 @@ def processor_of(
     project: Project,
     parameters: Parameters,
     session: OfflineSession,
+    chosen: settings.Settings,
     script: str,
-    hours: int,
     instances: int = 1,
-    **options: Any,
+    environment: dict[str, Any] | None = None,
 ) -> Processor:
-    """A processing job that runs a script of src/ for so many hours at most."""
+    """A processing job that runs a script of src/."""
     tags = project.tags(script.title())
+    variables = (environment or {}) | project.pip_variables("/opt/ml/processing/input/packages")
     return Processor(
         role=project.role,
         image_uri=project.training_image,
         instance_count=instances,
         instance_type=parameters.processing_instance,
         entrypoint=["python3", "/opt/ml/processing/input/code/start.py", f"{script}.py"],
-        max_runtime_in_seconds=hours * HOUR,
+        max_runtime_in_seconds=chosen["compute"]["max_run_hours"] * HOUR,
         volume_kms_key=project.disk_key(parameters.processing_instance.default_value),
         tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+        env=variables or None,
+        network_config=NetworkConfig(**project.network) if project.network else None,
         sagemaker_session=session,
-        **options,
     )
+
+
+def processing_packages(project: Project, chosen: settings.Settings) -> list[ProcessingInput]:
+    """The input with packages to install, where jobs cannot count on the internet."""
+    return [processing_input("packages", project.packages(chosen))] if project.network else []
 
 
 def processing_input(name: str, uri: Any, distribution: str = "FullyReplicated") -> ProcessingInput:
@@ -630,10 +677,26 @@ def require_own_secret(project: Project, chosen: settings.Settings) -> None:
         raise ValueError(f"[tracking] wandb_secret is {secret!r}. Name it {own}..., as in {own}wandb.")
 
 
+def require_no_network(chosen: settings.Settings) -> None:
+    """Raise ValueError for a setting that would let a job ask somebody over the network, which it has not got."""
+    asked = {f"[tracking] {name}": value for name, value in chosen["tracking"].items() if value}
+    if chosen["model"]["weights"] == "hub":
+        asked["[model] weights"] = "hub"
+    if chosen["gate"]["allowed_drop"] < 1:  # the evaluation asks SageMaker for the approved model
+        asked["[gate] allowed_drop"] = chosen["gate"]["allowed_drop"]
+    for setting, value in asked.items():
+        raise ValueError(
+            f"{setting} is {value!r}, for which a job needs a network, and this project's jobs have none. Set it back to "
+            f"what it was, or have the platform team set the project's parameter NetworkIsolation to false."
+        )
+
+
 def main() -> None:
     project = Project.from_environment(ENVIRONMENT)
     try:
         chosen = settings.load()
+        if project.isolated:
+            require_no_network(chosen)
         if "PROJECT_BUCKET" in ENVIRONMENT:
             require_own_bucket(project, chosen)
             require_own_secret(project, chosen)

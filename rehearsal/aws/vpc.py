@@ -1,0 +1,46 @@
+"""What SageMaker does before a job or a model joins a VPC: looks its parts up, and uses the role that it runs with.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html lists the permissions of such a role.
+"""
+
+from typing import Any
+
+from rehearsal.aws import adapter
+from rehearsal.aws.protocol import AwsError
+
+DESCRIBES = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
+
+
+def join(config: dict[str, Any] | None, role_arn: str) -> None:
+    """Raise ValidationException unless everything that a VpcConfig names is there, and the role may join it."""
+    if not config:
+        return
+    subnets, groups = config["Subnets"], config["SecurityGroupIds"]
+    vpcs = {adapter.vpc_of("subnet", name) for name in subnets} | {adapter.vpc_of("security-group", n) for n in groups}
+    if None in vpcs:
+        raise AwsError("ValidationException", f"One of {', '.join([*subnets, *groups])} does not exist.")
+    if len(vpcs) > 1:
+        raise AwsError("ValidationException", f"Subnets and security groups are in several VPCs: {', '.join(vpcs)}.")
+    key = adapter.credentials_of(role_arn, "SageMaker", "sagemaker.amazonaws.com")["AWS_ACCESS_KEY_ID"]
+    interface = arn("network-interface/*")
+    try:
+        for name in DESCRIBES:
+            adapter.caller_may(key, f"ec2:Describe{name}", "*")
+        for subnet in subnets:
+            adapter.caller_may(key, "ec2:CreateNetworkInterface", arn(f"subnet/{subnet}"), {"ec2:SubnetID": subnet})
+            for action in (
+                "CreateNetworkInterfacePermission",
+                "DeleteNetworkInterfacePermission",
+                "DeleteNetworkInterface",
+            ):
+                adapter.caller_may(key, f"ec2:{action}", interface, {"ec2:Subnet": arn(f"subnet/{subnet}")})
+        for group in groups:
+            context = {"ec2:SecurityGroupID": group}
+            adapter.caller_may(key, "ec2:CreateNetworkInterface", arn(f"security-group/{group}"), context)
+        adapter.caller_may(key, "ec2:CreateNetworkInterface", interface)
+    except adapter.AccessDenied as denied:
+        raise AwsError("ValidationException", f"The role cannot join the VPC. {denied}") from denied
+
+
+def arn(resource: str) -> str:
+    return f"arn:aws:ec2:{adapter.REGION}:{adapter.ACCOUNT}:{resource}"
