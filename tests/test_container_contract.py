@@ -3,16 +3,26 @@
 import io
 import itertools
 import json
+import socketserver
+import subprocess
 import tarfile
+import threading
 import uuid
+from collections.abc import Iterator
 
 import pytest
+from botocore.exceptions import ClientError
 from conftest import wait_for
 
 from rehearsal.story import StoryFailed, describe_interruption
 
 CODE = """
-import json, os, pathlib, signal, sys, time
+import contextlib, json, os, pathlib, signal, socket, sys, time
+def reaches(port):
+    # Whether somebody answers there: a relay takes a connection before it knows.
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), timeout=5) as opened:
+        opened.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+        return bool(opened.recv(1))
 ml = pathlib.Path(os.environ.get("OPT_ML", "/opt/ml"))
 config = ml / "input/config"
 told = json.loads((config / "hyperparameters.json").read_text())
@@ -24,7 +34,8 @@ told = json.loads((config / "hyperparameters.json").read_text())
     "channels": sorted(p.name for p in (ml / "input/data").iterdir()),
     "data": sorted(str(p.relative_to(ml / "input/data/train")) for p in (ml / "input/data/train").rglob("*.txt")),
     "checkpoints": sorted(p.name for p in (ml / "checkpoints").iterdir()),
-    "key": os.environ["AWS_ACCESS_KEY_ID"],
+    "key": os.environ.get("AWS_ACCESS_KEY_ID", ""),
+    "reached": [port for port in told.get("ports", "").split() if reaches(port)],
     "job": os.environ["TRAINING_JOB_NAME"],
 }))
 print("hello from the container", flush=True)
@@ -56,10 +67,13 @@ if told.get("do") == "resume":
 (ml / "model/weights").write_text("trained")
 """
 
+IN_VPC = {"VpcConfig": {"Subnets": ["subnet-00000001"], "SecurityGroupIds": ["sg-00000001"]}}
+ISOLATED = {"EnableNetworkIsolation": True}
+
 
 @pytest.fixture(scope="module")
 def role(make_role):
-    return make_role("jobs", "sagemaker", "s3:*")
+    return make_role("jobs", "sagemaker", "s3:*", "ec2:*")
 
 
 @pytest.fixture
@@ -75,7 +89,7 @@ def start(played, bucket, role):
     for key, body in objects.items():
         s3.put_object(Bucket=bucket, Key=key, Body=body.encode())
 
-    def training(name: str = "", spot: bool = False, **hyperparameters: str) -> str:
+    def training(name: str = "", spot: bool = False, network: dict | None = None, **hyperparameters: str) -> str:
         name = name or f"contract-{uuid.uuid4().hex[:8]}"
 
         def channel(kind: str) -> dict:
@@ -97,6 +111,7 @@ def start(played, bucket, role):
             StoppingCondition={"MaxRuntimeInSeconds": 100} | ({"MaxWaitTimeInSeconds": 200} if spot else {}),
             EnableManagedSpotTraining=spot,
             CheckpointConfig={"S3Uri": f"s3://{bucket}/jobs/checkpoints/{name}"},
+            **(network or {}),
         )
         return name
 
@@ -157,8 +172,9 @@ def test_a_failure_is_told_in_the_scripts_own_words(start, end_of):
     )
 
 
-def test_a_stop_reaches_the_script_and_its_checkpoint_reaches_s3(start, end_of, played, bucket):
-    name = start(do="wait")
+@pytest.mark.parametrize("network", [{}, IN_VPC], ids=["open", "in a VPC"])
+def test_a_stop_reaches_the_script_and_its_checkpoint_reaches_s3(start, end_of, played, bucket, network):
+    name = start(do="wait", network=network)
     logs = played.client("logs")
 
     def waiting() -> bool:
@@ -247,3 +263,66 @@ def test_a_job_without_data_says_which_address_is_empty(played, bucket, role, en
     )
 
     assert f"No S3 objects found under S3 URL 's3://{bucket}/nothing/here'" in end_of("contract-empty")["FailureReason"]
+
+
+# --- networks ------------------------------------------------------------------------------------------------------------
+
+
+def networks_are_permitted() -> bool:
+    """Whether the kernel gives network namespaces here."""
+    tried = [["unshare", "--net", "true"], ["unshare", "--map-root-user", "--net", "true"]]
+    return any(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in tried)
+
+
+@pytest.fixture(scope="module")
+def somebody() -> Iterator[int]:
+    """The port of somebody else on this machine, who answers whoever connects."""
+
+    class Greeting(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"hello")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "network, reached, knows",
+    [({}, "somebody and AWS", True), (IN_VPC, "AWS", True), (ISOLATED, "", False), (IN_VPC | ISOLATED, "", False)],
+    ids=["open", "in a VPC", "isolated", "isolated in a VPC"],
+)
+def test_a_job_reaches_what_its_network_lets_it_reach(
+    start, end_of, archive_of, played, somebody, network, reached, knows
+):
+    if network and not networks_are_permitted():
+        pytest.skip("the kernel gives no network namespaces here")
+    name = start(network=network, ports=f"{somebody} {played.port}")
+
+    assert end_of(name)["TrainingJobStatus"] == "Completed"
+    seen = json.loads(archive_of(name, "output.tar.gz")["seen.json"])
+    named = {str(somebody): "somebody", str(played.port): "AWS"}
+    assert " and ".join(named[port] for port in seen["reached"]) == reached
+    assert bool(seen["key"]) is knows
+
+
+@pytest.mark.parametrize(
+    "subnet, group, refused",
+    [
+        ("subnet-0000000a", "sg-00000001", "One of subnet-0000000a, sg-00000001 does not exist."),
+        ("subnet-00000001", "sg-0000000a", "One of subnet-00000001, sg-0000000a does not exist."),
+    ],
+)
+def test_a_job_joins_no_subnet_and_no_group_that_is_not_there(start, subnet, group, refused):
+    with pytest.raises(ClientError, match=refused):
+        start(network={"VpcConfig": {"Subnets": [subnet], "SecurityGroupIds": [group]}})
+
+
+def test_a_job_is_in_one_vpc(start, played):
+    ec2 = played.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    elsewhere = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+
+    with pytest.raises(ClientError, match="Subnets and security groups are in several VPCs"):
+        start(network={"VpcConfig": {"Subnets": [elsewhere], "SecurityGroupIds": ["sg-00000001"]}})

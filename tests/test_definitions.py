@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tomlkit
 
+import checks
 from build import ROOT, VARIANTS
 from build.assemble import assemble, write
 from build.definitions import generate
@@ -36,20 +37,27 @@ def definition_with(
 
 def definition_of(folder: Path, tuning: dict | None = None, section: str = "compute", **values: str) -> dict:
     """The same of a seed that is laid out already."""
+    done = run(folder, {}, section, tuning, **values)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def run(
+    folder: Path, variables: dict[str, str], section: str, tuning: dict | None = None, **values: str
+) -> subprocess.CompletedProcess:
+    """Run a seed's pipeline.py with other settings and the variables of a build, the network refused."""
     settings = tomlkit.parse((folder / "settings.toml").read_text())
     settings[section].update(values)
     settings["tuning"].update(tuning or {})
     (folder / "settings.toml").write_text(tomlkit.dumps(settings))
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", NO_NETWORK],
         cwd=folder,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -98,14 +106,9 @@ def test_a_job_is_told_where_to_report_and_no_secret(tmp_path):
 
 def test_a_secret_of_another_project_is_refused_by_the_build(tmp_path):
     write(assemble("nlp"), tmp_path)
-    settings = (tmp_path / "settings.toml").read_text()
-    settings = settings.replace('wandb_project = ""', 'wandb_project = "digits"')
-    settings = settings.replace('wandb_secret = ""', 'wandb_secret = "wandb"')
-    (tmp_path / "settings.toml").write_text(settings)
 
-    build = {"PATH": os.environ["PATH"], "PROJECT_BUCKET": "bucket", "PROJECT_ID": "p-1"}
-    command = [sys.executable, "pipeline.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=build, capture_output=True, text=True, check=False)
+    build = {"PROJECT_BUCKET": "bucket", "PROJECT_ID": "p-1"}
+    done = run(tmp_path, build, "tracking", wandb_project="digits", wandb_secret="wandb")
 
     said = "error: [tracking] wandb_secret is 'wandb'. Name it sagemaker-p-1/..., as in sagemaker-p-1/wandb."
     assert (done.returncode, done.stderr.strip()) == (1, said)
@@ -252,16 +255,63 @@ def test_several_instances_share_the_files_out(tmp_path):
 def test_a_key_encrypts_the_disks_that_take_one(tmp_path):
     write(assemble("nlp"), tmp_path)
     key = "arn:aws:kms:us-east-1:111122223333:key/0"
-    build = {"PATH": os.environ["PATH"], "PROJECT_KMS_KEY_ARN": key}
 
-    done = subprocess.run(
-        [sys.executable, "pipeline.py"], cwd=tmp_path, env=build, capture_output=True, text=True, check=True
-    )
+    done = run(tmp_path, {"PROJECT_KMS_KEY_ARN": key}, "compute")
 
     steps = {step["Name"]: step["Arguments"] for step in json.loads(done.stdout)["Steps"]}
     assert steps["Preprocess"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == key
     assert steps["Evaluate"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == key
     assert "VolumeKmsKeyId" not in steps["Train"]["ResourceConfig"]  # g4dn has a disk of its own
+
+
+IN_VPC = {"PROJECT_SUBNET_IDS": "subnet-0000000a,subnet-0000000b", "PROJECT_SECURITY_GROUP_IDS": "sg-0000000a"}
+VPC_CONFIG = {"Subnets": ["subnet-0000000a", "subnet-0000000b"], "SecurityGroupIds": ["sg-0000000a"]}
+ISOLATED = {"PROJECT_NETWORK_ISOLATION": "true"}
+
+
+def networks_of(definition: dict) -> dict[str, dict]:
+    """The part of each job's request that says which network it is in."""
+    jobs = {step["Name"]: step["Arguments"] for step in definition["Steps"] if step["Type"] != "Condition"}
+    return {name: job.get("NetworkConfig") or job.get("TrainingJobDefinition") or job for name, job in jobs.items()}
+
+
+@pytest.mark.parametrize("jobs", [0, 2], ids=["Train", "Tune"])
+@pytest.mark.parametrize(
+    "network, vpc, isolated",
+    [(IN_VPC, VPC_CONFIG, False), (ISOLATED, None, True), (IN_VPC | ISOLATED, VPC_CONFIG, True)],
+    ids=["in a VPC", "isolated", "isolated in a VPC"],
+)
+def test_jobs_are_in_the_projects_network_and_install_nothing_from_the_internet(tmp_path, jobs, network, vpc, isolated):
+    write(assemble("nlp"), tmp_path)
+    definition = json.loads(run(tmp_path, network, "tuning", jobs=jobs).stdout)
+
+    for job in networks_of(definition).values():
+        assert job.get("VpcConfig") == vpc
+        assert job.get("EnableNetworkIsolation", False) is isolated
+    packages = set(re.findall(r'"(s3://[^"]*/code/packages/[0-9a-f]{20})"', json.dumps(definition)))
+    assert len(packages) == 1
+    assert json.dumps(definition).count(packages.pop()) == 3
+    folders = {"/opt/ml/processing/input/packages": 2, "/opt/ml/input/data/packages": 1}
+    for folder, times in folders.items():
+        assert json.dumps(definition).count(f'"PIP_FIND_LINKS": "{folder}", "PIP_NO_INDEX": "1"') == times
+    checks.refuse(definition)
+
+
+@pytest.mark.parametrize(
+    "section, name, value, refused",
+    [
+        ("gate", "allowed_drop", 0.02, "[gate] allowed_drop is 0.02"),
+        ("model", "weights", "hub", "[model] weights is 'hub'"),
+        ("tracking", "mlflow", "http://mlflow:5000", "[tracking] mlflow is 'http://mlflow:5000'"),
+        ("tracking", "wandb_project", "desk", "[tracking] wandb_project is 'desk'"),
+    ],
+)
+def test_what_needs_a_network_is_refused_where_jobs_have_none(tmp_path, section, name, value, refused):
+    write(assemble("nlp"), tmp_path)
+
+    assert run(tmp_path, IN_VPC, section, **{name: value}).returncode == 0
+    done = run(tmp_path, ISOLATED, section, **{name: value})
+    assert done.stderr.startswith(f"error: {refused}, for which a job needs a network")
 
 
 @pytest.mark.parametrize(
@@ -278,12 +328,9 @@ def test_a_key_encrypts_the_disks_that_take_one(tmp_path):
 )
 def test_data_lies_where_the_jobs_may_read(tmp_path, source, refused):
     write(assemble("nlp"), tmp_path)
-    settings = (tmp_path / "settings.toml").read_text()
-    (tmp_path / "settings.toml").write_text(settings.replace('source = ""', f'source = "{source}"'))
 
-    build = {"PATH": os.environ["PATH"], "PROJECT_BUCKET": "ours", "PROJECT_DATA_BUCKET_ARNS": "arn:aws:s3:::shared"}
-    command = [sys.executable, "pipeline.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=build, capture_output=True, text=True, check=False)
+    build = {"PROJECT_BUCKET": "ours", "PROJECT_DATA_BUCKET_ARNS": "arn:aws:s3:::shared"}
+    done = run(tmp_path, build, "data", source=source)
 
     assert done.stderr.strip() == refused
     assert (done.returncode == 0) is (refused == "")

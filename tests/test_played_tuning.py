@@ -61,6 +61,9 @@ def packed(**files: str) -> bytes:
     return content.getvalue()
 
 
+ARCHIVE = "/opt/ml/input/data/code/sourcedir.tar.gz"
+
+
 @pytest.fixture(scope="module")
 def role(make_role):
     return make_role("tunings", "sagemaker", "s3:*")
@@ -74,7 +77,10 @@ def request_of(played, bucket, role):
     s3.put_object(Bucket=bucket, Key="tuning/train/a.txt", Body=b"1")
 
     def make(jobs: int = 2, parallel: int = 2, early: str = "Off", seed: int = 1, **hyperparameters: str) -> dict:
-        source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/tuning/train"}
+        sources = {
+            name: {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/tuning/{name}"} for name in ("code", "train")
+        }
+        channels = [{"ChannelName": n, "DataSource": {"S3DataSource": source}} for n, source in sources.items()]
         objective = {"Type": "Minimize", "MetricName": "validation_loss"}
         return {
             "HyperParameterTuningJobName": f"tuning-{uuid.uuid4().hex[:8]}",
@@ -96,10 +102,10 @@ def request_of(played, bucket, role):
                 "StaticHyperParameters": {
                     "epochs": "2",
                     "sagemaker_program": "train.py",
-                    "sagemaker_submit_directory": f"s3://{bucket}/tuning/code/sourcedir.tar.gz",
+                    "sagemaker_submit_directory": ARCHIVE,
                     **hyperparameters,
                 },
-                "InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": source}}],
+                "InputDataConfig": channels,
                 "OutputDataConfig": {"S3OutputPath": f"s3://{bucket}/tuning/output"},
                 "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
                 "StoppingCondition": {"MaxRuntimeInSeconds": 100},
@@ -175,13 +181,14 @@ def test_the_script_is_started_as_the_toolkit_starts_it(tuned, played, bucket):
     assert json.loads(variables.pop("SM_HPS")) == hyperparameters
     assert variables == {
         "SM_CHANNEL_TRAIN": "/opt/ml/input/data/train",
-        "SM_CHANNELS": '["train"]',
+        "SM_CHANNEL_CODE": "/opt/ml/input/data/code",
+        "SM_CHANNELS": '["code","train"]',
         "SM_MODEL_DIR": "/opt/ml/model",
         "SM_OUTPUT_DATA_DIR": "/opt/ml/output/data",
         "SM_HOSTS": '["algo-1"]',
         "SM_CURRENT_HOST": "algo-1",
         "SM_NUM_GPUS": variables["SM_NUM_GPUS"],
-        "SM_MODULE_DIR": f"s3://{bucket}/tuning/code/sourcedir.tar.gz",
+        "SM_MODULE_DIR": ARCHIVE,
         "SM_HP_EPOCHS": "2",
         "TRAINING_JOB_NAME": name,
     }
