@@ -133,6 +133,22 @@ def end_of(played):
 
 
 @pytest.fixture
+def lines_of(played):
+    """The log of a job. By its stream's name: the played AWS does not look at prefixes."""
+    logs = played.client("logs")
+
+    def lines(name: str) -> list[str]:
+        try:
+            stream = [f"{name}/algo-1"]
+            found = logs.filter_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNames=stream)
+        except logs.exceptions.ResourceNotFoundException:
+            return []
+        return [event["message"] for event in found["events"]]
+
+    return lines
+
+
+@pytest.fixture
 def archive_of(played, bucket):
     def read(name: str, archive: str) -> dict[str, bytes]:
         body = played.client("s3").get_object(Bucket=bucket, Key=f"jobs/output/{name}/output/{archive}")["Body"].read()
@@ -173,18 +189,10 @@ def test_a_failure_is_told_in_the_scripts_own_words(start, end_of):
 
 
 @pytest.mark.parametrize("network", [{}, IN_VPC], ids=["open", "in a VPC"])
-def test_a_stop_reaches_the_script_and_its_checkpoint_reaches_s3(start, end_of, played, bucket, network):
+def test_a_stop_reaches_the_script_and_its_checkpoint_reaches_s3(start, end_of, lines_of, played, bucket, network):
     name = start(do="wait", network=network)
-    logs = played.client("logs")
 
-    def waiting() -> bool:
-        try:
-            found = logs.filter_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=name)
-        except logs.exceptions.ResourceNotFoundException:
-            return False
-        return any(event["message"] == "waiting" for event in found["events"])
-
-    wait_for(waiting)
+    wait_for(lambda: "waiting" in lines_of(name))
     played.client("sagemaker").stop_training_job(TrainingJobName=name)
     job = end_of(name)
 
@@ -200,12 +208,9 @@ def interrupted(start, end_of, played) -> dict:
     return end_of(start(name, spot=True, do="resume"))
 
 
-def test_an_interrupted_spot_job_goes_on_in_a_new_container_with_its_checkpoint(interrupted, archive_of, played):
+def test_an_interrupted_spot_job_goes_on_in_a_new_container_with_its_checkpoint(interrupted, archive_of, lines_of):
     name = interrupted["TrainingJobName"]
-    events = played.client("logs").filter_log_events(
-        logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=name
-    )["events"]
-    said = [event["message"] for event in events]
+    said = lines_of(name)
 
     assert interrupted["TrainingJobStatus"] == "Completed"
     assert archive_of(name, "model.tar.gz") == {"disk": b"False", "weights": b"trained"}

@@ -196,7 +196,7 @@ def test_a_changed_script_changes_the_address_of_a_tunings_code_and_nothing_else
 
     before, after = json.dumps(tuned), json.dumps(definition_of(tmp_path, TUNING))
 
-    first, second = (re.search(r"/code/sourcedir/[0-9a-f]{20}/", text)[0] for text in (before, after))
+    first, second = (re.search(r"/code/sourcedir/[0-9a-f]{20}", text)[0] for text in (before, after))
     assert first != second
     assert after.replace(second, first) == before
 
@@ -303,7 +303,6 @@ def test_jobs_are_in_the_projects_network_and_install_nothing_from_the_internet(
         ("gate", "allowed_drop", 0.02, "[gate] allowed_drop is 0.02"),
         ("model", "weights", "hub", "[model] weights is 'hub'"),
         ("tracking", "mlflow", "http://mlflow:5000", "[tracking] mlflow is 'http://mlflow:5000'"),
-        ("tracking", "wandb_project", "desk", "[tracking] wandb_project is 'desk'"),
     ],
 )
 def test_what_needs_a_network_is_refused_where_jobs_have_none(tmp_path, section, name, value, refused):

@@ -181,7 +181,6 @@ def test_the_script_is_started_as_the_toolkit_starts_it(tuned, played, bucket):
     assert json.loads(variables.pop("SM_HPS")) == hyperparameters
     assert variables == {
         "SM_CHANNEL_TRAIN": "/opt/ml/input/data/train",
-        "SM_CHANNEL_CODE": "/opt/ml/input/data/code",
         "SM_CHANNELS": '["code","train"]',
         "SM_MODEL_DIR": "/opt/ml/model",
         "SM_OUTPUT_DATA_DIR": "/opt/ml/output/data",
