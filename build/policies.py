@@ -29,6 +29,8 @@ PARAMETERS = {
     "SageMakerProjectId": "p-0123456789ab",
     "StudioRoleArn": f"arn:aws:iam::{ACCOUNT}:role/Studio",
     "KmsKeyArn": f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/own",
+    "SubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+    "SecurityGroupIds": "sg-0123456789abcdef0",
     "DataBucketArns": "arn:aws:s3:::letters,arn:aws:s3:::pictures",
     "ImageRepositoryArns": f"arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/own",
     "FunctionArns": f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:own",
@@ -49,9 +51,14 @@ ARNS = {
 
 # What parliament finds and is right as it is, by policy and finding. Its list of actions is older than cfn-lint's.
 MADE_BY_LAUNCH = "CloudFormation makes the bucket with its policy and its rules; their template is the bundle's"
+EACH_ITS_OWN = (
+    "an interface, subnets and security groups: a statement for each kind, since each has a condition of its own"
+)
 RIGHT = {
     ("LaunchRole.project-stack", "RESOURCE_POLICY_PRIVILEGE_ESCALATION"): MADE_BY_LAUNCH,
     ("LaunchRole.project-stack", "RESOURCE_STAR"): "objects that Service Catalog tagged, wherever it keeps them",
+    ("PipelineRole.ec2", "RESOURCE_MISMATCH"): EACH_ITS_OWN,
+    ("EndpointRole.ec2", "RESOURCE_MISMATCH"): EACH_ITS_OWN,
     ("PipelineRole.sagemaker-mlflow", "UNKNOWN_ACTION"): "sagemaker:CallMlflowAppApi is new, and cfn-lint knows it",
 }
 

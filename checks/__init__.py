@@ -34,7 +34,8 @@ def check(definition: Any, project: Project | None = None, service: Service | No
     ]
     if project:
         problems += policy.check(checked, project)
-    return sorted(set(problems), key=lambda problem: checked.order(problem.step))
+    # In the order of the steps, and of the checks: the same every time.
+    return sorted(dict.fromkeys(problems), key=lambda problem: checked.order(problem.step))
 
 
 def refuse(definition: Any, project: Project | None = None, service: Service | None = None) -> None:

@@ -614,6 +614,10 @@ TRESPASSES: dict[str, tuple[Change, str]] = {
         arguments("Evaluate", "ProcessingResources", "ClusterConfig", "VolumeKmsKeyId", to="alias/theirs"),
         "ClusterConfig.VolumeKmsKeyId: 'alias/theirs' is not this project's. Use no key.",
     ),
+    "vpc": (
+        arguments("Train", "VpcConfig", to={"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}),
+        "step Train, Arguments.VpcConfig: {'Subnets': ['subnet-1'], 'SecurityGroupIds': ['sg-1']} is not this project's. Use no VPC.",
+    ),
     "model-group": (
         arguments("Register", "ModelPackageGroupName", to="theirs"),
         "step Register, Arguments.ModelPackageGroupName: 'theirs' is not this project's. Use example-p-example.",
@@ -646,6 +650,65 @@ def test_what_is_not_the_projects_own_is_refused_for_a_project_and_nothing_else_
     assert told(definition) == []
     assert len(problems) == 1, problems
     assert expected in problems[0]
+
+
+# --- the project's network -----------------------------------------------------------------------------------------------
+
+OWN = {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+NETWORKED = checks.Project(
+    **{**vars(EXAMPLE), "subnets": ("subnet-2", "subnet-1"), "security_groups": ("sg-1",), "isolated": True}
+)
+JOB = {"VpcConfig": OWN, "EnableNetworkIsolation": True}
+PREPROCESS = "step Preprocess, Arguments.NetworkConfig"
+USE = "Use subnets subnet-2, subnet-1 with security groups sg-1."
+
+
+def networked() -> dict:
+    """Our definition with every job in the project's network."""
+    definition = ours()
+    step(definition, "Train")["Arguments"].update(copy.deepcopy(JOB))
+    for name in ("Preprocess", "Evaluate"):
+        step(definition, name)["Arguments"]["NetworkConfig"] = copy.deepcopy(JOB)
+    return definition
+
+
+@pytest.mark.parametrize(
+    "apply, expected",
+    [
+        (lambda d: None, []),
+        (arguments("Train", "VpcConfig", without=True), [f"step Train, Arguments.VpcConfig: None is not this project's. {USE}"]),
+        (arguments("Preprocess", "NetworkConfig", "VpcConfig", "Subnets", to=["subnet-1"]), [f"{PREPROCESS}.VpcConfig: {{'Subnets': ['subnet-1'], "]),
+        (arguments("Train", "VpcConfig", "Subnets", 0, to=get("Parameters.ApprovalStatus")), ["step Train, Arguments.VpcConfig: {'Subnets': [{'Get': "]),
+        (arguments("Train", "EnableNetworkIsolation", to=False), ["step Train, Arguments.EnableNetworkIsolation: it is False. Write true"]),
+        (
+            arguments("Preprocess", "NetworkConfig", without=True),
+            [f"{PREPROCESS}.VpcConfig: None is not", f"{PREPROCESS}.EnableNetworkIsolation: it is None. Write true"],
+        ),
+    ],
+    ids=["as it is", "outside", "other subnets", "at run time", "not isolated", "nothing said"],
+)  # fmt: skip
+def test_every_job_is_in_the_projects_network(apply, expected):
+    definition = networked()
+
+    apply(definition)
+
+    problems = told(definition, NETWORKED)
+    assert len(problems) == len(expected), problems
+    assert all(found.startswith(start) for found, start in zip(problems, expected, strict=True)), problems
+
+
+def test_the_jobs_of_a_tuning_are_in_the_projects_network_too(tmp_path):
+    definition = definition_with(tmp_path, "cv", "tuning", jobs=2)
+    for name in ("Preprocess", "Evaluate"):
+        step(definition, name)["Arguments"]["NetworkConfig"] = JOB
+    jobs = step(definition, "Tune")["Arguments"]["TrainingJobDefinition"]
+
+    where = "step Tune, Arguments.TrainingJobDefinition"
+    assert [problem.partition(": ")[0] for problem in told(definition, NETWORKED)] == [
+        f"{where}.VpcConfig", f"{where}.EnableNetworkIsolation",
+    ]  # fmt: skip
+    jobs.update(JOB)
+    assert told(definition, NETWORKED) == []
 
 
 def test_what_the_template_allows_besides_is_not_refused():

@@ -109,6 +109,9 @@ OPEN = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 NO_MODELS = {"Effect": "Deny", "Action": "sagemaker:CreateModelPackage", "Resource": "*"}
 
 
+VPC = {"SubnetIds": "subnet-00000001,subnet-00000002", "SecurityGroupIds": "sg-00000001"}
+
+
 def boundary(account, name: str, *statements: dict) -> str:
     document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
     return account.client("iam").create_policy(PolicyName=name, PolicyDocument=document)["Policy"]["Arn"]
@@ -126,10 +129,24 @@ def test_every_optional_parameter_together_comes_through(account, template):
         ImageRepositoryArns="arn:aws:ecr:us-east-1:444455556666:repository/team/train",
         FunctionArns="arn:aws:lambda:us-east-1:111122223333:function:ask",
         KmsKeyArn="arn:aws:kms:us-east-1:111122223333:key/0",
+        **VPC,
+        NetworkIsolation="true",
     )
 
     assert stuck == ""
     assert leftovers(account, walk.id) == []
+
+
+def test_a_project_in_a_vpc_comes_through(account, template):
+    assert Walk(account, "InVpc").whole(*template, **VPC) == ""
+
+
+@pytest.mark.parametrize("name", VPC)
+def test_subnets_and_security_groups_go_together(account, template, name):
+    walk = Walk(account, f"Half{name}")
+
+    with pytest.raises(Stuck, match="CreateFailed"):
+        walk.create(*template, **{name: VPC[name]})
 
 
 def test_a_boundary_bounds_what_a_project_may_do(account, template):

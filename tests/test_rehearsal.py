@@ -159,8 +159,11 @@ def own(source: Path, settings: str, folder: Path, **more: dict[str, Any]) -> di
     return {"DATA": str(some_of(source, folder / "some")), "SETTINGS": str(given)}
 
 
+VPC = "SubnetIds=subnet-00000001 SecurityGroupIds=sg-00000001"
+
+
 def test_the_best_model_of_a_tuning_is_registered_and_deployed(tmp_path):
-    """On several labels of real data where that is at hand, else on the sample."""
+    """On several labels of real data where that is at hand, else on the sample; no container has a network."""
     source = SHARED / "mlma"
     if source.exists():
         chosen = own(source, "moderation.toml", tmp_path, tuning={"jobs": 2})
@@ -168,7 +171,7 @@ def test_the_best_model_of_a_tuning_is_registered_and_deployed(tmp_path):
         (tmp_path / "tuning.toml").write_text("[training]\nepochs = 1\n[tuning]\njobs = 2\n[gate]\nthreshold = 0.0\n")
         chosen = {"SETTINGS": str(tmp_path / "tuning.toml")}
 
-    done = make("rehearse", TASK="nlp", **chosen)
+    done = make("rehearse", TASK="nlp", PARAMETERS=f"{VPC} NetworkIsolation=true", **chosen)
 
     assert done.returncode == 0, done.stdout + done.stderr
     steps = re.findall(r"(?m)^        (\w+)  +\d+\.\d s", done.stdout)
@@ -180,11 +183,11 @@ def test_the_best_model_of_a_tuning_is_registered_and_deployed(tmp_path):
 
 
 def test_an_interrupted_training_loses_no_step_and_its_model_is_deployed(tmp_path):
-    """On real reviews where they are at hand, else on the sample."""
+    """On real reviews where they are at hand, else on the sample; in a VPC, from which AWS alone is reached."""
     source = SHARED / "womens_reviews/reviews.csv"
     chosen = own(source, "reviews.toml", tmp_path, training={"epochs": 2}) if source.exists() else {}
 
-    done = make("rehearse", TASK="nlp", INTERRUPT="1", **chosen)
+    done = make("rehearse", TASK="nlp", INTERRUPT="1", PARAMETERS=VPC, **chosen)
 
     assert done.returncode == 0, done.stdout + done.stderr
     hop = re.search(

@@ -200,7 +200,8 @@ def publish(bucket: str) -> None:
         there = {found["Key"].removeprefix(f"{bundle.prefix}/") for page in pages for found in page.get("Contents", [])}
         missing = {} if COMPLETE in there else {n: body for n, body in bundle.files.items() if n not in there}
         upload(s3, bucket, bundle.prefix, missing)
-        print(f"s3://{bucket}/{bundle.prefix}: {len(missing)} of {len(missing.keys() | there)} files uploaded", flush=True)
+        counts = f"{len(missing)} of {len(missing.keys() | there)}"
+        print(f"s3://{bucket}/{bundle.prefix}: {counts} files uploaded", flush=True)
     s3.put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=definition)
     print(f"s3://{bucket}/pipeline/pipeline.json", flush=True)
 
