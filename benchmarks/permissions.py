@@ -48,10 +48,18 @@ REASONS = {
     "StartTunings": "tuning", "FollowAndStopTunings": "tuning", "ReadOwnSecrets": "tracking", "LogRuns": "tracking",
     "CallApps": "tracking", "FindApprovedModel": "challenger", "WriteJobMetrics": "metrics",
     "PullRequestRole/PullSource": "pull request", "FindRepositories": "reads", "FindLogGroups": "reads",
-    "CheckTemplates": "reads", "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional", "ManageBudgets": "optional",
+    "CheckTemplates": "reads", "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional",
     "TellWhatStays": "optional", "RegisterModels": "both", "WriteWithProjectKey": "optional", "ReadWithProjectKey": "optional",
     "UseProjectKey": "optional", "LetDisksUseProjectKey": "optional",
 }  # fmt: skip
+
+
+# Parameters that a statement is for, by its name or its role's: the project that misses it has them.
+VPC = {"SubnetIds": "subnet-00000001", "SecurityGroupIds": "sg-00000001"}
+WITH = {
+    **dict.fromkeys(("MakeInterfaces", "JoinSubnets", "JoinSecurityGroups", "UseInterfaces", "SeeNetwork"), VPC),
+    "ManageBudgets": {"MonthlyBudget": "50"},
+}
 
 
 def start() -> PlayedAws:
@@ -101,7 +109,7 @@ def empty(statement: str) -> str:
 def take_away(played: PlayedAws, number: int, name: str) -> str:
     """Where the walk got stuck without a statement, or nothing."""
     launch, key = install(played, name)
-    return Walk(played, f"Without{number}").whole(launch, BUCKET, key)
+    return Walk(played, f"Without{number}").whole(launch, BUCKET, key, **WITH.get(name.rsplit("/", 1)[-1], {}))
 
 
 def all_statements() -> list[str]:

@@ -22,6 +22,12 @@ from build.assemble import assemble, write
             "error: DATA is 'no/such.csv', and there is no such file or folder.",
         ),
         ({"TASK": "nlp", "SETTINGS": "no.toml"}, "error: SETTINGS is 'no.toml', and there is no such file."),
+        (
+            {"PARAMETERS": "Budget=50"},
+            "error: PARAMETERS names 'Budget', no parameter of the project template: NoticesEmail, DataBucketArns, "
+            "ImageRepositoryArns, FunctionArns, SubnetIds, SecurityGroupIds, NetworkIsolation, MonthlyBudget, RetainData, "
+            "PermissionsBoundaryArn, KmsKeyArn.",
+        ),
         ({"PORT": "80808"}, "error: PORT is '80808'. Give a number between 1 and 65535."),
     ],
 )

@@ -1,10 +1,12 @@
 """The templates: what CloudFormation takes, what Studio asks for, and what house style asks for."""
 
+import json
 import re
 
 import pytest
 
 from build import ROOT
+from build.policies import Template
 
 TEMPLATES = ("portfolio.yaml", "project.yaml")
 
@@ -57,3 +59,16 @@ def test_every_star_resource_has_its_reason_above_it():
     for number in stars:
         statement = next(n for n in range(number, 0, -1) if "- Sid:" in lines[n])
         assert lines[statement - 1].strip().startswith("#"), lines[statement]
+
+
+LONGEST_INLINE = 10_240  # characters of all inline policies of a role, without white space (IAM's quotas)
+
+
+def test_the_policies_of_a_role_are_within_iams_limit_with_every_parameter_given():
+    sizes: dict[str, int] = {}
+    for name, document in Template(text_of("project.yaml")).policies():
+        role = name.split(".")[0]
+        sizes[role] = sizes.get(role, 0) + len(re.sub(r"\s", "", json.dumps(document)))
+
+    assert sizes["PipelineRole"] > 3000
+    assert {role: size for role, size in sizes.items() if size > LONGEST_INLINE * 0.9} == {}
