@@ -13,6 +13,7 @@ from conftest import ROOT, wait_for
 from build import install
 from build.assemble import git
 from build.install import STACK, Account, Wish, plan, preflight, prepared
+from build.package import package
 
 BUCKET = "templates-of-tests-111122223333"
 
@@ -185,7 +186,13 @@ def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_reposito
         ServiceCatalogProvisioningDetails={"ProductId": product, "ProvisioningArtifactId": "x"}
         | artifact(account, product),
     )
+    template = f"https://{BUCKET}.s3.us-east-1.amazonaws.com/{package(BUCKET).projects['nlp']}"
+    provider = {"TemplateName": "nlp", "TemplateURL": template, "RoleARN": outputs["LaunchRoleArn"]}
+    account.sagemaker.create_project(
+        ProjectName="FromS3", TemplateProviders=[{"CfnTemplateProvider": provider}], Tags=[]
+    )
     install.settle_project(account, "Running", "CreateCompleted")
+    install.settle_project(account, "FromS3", "CreateCompleted")
     number = account.sagemaker.describe_project(ProjectName="Running")["ProjectId"]
     repository = f"Running-{number}"
     before = account.codecommit.get_branch(repositoryName=repository, branchName="main")["branch"]["commitId"]
@@ -195,6 +202,7 @@ def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_reposito
 
     assert done.returncode == 0, done.stderr
     assert "update project Running" in done.stdout
+    assert "update project FromS3" in done.stdout
     second = artifacts(account, product)
     assert list(second) == [*first, "9.9.9"]
     assert {name: second[name] for name in first} == first
@@ -202,14 +210,17 @@ def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_reposito
     (found,) = account.logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
     assert found["retentionInDays"] == 30
     assert account.codecommit.get_branch(repositoryName=repository, branchName="main")["branch"]["commitId"] == before
+    from_s3 = account.sagemaker.describe_project(ProjectName="FromS3")
     assert account.sagemaker.describe_project(ProjectName="Running")["ProjectStatus"] == "UpdateCompleted"
+    assert from_s3["ProjectStatus"] == "UpdateCompleted"
+    assert from_s3["TemplateProviderDetails"][0]["CfnTemplateProviderDetail"]["TemplateURL"] != template
     again = in_bundle(tmp_path / "bundle", played, "install", "--s3-route", "--projects", "all")
     assert "Nothing to change." in again.stdout, again.stdout + again.stderr
 
     refused = in_bundle(ROOT, played, "uninstall")
     assert refused.returncode == 2
     assert refused.stderr.startswith(
-        "error: projects were made from these templates: Running. Delete them in Studio first"
+        "error: projects were made from these templates: FromS3, Running. Delete them in Studio first"
     )
     shown = in_bundle(ROOT, played, "uninstall", "--force", "--dry-run").stdout
     assert "would delete project Running with its repository, bucket, models and endpoints" in shown

@@ -149,6 +149,49 @@ def test_subnets_and_security_groups_go_together(account, template, name):
         walk.create(*template, **{name: VPC[name]})
 
 
+def test_a_newer_template_keeps_bucket_repository_group_and_endpoint(account, template):
+    walk = Walk(account, "Older")
+    walk.create(*template)
+    walk.build()
+    walk.deploy(walk.run())
+    before = kept(account, walk)
+    _, bucket, key = template
+    s3 = account.client("s3")
+    text = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    assert "RetentionInDays: 90" in text
+    s3.put_object(
+        Bucket=bucket, Key="newer.yaml", Body=text.replace("RetentionInDays: 90", "RetentionInDays: 30").encode()
+    )
+
+    newer = {"TemplateName": "small", "TemplateURL": f"https://{bucket}.s3.us-east-1.amazonaws.com/newer.yaml"}
+    walk.sagemaker.update_project(ProjectName="Older", TemplateProvidersToUpdate=[{"CfnTemplateProvider": newer}])
+    walk.until(lambda: walk.status() == "UpdateCompleted", "the project to be updated")
+
+    groups = account.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/sagemaker-{walk.id}")[
+        "logGroups"
+    ]
+    assert {group["retentionInDays"] for group in groups} == {30}
+    assert kept(account, walk) == before
+    walk.deploy(walk.run())  # approved once more, and still served
+    walk.delete()
+    assert leftovers(account, walk.id) == []
+
+
+def kept(account, walk: Walk) -> dict[str, object]:
+    """What a newer template must not touch: by what would be another one after a replacement."""
+    bucket, endpoint = f"sagemaker-{walk.id}-111122223333", f"{walk.full_name}-staging"
+    versions = account.client("s3").list_object_versions(Bucket=bucket, Prefix="runs/")["Versions"]
+    repository = account.client("codecommit").get_repository(repositoryName=walk.full_name)["repositoryMetadata"]
+    group = walk.sagemaker.describe_model_package_group(ModelPackageGroupName=walk.full_name)
+    served = walk.sagemaker.describe_endpoint(EndpointName=endpoint)
+    return {
+        "versions": {version["VersionId"] for version in versions},
+        "repository": repository["repositoryId"],
+        "group": group["CreationTime"],
+        "endpoint": (served["CreationTime"], served["EndpointConfigName"]),
+    }
+
+
 def test_a_boundary_bounds_what_a_project_may_do(account, template):
     walk = Walk(account, "Bounded")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, make
-from test_rehearsal import REAL
+from test_rehearsal import REAL, VPC
 
 from build import VARIANTS
 from build.assemble import assemble, git, write
@@ -30,6 +30,7 @@ ELSEWHERE = {
     "make upgrade": "test_install.py, in the played account",
     "make install": "test_install.py, in the played account",
     "make install DRY_RUN=1": "test_install.py, in the played account",
+    f'make rehearse TASK=nlp PARAMETERS="{VPC} NetworkIsolation=true"': "test_rehearsal.py, with a tuning",
     "make rehearse TASK=nlp INTERRUPT=1": "test_rehearsal.py, test_an_interrupted_training_...",
 } | {
     f"make rehearse TASK={variant} DATA=../shared/data/{data} SETTINGS=docs/settings/{settings}": "test_rehearsal.py, REAL (on a share of the data)"
@@ -47,7 +48,7 @@ HERE = {
 
 def commands(text: str) -> set[str]:
     """The `make ...` lines of code blocks and tables."""
-    return set(re.findall(r"(?m)^(?:\| `)?(make[ a-zA-Z0-9=._/-]*)(?:`|$)", text))
+    return set(re.findall(r"(?m)^(?:\| `)?(make[ a-zA-Z0-9=._/\"-]*)(?:`|$)", text))
 
 
 def test_every_command_is_run_by_a_test():
