@@ -24,7 +24,7 @@ from benchmarks.measuring import progress, show
 from benchmarks.small_project import Walk, small_package, statements
 from build.publish import publish
 from rehearsal import server
-from rehearsal.server import ACCOUNT, PlayedAws
+from rehearsal.server import ACCOUNT, REGION, PlayedAws
 
 BUCKET = f"permissions-{ACCOUNT}"
 # Statements without which the small project comes through, and what they are for.
@@ -49,15 +49,16 @@ REASONS = {
     "CallApps": "tracking", "FindApprovedModel": "challenger", "WriteJobMetrics": "metrics",
     "PullRequestRole/PullSource": "pull request", "FindRepositories": "reads", "FindLogGroups": "reads",
     "CheckTemplates": "reads", "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional",
-    "TellWhatStays": "optional", "RegisterModels": "both", "WriteWithProjectKey": "optional", "ReadWithProjectKey": "optional",
-    "UseProjectKey": "optional", "LetDisksUseProjectKey": "optional",
+    "TellWhatStays": "optional", "RegisterModels": "both",
 }  # fmt: skip
 
 
 # Parameters that a statement is for, by its name or its role's: the project that misses it has them.
+KEY = {"KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0"}
 VPC = {"SubnetIds": "subnet-00000001", "SecurityGroupIds": "sg-00000001"}
 WITH = {
     **dict.fromkeys(("MakeInterfaces", "JoinSubnets", "JoinSecurityGroups", "UseInterfaces", "SeeNetwork"), VPC),
+    **dict.fromkeys(("WriteWithProjectKey", "ReadWithProjectKey", "UseProjectKey", "LetDisksUseProjectKey"), KEY),
     "ManageBudgets": {"MonthlyBudget": "50"},
 }
 

@@ -54,6 +54,8 @@ for step in definition["Steps"]:
         step["Arguments"].update(network)
     elif step["Type"] == "Processing":
         step["Arguments"]["NetworkConfig"] = network
+        if key := os.environ["PROJECT_KMS_KEY_ARN"]:
+            step["Arguments"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] = key
 text = json.dumps(definition)
 s3 = boto3.client("s3")
 s3.list_objects_v2(Bucket=bucket, Prefix="code/")

@@ -58,6 +58,7 @@ STUDIO_ACTIONS = {
     "cloudformation": ["DescribeStacks", "DescribeStackEvents"],
     "logs": ["DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents"],
     "s3": ["GetObject", "ListBucket", "PutObject"],
+    "kms": ["Decrypt", "GenerateDataKey"],
 }  # fmt: skip
 
 

@@ -289,6 +289,38 @@ provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"] = _delete_bucket
 _worker_thread_types.add("AWS::S3::Bucket")
 
 
+# --- what a key encrypts ------------------------------------------------------------------------------------------
+
+_bucket_keys: dict[str, str] = {}  # bucket -> ARN of the key that encrypts what is written to it
+# docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html: what a caller needs besides its rights in S3.
+_KEY_ACTIONS = {"GET": ["kms:Decrypt"], "PUT": ["kms:GenerateDataKey"], "POST": ["kms:GenerateDataKey", "kms:Decrypt"]}
+
+
+def note_key(properties: dict[str, Any]) -> None:
+    """Remember the key of a bucket, where its template gives it one."""
+    for rule in properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", []):
+        if key := rule["ServerSideEncryptionByDefault"].get("KMSMasterKeyID"):
+            _bucket_keys[properties["BucketName"]] = key
+
+
+async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]) -> Response:
+    """Ask for the rights on a bucket's key, as S3 does; what is stored is not encrypted."""
+    bucket, _, name = path.lstrip("/").partition("/")
+    access_key = router.extract_access_key_id(headers, query)
+    for action in _KEY_ACTIONS.get(method, []) if name and access_key and bucket in _bucket_keys else []:
+        try:
+            caller_may(access_key, action, _bucket_keys[bucket])
+        except AccessDenied as denied:
+            return s3._error("AccessDenied", str(denied), 403)
+    return await _original_s3(method, path, headers, body, query)
+
+
+_original_s3 = ministack_app.SERVICE_HANDLERS["s3"]
+ministack_app.SERVICE_HANDLERS["s3"] = _s3
+
+
+# --- who a stack acts as --------------------------------------------------------------------------------------------
+
 _acts_as: dict[str, dict[str, str]] = {}  # stack name -> credentials of the role that it acts with
 # Stack name -> custom resource that could not be deleted: AWS keeps what that needs, ministack goes on with it.
 _stopped_deletes: dict[str, str] = {}
@@ -333,6 +365,8 @@ def _provision_resource(resource_type: str, logical_id: str, props: dict, stack_
     made = _original_provision(resource_type, logical_id, props, stack_name)
     if resource_type == "AWS::IAM::Role" and "PermissionsBoundary" in props:  # ministack drops it
         iam._roles[made[0]]["PermissionsBoundary"] = props["PermissionsBoundary"]
+    if resource_type == "AWS::S3::Bucket":  # and this
+        note_key(props)
     if resource_type == "AWS::Lambda::Function" and "DeadLetterConfig" in props:  # and this
         lambda_svc._functions[props["FunctionName"]]["config"]["DeadLetterConfig"] = props["DeadLetterConfig"]
     return made

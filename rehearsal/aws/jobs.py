@@ -85,6 +85,7 @@ class Jobs:
             raise AwsError("ResourceInUse", f"Job {name} already exists")
         caller.pass_role(parameters["RoleArn"], "sagemaker.amazonaws.com")
         vpc.join(network_of(parameters).get("VpcConfig"), parameters["RoleArn"])
+        check_disk_key(parameters)
         return self.start_job(kind, parameters)
 
     def start_job(self, kind: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -409,6 +410,21 @@ class Run:
             if left.exists():
                 raise JobFailed(f"{left.read_text().strip()} (exit code {code})")
         raise JobFailed(f"exit code {code}; see log group {self.group}, stream {self.name}/algo-1")
+
+
+def check_disk_key(job: dict[str, Any]) -> None:
+    """Raise ValidationException unless the job's role may let a disk use the key that its request names.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html has what such a role takes.
+    """
+    resources = job.get("ResourceConfig") or job.get("ProcessingResources", {}).get("ClusterConfig", {})
+    if key := resources.get("VolumeKmsKeyId"):
+        access_key = adapter.credentials_of(job["RoleArn"], "SageMaker", "sagemaker.amazonaws.com")["AWS_ACCESS_KEY_ID"]
+        try:
+            adapter.caller_may(access_key, "kms:DescribeKey", key)
+            adapter.caller_may(access_key, "kms:CreateGrant", key, {"kms:GrantIsForAWSResource": "true"})
+        except adapter.AccessDenied as denied:
+            raise AwsError("ValidationException", f"The role cannot use the key of the disk. {denied}") from denied
 
 
 def network_of(job: dict[str, Any]) -> dict[str, Any]:
