@@ -45,7 +45,7 @@ REASONS = {
     "WriteBuildLog": "logs", "WriteFunctionLog": "logs", "WriteJobLog": "logs", "WriteEndpointLog": "logs",
     "LogInToRegistry": "pull", "PullFrameworkImages": "pull", "SendDeadLetters": "dead letters",
     "ReadDataBuckets": "optional", "CallAllowedFunctions": "optional", "PullAllowedImages": "optional",
-    "StartTunings": "tuning", "FollowAndStopTunings": "tuning", "ReadOwnSecrets": "tracking", "LogRuns": "tracking",
+    "TagTunings": "tuning", "StartTunings": "tuning", "FollowAndStopTunings": "tuning", "ReadOwnSecrets": "tracking", "LogRuns": "tracking",
     "CallApps": "tracking", "FindApprovedModel": "challenger", "WriteJobMetrics": "metrics",
     "PullRequestRole/PullSource": "pull request", "FindRepositories": "reads", "FindLogGroups": "reads",
     "CheckTemplates": "reads", "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional",
@@ -170,8 +170,9 @@ class As:
         self.played = played
         name = role.rsplit("/", 1)[-1]
         trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
-        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-        played.client("iam").update_assume_role_policy(RoleName=name, PolicyDocument=document)
+        document = played.client("iam").get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+        document["Statement"].append(trust)
+        played.client("iam").update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(document))
         given = played.client("sts").assume_role(RoleArn=role, RoleSessionName="tries")["Credentials"]
         self.credentials = {
             "aws_access_key_id": given["AccessKeyId"],

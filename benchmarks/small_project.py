@@ -21,7 +21,7 @@ from build import ROOT
 from build.assemble import assemble
 from build.package import Package, package, zipped
 from rehearsal.loopback import git_credentials
-from rehearsal.mailbox import Mailbox
+from rehearsal.notices import Mailbox
 from rehearsal.server import ACCOUNT, REGION, PlayedAws
 
 BUILD = """version: 0.2
@@ -69,10 +69,16 @@ import json, os, sys
 from pathlib import Path
 ml, script = Path(os.environ.get("OPT_ML", "/opt/ml")), sys.argv[1]
 INFERENCE = """
-import json
+import json, socket
 def model_fn(folder): return "model"
 def input_fn(body, kind): return json.loads(body)
-def predict_fn(rows, model): return [{"label": model} for row in rows]
+def predict_fn(rows, model): return [{"label": model, "reached": reaches(row)} for row in rows]
+def reaches(row):
+    try:
+        socket.create_connection(("127.0.0.1", int(row)), timeout=5).close()
+    except (OSError, ValueError):
+        return False
+    return True
 def output_fn(found, accept): return json.dumps(found)
 """
 def write(path, text):

@@ -7,20 +7,18 @@ from typing import Any
 
 from checks.definition import Definition, Step, entries, is_function, shown
 from checks.problems import Problem, told
-from checks.rules import IMAGE, IMAGE_MEMBERS, members
+from checks.rules import IMAGE, IMAGE_MEMBERS, members, training_jobs
 
 ADDRESS = re.compile(r"s3://([^/]*)")
-ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "executionRoleArn", "JobFlowRole", "ServiceRole")
+ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "executionRoleArn", "JobFlowRole", "ServiceRole", "ValidationRole")
 KEY_MEMBERS = ("VolumeKmsKeyId", "KmsKeyId", "KMSKeyId")
 # Steps whose requests carry tags, and steps that run as somebody.
 TAGGED = ("Processing", "Training", "Tuning", "Transform", "AutoML", "QualityCheck", "ClarifyCheck")
-# Where a step's arguments say which network it is in, and steps that can have none.
+# Where a step's arguments say which network it is in, besides those of trainings.
 NETWORKS: dict[str, tuple[str, ...]] = {
-    "Training": (), "Model": (), "Tuning": ("TrainingJobDefinition",), "Processing": ("NetworkConfig",),
-    "QualityCheck": ("NetworkConfig",), "ClarifyCheck": ("NetworkConfig",),
+    "Model": (), "Processing": ("NetworkConfig",), "QualityCheck": ("NetworkConfig",), "ClarifyCheck": ("NetworkConfig",),
     "AutoML": ("AutoMLJobConfig", "SecurityConfig"),
 }  # fmt: skip
-ISOLATED = ("Training", "Model", "Tuning", "Processing", "QualityCheck", "ClarifyCheck")
 TIME_LIMITS = {"Processing": "MaxRuntimeInSeconds", "Training": "MaxRuntimeInSeconds"}
 
 
@@ -154,24 +152,21 @@ def networks(step: Step, project: Project) -> Iterator[Problem]:
             yield foreign(step.name, (*path, "VpcConfig"), given, f"subnets {subnets} with security groups {groups}")
         elif given is not None and not project.subnets:
             yield foreign(step.name, (*path, "VpcConfig"), given, "no VPC")
-        if project.isolated and step.type in ISOLATED and holder.get("EnableNetworkIsolation") is not True:
+        if project.isolated and step.type == "AutoML":
+            yield Problem(step.name, "Type", "AutoML jobs have a network, and this project's have none. Use Training.")
+        elif project.isolated and holder.get("EnableNetworkIsolation") is not True:
             where, value = shown((*path, "EnableNetworkIsolation")), told(holder.get("EnableNetworkIsolation"))
             yield Problem(step.name, where, f"it is {value}. Write true: this project's jobs have no network.")
 
 
 def holders(step: Step) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """The parts of a step's arguments that say which network it is in, with their places; empty where there is none."""
-    if step.type not in NETWORKS:
-        return
-    several = entries(step.arguments.get("TrainingJobDefinitions")) if step.type == "Tuning" else []
-    for place, definition in enumerate(several):
-        yield ("Arguments", "TrainingJobDefinitions", f"[{place}]"), definition
-    if several and "TrainingJobDefinition" not in step.arguments:
-        return
-    holder: Any = step.arguments
-    for name in NETWORKS[step.type]:
-        holder = holder.get(name) if isinstance(holder, dict) else None
-    yield ("Arguments", *NETWORKS[step.type]), holder if isinstance(holder, dict) else {}
+    yield from training_jobs(step)
+    if step.type in NETWORKS:
+        holder: Any = step.arguments
+        for name in NETWORKS[step.type]:
+            holder = holder.get(name) if isinstance(holder, dict) else None
+        yield ("Arguments", *NETWORKS[step.type]), holder if isinstance(holder, dict) else {}
 
 
 def is_texts(value: Any) -> bool:

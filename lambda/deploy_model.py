@@ -89,7 +89,7 @@ def deploy(
         "ModelPackageArn": package_arn,
         "EndpointRoleArn": os.environ["ENDPOINT_ROLE_ARN"],
     }
-    if subnets := os.environ.get("SUBNET_IDS"):  # a repository's own template without these two is refused
+    if subnets := os.environ.get("SUBNET_IDS"):  # refused where the template has no such parameters
         ours |= {"SubnetIds": subnets, "SecurityGroupIds": os.environ["SECURITY_GROUP_IDS"]}
     name = project.stack_name(STAGE)
     request = {

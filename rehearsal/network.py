@@ -1,9 +1,10 @@
 """A container's network: none, or AWS alone, through relays over Unix sockets, which no network namespace cuts off.
 
-    python network.py FROM=TO ... -- COMMAND
+    python network.py FOLDER FROM=TO ... -- COMMAND
 
 runs in a namespace of its own: it brings the loopback interface up, leaves a process behind that hands connections to
-FROM on to TO (tcp:PORT of this machine, or unix:PATH), and becomes the command.
+FROM on to TO (tcp:PORT of this machine, or unix:NAME in the folder), and becomes the command. Names and no paths, since
+the address of a Unix socket has 107 bytes at most: both ends work in the folder.
 """
 
 import contextlib
@@ -35,8 +36,8 @@ class Relay:
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
-            while True:
+        while self.listening.fileno() != -1:  # not closed
+            with contextlib.suppress(OSError):  # who connected is gone already
                 near, _ = self.listening.accept()
                 threading.Thread(target=self.join, args=(near,), daemon=True).start()
 
@@ -50,13 +51,14 @@ class Relay:
             back.join()
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.listening.shutdown(socket.SHUT_RDWR)  # wakes accept()
+        closed = self.listening.dup()
         self.listening.close()
+        with closed, contextlib.suppress(OSError):
+            closed.shutdown(socket.SHUT_RDWR)  # wakes accept()
 
 
 def parse(address: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
-    """The family and the address behind tcp:PORT or unix:PATH."""
+    """The family and the address behind tcp:PORT or unix:NAME."""
     kind, _, rest = address.partition(":")
     return (socket.AF_INET, ("127.0.0.1", int(rest))) if kind == "tcp" else (socket.AF_UNIX, rest)
 
@@ -78,9 +80,10 @@ def bring_loopback_up() -> None:
 
 def main(arguments: list[str]) -> None:
     """Relay from now on, and become the command: it keeps this process's number, to which signals go."""
-    end = arguments.index("--")
+    end, here = arguments.index("--"), os.getcwd()
     bring_loopback_up()
-    relays = [Relay(*relay.split("=")) for relay in arguments[:end]]
+    os.chdir(arguments[0])
+    relays = [Relay(*relay.split("=")) for relay in arguments[1:end]]
     if relays and os.fork() == 0:
         devnull = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):  # whoever reads the command's output waits for its end
@@ -88,6 +91,7 @@ def main(arguments: list[str]) -> None:
         for relay in relays:
             relay.start()
         threading.Event().wait()
+    os.chdir(here)
     os.execvp(arguments[end + 1], arguments[end + 1 :])  # noqa: S606 (the container's own entrypoint, no shell)
 
 

@@ -76,7 +76,10 @@ class Wish:
 def read_parameters(text: str) -> dict[str, str]:
     """Read the project's parameters, as in "MonthlyBudget=50 RetainData=true". Raises ValueError for unknown ones."""
     known = [name for name in load(ROOT / "templates/project.yaml")["Parameters"] if not name.startswith("SageMaker")]
-    given = dict(word.partition("=")[::2] for word in text.split())
+    for word in text.split():
+        if "=" not in word:
+            raise ValueError(f"PARAMETERS has {word!r}, no Name=value. Write it as in PARAMETERS='MonthlyBudget=50'.")
+    given = dict(word.split("=", 1) for word in text.split())
     for name in given:
         if name not in known:
             raise ValueError(f"PARAMETERS names {name!r}, no parameter of the project template: {', '.join(known)}.")

@@ -26,7 +26,7 @@ from build.install import install as install_bundle
 from build.package import Package, package
 from rehearsal.console import Console, Hop
 from rehearsal.loopback import git_credentials
-from rehearsal.mailbox import Mailbox
+from rehearsal.notices import Mailbox
 from rehearsal.server import ACCOUNT, REGION, STATE, PlayedAws
 
 BUNDLE_BUCKET = f"sagemaker-bundle-{ACCOUNT}"

@@ -23,6 +23,10 @@ from build.assemble import assemble, write
         ),
         ({"TASK": "nlp", "SETTINGS": "no.toml"}, "error: SETTINGS is 'no.toml', and there is no such file."),
         (
+            {"PARAMETERS": "RetainData"},
+            "error: PARAMETERS has 'RetainData', no Name=value. Write it as in PARAMETERS='MonthlyBudget=50'.",
+        ),
+        (
             {"PARAMETERS": "Budget=50"},
             "error: PARAMETERS names 'Budget', no parameter of the project template: NoticesEmail, DataBucketArns, "
             "ImageRepositoryArns, FunctionArns, SubnetIds, SecurityGroupIds, NetworkIsolation, MonthlyBudget, RetainData, "

@@ -315,8 +315,8 @@ def test_a_job_reaches_what_its_network_lets_it_reach(
 @pytest.mark.parametrize(
     "subnet, group, refused",
     [
-        ("subnet-0000000a", "sg-00000001", "One of subnet-0000000a, sg-00000001 does not exist."),
-        ("subnet-00000001", "sg-0000000a", "One of subnet-00000001, sg-0000000a does not exist."),
+        ("subnet-0000000a", "sg-00000001", "There is no subnet-0000000a."),
+        ("subnet-00000001", "sg-0000000a", "There is no sg-0000000a."),
     ],
 )
 def test_a_job_joins_no_subnet_and_no_group_that_is_not_there(start, subnet, group, refused):

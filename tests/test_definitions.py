@@ -297,20 +297,35 @@ def test_jobs_are_in_the_projects_network_and_install_nothing_from_the_internet(
     checks.refuse(definition)
 
 
-@pytest.mark.parametrize(
-    "section, name, value, refused",
-    [
-        ("gate", "allowed_drop", 0.02, "[gate] allowed_drop is 0.02"),
-        ("model", "weights", "hub", "[model] weights is 'hub'"),
-        ("tracking", "mlflow", "http://mlflow:5000", "[tracking] mlflow is 'http://mlflow:5000'"),
-    ],
-)
-def test_what_needs_a_network_is_refused_where_jobs_have_none(tmp_path, section, name, value, refused):
+def test_what_needs_a_network_is_refused_where_jobs_have_none(tmp_path):
+    write(assemble("nlp"), tmp_path)
+    for section, name, value in (
+        ("gate", "allowed_drop", 0.02),
+        ("model", "weights", "hub"),
+        ("tracking", "mlflow", "http://mlflow:5000"),
+    ):
+        assert run(tmp_path, IN_VPC, section, **{name: value}).returncode == 0
+
+    assert run(tmp_path, ISOLATED, "compute").stderr.strip() == (
+        "error: this project's jobs have no network, which [tracking] mlflow, [model] weights, [gate] allowed_drop would need. "
+        'Set [tracking] mlflow to "", [model] weights to "scratch", or an address in S3, [gate] allowed_drop to 1.0; or have '
+        "the platform team set the project's parameter NetworkIsolation to false."
+    )
+
+
+def test_tracking_brings_its_packages_to_training_and_to_nothing_else(tmp_path):
     write(assemble("nlp"), tmp_path)
 
-    assert run(tmp_path, IN_VPC, section, **{name: value}).returncode == 0
-    done = run(tmp_path, ISOLATED, section, **{name: value})
-    assert done.stderr.startswith(f"error: {refused}, for which a job needs a network")
+    def addresses() -> dict[str, str]:
+        steps = json.loads(run(tmp_path, IN_VPC, "compute").stdout)["Steps"]
+        found = {step["Name"]: re.search(r"/code/packages/([0-9a-f]{20})", json.dumps(step)) for step in steps}
+        return {name: each[1] for name, each in found.items() if each}
+
+    plain = addresses()
+    assert run(tmp_path, IN_VPC, "tracking", mlflow="http://mlflow:5000").returncode == 0
+    tracked = addresses()
+    assert len(set(plain.values())) == 1
+    assert {name for name in plain if tracked[name] != plain[name]} == {"Train"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from botocore.config import Config
 
 from benchmarks.deliveries import Death, Pushes, definition
-from rehearsal.mailbox import Mailbox
+from rehearsal.notices import Mailbox
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
 """Projects as people choose and delete them: in the middle of a run, after a failure, with what is to stay."""
 
 import json
+import re
 
 import pytest
+from botocore.exceptions import ClientError
 from conftest import make
 
-from benchmarks.permissions import BUCKET, install
+from benchmarks.permissions import BUCKET, As, install
 from benchmarks.small_project import Stuck, Walk
+from build.assemble import assemble
+from rehearsal.server import ACCOUNT
 from rehearsal.story import leftovers
 
 
@@ -137,8 +141,74 @@ def test_every_optional_parameter_together_comes_through(account, template):
     assert leftovers(account, walk.id) == []
 
 
-def test_a_project_in_a_vpc_comes_through(account, template):
-    assert Walk(account, "InVpc").whole(*template, **VPC) == ""
+def test_a_project_in_a_vpc_runs_nothing_outside_it(account, template):
+    walk = Walk(account, "InVpc")
+    walk.create(*template, **VPC)
+    walk.build()
+    package = walk.run()
+    walk.deploy(package)
+    ours = {"Subnets": VPC["SubnetIds"].split(","), "SecurityGroupIds": [VPC["SecurityGroupIds"]]}
+
+    (model,) = [m for m in walk.sagemaker.list_models()["Models"] if walk.id in m["ModelName"]]
+    described = walk.sagemaker.describe_model(ModelName=model["ModelName"])
+    assert (described["VpcConfig"], described["EnableNetworkIsolation"]) == (ours, True)
+    assert asks(account, walk, account.port) is False  # what serves reaches nobody, and is reached
+
+    process = As(account, f"arn:aws:iam::{ACCOUNT}:role/sagemaker-{walk.id}-pipeline")(
+        "sagemaker"
+    ).create_processing_job
+    for name, network in (("none", {}), ("other", {"VpcConfig": {**ours, "Subnets": ["subnet-00000003"]}})):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            process(**processing(walk, name), NetworkConfig=network)
+    assert process(**processing(walk, "ours"), NetworkConfig={"VpcConfig": ours})["ProcessingJobArn"]
+
+    outside = re.sub(r"      VpcConfig: !If\n(        .*\n)+", "", assemble("nlp")["deploy/endpoint.yaml"].decode())
+    assert "!Ref SubnetIds\n" not in outside
+    assert "CreateModel" in refusal_of_stack(account, walk, outside, package)
+    walk.delete()
+
+
+def asks(account, walk: Walk, port: int) -> bool:
+    """Whether the container of the endpoint reaches a port of this machine."""
+    runtime, endpoint = account.client("sagemaker-runtime"), f"{walk.full_name}-staging"
+    asked = {"Body": json.dumps([str(port)]), "ContentType": "application/json"}
+    return json.loads(runtime.invoke_endpoint(EndpointName=endpoint, **asked)["Body"].read())[0]["reached"]
+
+
+def processing(walk: Walk, name: str) -> dict:
+    """The request of a processing job that does nothing, as a script that runs as the pipeline might make it."""
+    return {
+        "ProcessingJobName": f"pipelines-{walk.id}-{name}",
+        "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sagemaker-{walk.id}-pipeline",
+        "AppSpecification": {"ImageUri": "image", "ContainerEntrypoint": ["true"]},
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+        },
+    }
+
+
+def refusal_of_stack(account, walk: Walk, body: str, package: str) -> str:
+    """Why a team's own template of an endpoint fails, with the role that deploys."""
+    cloudformation, name = account.client("cloudformation"), f"sagemaker-{walk.id}-production"
+    given = {
+        "ProjectName": walk.name,
+        "ProjectId": walk.id,
+        "Stage": "production",
+        "ModelPackageArn": package,
+        "EndpointRoleArn": f"arn:aws:iam::{ACCOUNT}:role/sagemaker-{walk.id}-endpoint",
+    }
+    cloudformation.create_stack(
+        StackName=name,
+        TemplateBody=body,
+        RoleARN=f"arn:aws:iam::{ACCOUNT}:role/sagemaker-{walk.id}-endpoint-stack",
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+    )
+
+    def failed() -> list[str]:
+        events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+        return [event["ResourceStatusReason"] for event in events if event["ResourceStatus"] == "CREATE_FAILED"]
+
+    return walk.until(failed, "the stack to fail")[0]
 
 
 @pytest.mark.parametrize("name", VPC)

@@ -20,11 +20,12 @@ class Needs:
     create: tuple[str, ...]
     delete: tuple[str, ...]
     hands_over: Callable[[Properties], list[tuple[str, str, str]]] = lambda properties: []
+    context: Callable[[Properties], dict[str, Any]] = lambda properties: {}
 
-    def of(self, operation: str, properties: Properties) -> list[tuple[str, str, dict[str, str]]]:
+    def of(self, operation: str, properties: Properties) -> list[tuple[str, str, dict[str, Any]]]:
         """Action, ARN and context of everything that an operation asks for."""
         actions = self.delete if operation == "delete" else self.create
-        asked = [(action, self.arn(properties), {}) for action in actions]
+        asked = [(action, self.arn(properties), self.context(properties)) for action in actions]
         for action, arn, service in self.hands_over(properties) if operation != "delete" else []:
             asked.append((action, arn, {"iam:PassedToService": service} if service else {}))
         return asked
@@ -32,6 +33,18 @@ class Needs:
 
 def arn(service: str, name: str, *, global_: bool = False) -> str:
     return f"arn:aws:{service}:{'' if global_ else REGION}:{ACCOUNT}:{name}"
+
+
+def network_context(request: dict[str, Any]) -> dict[str, Any]:
+    """What policies can ask of the network in a request for a job or a model.
+
+    docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
+    """
+    holder = request.get("NetworkConfig") or request.get("TrainingJobDefinition") or request
+    context: dict[str, Any] = {"sagemaker:NetworkIsolation": str(holder.get("EnableNetworkIsolation", False)).lower()}
+    if vpc := holder.get("VpcConfig"):
+        context |= {"sagemaker:VpcSubnets": vpc["Subnets"], "sagemaker:VpcSecurityGroupIds": vpc["SecurityGroupIds"]}
+    return context
 
 
 def code_of(properties: Properties) -> list[tuple[str, str, str]]:
@@ -131,6 +144,7 @@ NEEDS: dict[str, Needs] = {
                 for container in p.get("Containers") or [p["PrimaryContainer"]]
             ),
         ],
+        network_context,
     ),
     "AWS::SageMaker::EndpointConfig": Needs(
         lambda p: arn("sagemaker", "endpoint-config/named-by-its-stack"),
@@ -145,7 +159,7 @@ NEEDS: dict[str, Needs] = {
 }  # fmt: skip
 
 
-def needed(resource_type: str, operation: str, properties: Properties) -> list[tuple[str, str, dict[str, str]]]:
+def needed(resource_type: str, operation: str, properties: Properties) -> list[tuple[str, str, dict[str, Any]]]:
     """What the stack's role has to be allowed for an operation on a resource: action, ARN, context."""
     if resource_type.startswith("Custom::"):
         return [("lambda:InvokeFunction", properties["ServiceToken"], {})]

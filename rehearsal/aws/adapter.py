@@ -116,6 +116,18 @@ def _extract_resource_arn(
     return _original_resource(service, method, path, headers, body, query, region, account)
 
 
+def _request_context(service: str, action: str, body: bytes, query: dict[str, Any]) -> dict[str, Any]:
+    context = _original_context(service, action, body, query)
+    if service == "sagemaker" and action.startswith("sagemaker:Create"):
+        try:
+            context |= acting.network_context(json.loads(body or b"{}"))
+        except (ValueError, AttributeError, LookupError, TypeError):
+            pass  # no such request: its own checks say so
+    return context
+
+
+_original_context = iam_actions.request_tag_context
+iam_actions.request_tag_context = _request_context
 _original_action, _original_resource = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
 iam_actions.extract_iam_action = _extract_iam_action
 iam_actions.extract_resource_arn = _extract_resource_arn
@@ -169,7 +181,7 @@ def _trusts(document: str | dict[str, Any], service: str) -> bool:
     )
 
 
-def caller_may(access_key: str, action: str, resource: str, context: dict[str, str] | None = None) -> None:
+def caller_may(access_key: str, action: str, resource: str, context: dict[str, Any] | None = None) -> None:
     """Raise AccessDenied unless the caller's policies allow an action that its request implies (as iam:PassRole)."""
     denied = iam_evaluator.enforce(access_key, action, action.split(":")[0], REGION, resource, context)
     if denied is not None:
@@ -284,6 +296,13 @@ def _delete_bucket(physical_id: str, properties: dict[str, Any]) -> None:
     _original_delete_bucket(physical_id, properties)
 
 
+def _update_bucket(physical_id: str, old: dict[str, Any], new: dict[str, Any], *more: Any) -> Any:
+    note_key({**new, "BucketName": physical_id})
+    return _original_update_bucket(physical_id, old, new, *more)
+
+
+_original_update_bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["update"]
+provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["update"] = _update_bucket
 _original_delete_bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"]
 provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"] = _delete_bucket
 _worker_thread_types.add("AWS::S3::Bucket")
@@ -295,9 +314,12 @@ _bucket_keys: dict[str, str] = {}  # bucket -> ARN of the key that encrypts what
 # docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html: what a caller needs besides its rights in S3.
 _KEY_ACTIONS = {"GET": ["kms:Decrypt"], "PUT": ["kms:GenerateDataKey"], "POST": ["kms:GenerateDataKey", "kms:Decrypt"]}
 
+_NOT_CONTENT = {"acl", "attributes", "legal-hold", "retention", "tagging"}
+
 
 def note_key(properties: dict[str, Any]) -> None:
     """Remember the key of a bucket, where its template gives it one."""
+    _bucket_keys.pop(properties["BucketName"], None)
     for rule in properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", []):
         if key := rule["ServerSideEncryptionByDefault"].get("KMSMasterKeyID"):
             _bucket_keys[properties["BucketName"]] = key
@@ -306,10 +328,14 @@ def note_key(properties: dict[str, Any]) -> None:
 async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]) -> Response:
     """Ask for the rights on a bucket's key, as S3 does; what is stored is not encrypted."""
     bucket, _, name = path.lstrip("/").partition("/")
+    asked = [(bucket, action) for action in _KEY_ACTIONS.get(method, []) if name and not _NOT_CONTENT & query.keys()]
+    if source := headers.get("x-amz-copy-source"):
+        asked.append((source.lstrip("/").split("/")[0], "kms:Decrypt"))
     access_key = router.extract_access_key_id(headers, query)
-    for action in _KEY_ACTIONS.get(method, []) if name and access_key and bucket in _bucket_keys else []:
+    for of, action in asked:
         try:
-            caller_may(access_key, action, _bucket_keys[bucket])
+            if access_key and of in _bucket_keys:
+                caller_may(access_key, action, _bucket_keys[of])
         except AccessDenied as denied:
             return s3._error("AccessDenied", str(denied), 403)
     return await _original_s3(method, path, headers, body, query)
@@ -365,7 +391,7 @@ def _provision_resource(resource_type: str, logical_id: str, props: dict, stack_
     made = _original_provision(resource_type, logical_id, props, stack_name)
     if resource_type == "AWS::IAM::Role" and "PermissionsBoundary" in props:  # ministack drops it
         iam._roles[made[0]]["PermissionsBoundary"] = props["PermissionsBoundary"]
-    if resource_type == "AWS::S3::Bucket":  # and this
+    if resource_type == "AWS::S3::Bucket" and "BucketName" in props:  # and this
         note_key(props)
     if resource_type == "AWS::Lambda::Function" and "DeadLetterConfig" in props:  # and this
         lambda_svc._functions[props["FunctionName"]]["config"]["DeadLetterConfig"] = props["DeadLetterConfig"]

@@ -18,7 +18,9 @@ PHASES = ("install", "pre_build", "build", "post_build")
 
 
 # How this machine reaches the package registries, where that needs saying: a build downloads from them.
-REGISTRIES = re.compile(r"(UV|PIP)_\w*(INDEX|CERT|TLS|FIND_LINKS|TRUSTED)|SSL_CERT|(?i:https?_proxy|no_proxy)")
+REGISTRIES = re.compile(
+    r"(UV|PIP)_\w*(INDEX|CERT|TLS|FIND_LINKS|TRUSTED|CONFIG)|SSL_CERT|REQUESTS_CA_BUNDLE|(?i:(https?|all)_proxy)"
+)
 
 
 class Builds:
@@ -164,6 +166,7 @@ def build_environment(build: dict[str, Any], project: dict[str, Any], credential
     return {
         **processes.job_environment(credentials),
         **{name: value for name, value in os.environ.items() if REGISTRIES.match(name)},
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1"),  # where the played AWS is
         **declared,
         "CODEBUILD_BUILD_ID": build["id"],
         "CODEBUILD_BUILD_ARN": build["arn"],

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from rehearsal import network
 from rehearsal.aws import adapter, processes
 
 RELAY = network.__file__
+_lock = threading.Lock()
 
 # Mounts $1 at /opt/ml and becomes the rest of its arguments. Where the machine has no /opt/ml, /opt is made anew in
 # the namespace, with what it holds mounted again, so that nothing is written to the machine's own /opt.
@@ -65,16 +67,21 @@ def namespace_command() -> tuple[str, ...]:
 @functools.cache
 def has_networks() -> bool:
     """Whether a container can have a network of its own here. Tried once, for real."""
-    command = [*namespace_command(), "--net", sys.executable, RELAY, "--", "true"]
+    command = [*namespace_command(), "--net", sys.executable, RELAY, os.getcwd(), "--", "true"]
     return command[0] == "unshare" and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-@functools.cache
 def relay_to_aws() -> str:
     """What lets a container with a network of its own reach AWS, as a VPC does by its endpoints."""
-    port, path = urlsplit(adapter.endpoint()).port, f"{tempfile.gettempdir()}/aws.sock"
-    network.Relay(f"unix:{path}", f"tcp:{port}").start()
-    return f"tcp:{port}=unix:{path}"
+    with _lock:  # several jobs start at the same time
+        return _relay_to_aws()
+
+
+@functools.cache
+def _relay_to_aws() -> str:
+    port = urlsplit(adapter.endpoint()).port
+    network.Relay("unix:aws.sock", f"tcp:{port}").start()
+    return f"tcp:{port}=unix:aws.sock"
 
 
 def start(
@@ -89,7 +96,7 @@ def start(
     command = namespace_command()
     if relays is not None and has_networks():
         command = (*command, "--net")
-        entrypoint = [sys.executable, RELAY, *relays, "--", *entrypoint]
+        entrypoint = [sys.executable, RELAY, os.getcwd(), *relays, "--", *entrypoint]  # the play works in its folder
     if command:
         process = processes.start(
             [*command, "sh", "-c", MOUNT, "container", str(ml), *entrypoint], environment, folder, emit

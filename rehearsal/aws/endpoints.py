@@ -3,7 +3,6 @@
 import http.client
 import os
 import tarfile
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -207,10 +206,9 @@ class ModelServer:
         isolated, relays = model["EnableNetworkIsolation"], None
         self.relay: network.Relay | None = None
         if (isolated or "VpcConfig" in model) and containers.has_networks():
-            socket = f"unix:{tempfile.gettempdir()}/{short_id(8)}.sock"
+            socket = f"unix:{short_id(8)}.sock"
             relays = [f"{socket}=tcp:{self.port}", *([] if isolated else [containers.relay_to_aws()])]
             self.relay = network.Relay(f"tcp:{self.port}", socket)
-            self.relay.start()
         environment = {
             **processes.job_environment(None if isolated else credentials),
             **container.get("Environment", {}),
@@ -218,6 +216,8 @@ class ModelServer:
         }
         python = os.environ["REHEARSAL_PYTHON"]
         self.process = containers.start([python, str(SERVER)], environment, folder, self.emit, relays)
+        if self.relay:
+            self.relay.start()
         try:
             self.wait_until_healthy()
         except Exception:

@@ -16,11 +16,13 @@ def join(config: dict[str, Any] | None, role_arn: str) -> None:
     if not config:
         return
     subnets, groups = config["Subnets"], config["SecurityGroupIds"]
-    vpcs = {adapter.vpc_of("subnet", name) for name in subnets} | {adapter.vpc_of("security-group", n) for n in groups}
-    if None in vpcs:
-        raise AwsError("ValidationException", f"One of {', '.join([*subnets, *groups])} does not exist.")
-    if len(vpcs) > 1:
-        raise AwsError("ValidationException", f"Subnets and security groups are in several VPCs: {', '.join(vpcs)}.")
+    vpcs = {name: adapter.vpc_of("subnet", name) for name in subnets}
+    vpcs |= {name: adapter.vpc_of("security-group", name) for name in groups}
+    if missing := [name for name, vpc in vpcs.items() if vpc is None]:
+        raise AwsError("ValidationException", f"There is no {', '.join(missing)}.")
+    if len(set(vpcs.values())) > 1:
+        told = ", ".join(f"{name} in {vpc}" for name, vpc in vpcs.items())
+        raise AwsError("ValidationException", f"Subnets and security groups are in several VPCs: {told}.")
     key = adapter.credentials_of(role_arn, "SageMaker", "sagemaker.amazonaws.com")["AWS_ACCESS_KEY_ID"]
     interface = arn("network-interface/*")
     try:

@@ -37,7 +37,8 @@ READS = {
 # Not imported by the script, but needed beside it: what starts it, and what Train packs into the model.
 BESIDE = {"preprocess": (), "train": ("inference.py", "requirements-tracking.txt"), "evaluate": ()}
 # What the jobs' image runs: wheels are chosen for it. uv has no download of its own.
-IMAGE = ("--python-version=3.12", *(f"--platform={name}_x86_64" for name in ("manylinux_2_28", "manylinux2014")))
+PLATFORMS = [*(f"manylinux_2_{minor}" for minor in range(35, 16, -1)), "manylinux2014"]  # Ubuntu 22.04 has glibc 2.35
+IMAGE = ("--python-version=3.12", *(f"--platform={name}_x86_64" for name in PLATFORMS))
 PIP = "pip==26.3"
 COMPLETE = "complete.txt"  # uploaded after all wheels
 START = ("start.py", "job.py", "requirements.txt")
@@ -118,9 +119,10 @@ class Packages:
         return wheels | {COMPLETE: "\n".join(self.requirements).encode()}
 
 
-def packages(chosen: settings.Settings) -> Packages:
-    """The packages of the jobs, with those that track training where settings.toml asks for them."""
-    names = ["requirements.txt", *(["requirements-tracking.txt"] if any(chosen["tracking"].values()) else [])]
+def packages(step: str, chosen: settings.Settings) -> Packages:
+    """The packages of a step's jobs; training's with those that track it, where settings.toml asks for that."""
+    tracked = step == "train" and any(chosen["tracking"].values())
+    names = ["requirements.txt", *(["requirements-tracking.txt"] if tracked else [])]
     lines = [line.split("#")[0].strip() for name in names for line in (ROOT / "src" / name).read_text().splitlines()]
     return Packages(tuple(line for line in lines if line))
 
@@ -193,8 +195,8 @@ def publish(bucket: str) -> None:
     bundles = [*map(code, READS), folder("sample"), folder("deploy")]
     if chosen["tuning"]["jobs"]:
         bundles.append(tuning_code())
-    if packages(chosen).prefix.encode() in definition:
-        bundles.append(packages(chosen))
+    wheels = dict.fromkeys(packages(step, chosen) for step in READS)
+    bundles += [each for each in wheels if each.prefix.encode() in definition]
     for bundle in bundles:
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{bundle.prefix}/")
         there = {found["Key"].removeprefix(f"{bundle.prefix}/") for page in pages for found in page.get("Contents", [])}

@@ -145,11 +145,7 @@ class Project:
     def network(self) -> dict[str, Any]:
         """Which network jobs are in, as the SDK's Networking and NetworkConfig both take it; empty for SageMaker's own."""
         vpc = {"subnets": [*self.subnets], "security_group_ids": [*self.security_groups]} if self.subnets else {}
-        return vpc | ({"enable_network_isolation": self.isolated} if vpc or self.isolated else {})
-
-    def packages(self, chosen: settings.Settings) -> str:
-        """Where the build puts packages for jobs that cannot count on the internet, as in a VPC they cannot."""
-        return self.address(bundle.packages(chosen))
+        return vpc | ({"enable_network_isolation": True} if self.isolated else {})
 
     def pip_variables(self, folder: str) -> dict[str, str]:
         """What makes pip install from a folder, and ask nobody, where jobs cannot count on the internet."""
@@ -271,7 +267,7 @@ def preprocess(
         inputs=[
             processing_input("data", parameters.input_data, distribution),
             processing_input("code", project.address(bundle.code("preprocess"))),
-            *processing_packages(project, chosen),
+            *processing_packages(project, chosen, "preprocess"),
         ],
         outputs=[
             processing_output(name, project.run("Preprocess", name))
@@ -359,7 +355,7 @@ def training_inputs(
     if chosen["model"]["weights"].startswith("s3://"):
         channels["pretrained"] = chosen["model"]["weights"]
     if project.network:
-        channels["packages"] = project.packages(chosen)
+        channels["packages"] = project.address(bundle.packages("train", chosen))
     return [InputData(channel_name=name, data_source=source) for name, source in channels.items()]
 
 
@@ -450,7 +446,7 @@ def evaluate(
             processing_input("model", model_of(training[0])),
             processing_input("test", output(preprocessing, "test")),
             processing_input("code", project.address(bundle.code("evaluate"))),
-            *processing_packages(project, chosen),
+            *processing_packages(project, chosen, "evaluate"),
         ],
         outputs=[processing_output("evaluation", project.run("Evaluate", "evaluation"))],
     )
@@ -563,9 +559,10 @@ def processor_of(
     )
 
 
-def processing_packages(project: Project, chosen: settings.Settings) -> list[ProcessingInput]:
-    """The input with packages to install, where jobs cannot count on the internet."""
-    return [processing_input("packages", project.packages(chosen))] if project.network else []
+def processing_packages(project: Project, chosen: settings.Settings, step: str) -> list[ProcessingInput]:
+    """The input with packages to install, where jobs cannot count on the internet, as in a VPC they cannot."""
+    packages = project.address(bundle.packages(step, chosen))
+    return [processing_input("packages", packages)] if project.network else []
 
 
 def processing_input(name: str, uri: Any, distribution: str = "FullyReplicated") -> ProcessingInput:
@@ -679,15 +676,16 @@ def require_own_secret(project: Project, chosen: settings.Settings) -> None:
 
 def require_no_network(chosen: settings.Settings) -> None:
     """Raise ValueError for a setting that would let a job ask somebody over the network, which it has not got."""
-    asked = {f"[tracking] {name}": value for name, value in chosen["tracking"].items() if value}
+    asked = {f"[tracking] {name}": '""' for name, value in chosen["tracking"].items() if value}
     if chosen["model"]["weights"] == "hub":
-        asked["[model] weights"] = "hub"
+        asked["[model] weights"] = '"scratch", or an address in S3'
     if chosen["gate"]["allowed_drop"] < 1:  # the evaluation asks SageMaker for the approved model
-        asked["[gate] allowed_drop"] = chosen["gate"]["allowed_drop"]
-    for setting, value in asked.items():
+        asked["[gate] allowed_drop"] = "1.0"
+    if asked:
         raise ValueError(
-            f"{setting} is {value!r}, for which a job needs a network, and this project's jobs have none. Set it back to "
-            f"what it was, or have the platform team set the project's parameter NetworkIsolation to false."
+            f"this project's jobs have no network, which {', '.join(asked)} would need. Set "
+            f"{', '.join(f'{setting} to {value}' for setting, value in asked.items())}; or have the platform team set the "
+            "project's parameter NetworkIsolation to false."
         )
 
 
