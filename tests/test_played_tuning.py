@@ -310,8 +310,10 @@ def test_a_tuning_that_cannot_be_is_refused(played, request_of, change, said):
 def tuner(played, make_role, as_role):
     """Who may start and describe the tunings of the project p-mine, as the templates' pipeline role may."""
     role = make_role("tuner-of-mine", "sagemaker")
+    tagged = {"StringEquals": {"aws:RequestTag/sagemaker:project-id": "p-mine"}}
     allowed = {
-        "CreateHyperParameterTuningJob": {"StringEquals": {"aws:RequestTag/sagemaker:project-id": "p-mine"}},
+        "AddTags": tagged,
+        "CreateHyperParameterTuningJob": tagged,
         "DescribeHyperParameterTuningJob": {"StringEquals": {"aws:ResourceTag/sagemaker:project-id": "p-mine"}},
     }
     statements = [

@@ -33,6 +33,7 @@ STATUS_MESSAGES = {
     "Stopped": "Training job stopped",
 }
 KINDS = {"training": "TrainingJob", "processing": "ProcessingJob", "tuning": "HyperParameterTuningJob"}
+KIND_ARNS = {"training": "training-job", "processing": "processing-job", "tuning": "hyper-parameter-tuning-job"}
 TOOLKIT = Path(__file__).parent.parent / "toolkit.py"
 
 
@@ -84,6 +85,7 @@ class Jobs:
         if name in self.jobs[kind]:
             raise AwsError("ResourceInUse", f"Job {name} already exists")
         caller.pass_role(parameters["RoleArn"], "sagemaker.amazonaws.com")
+        may_tag(kind, parameters, caller)
         vpc.join(network_of(parameters).get("VpcConfig"), parameters["RoleArn"])
         check_disk_key(parameters)
         return self.start_job(kind, parameters)
@@ -410,6 +412,13 @@ class Run:
             if left.exists():
                 raise JobFailed(f"{left.read_text().strip()} (exit code {code})")
         raise JobFailed(f"exit code {code}; see log group {self.group}, stream {self.name}/algo-1")
+
+
+def may_tag(kind: str, job: dict[str, Any], caller: Caller) -> None:
+    """Raise AccessDeniedException unless the caller may give the job its tags: a right of its own in SageMaker."""
+    if tags := job.get("Tags"):
+        arn = f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:{KIND_ARNS[kind]}/{job[f'{KINDS[kind]}Name']}"
+        caller.may("sagemaker:AddTags", arn, {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in tags})
 
 
 def check_disk_key(job: dict[str, Any]) -> None:

@@ -403,6 +403,8 @@ class Execution:
             job = record["job"] = self.service.jobs[kind][name]
         record["Metadata"] = {f"{kind.title()}Job": {"Arn": job[f"{title}Arn"]}}
         job["ended"].wait()
+        if not source:  # the pipeline looks with its role, as it started the job
+            getattr(self.client, xform_name(f"Describe{title}"))(**{f"{title}Name": job[f"{title}Name"]})
         status = job[f"{title}Status"]
         if status == "Failed":
             raise StepFailed(job["FailureReason"])

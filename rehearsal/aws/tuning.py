@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from rehearsal.aws import adapter, vpc
-from rehearsal.aws.jobs import check_disk_key
+from rehearsal.aws.jobs import check_disk_key, may_tag
 from rehearsal.aws.protocol import AwsError, Caller, newest_first, not_played, now, page, public, short_id
 from rehearsal.aws.search import draw, is_hopeless
 
@@ -48,6 +48,7 @@ class Tunings:
         )
         definition = parameters["TrainingJobDefinition"]
         caller.pass_role(definition["RoleArn"], "sagemaker.amazonaws.com")
+        may_tag("tuning", parameters, caller)
         vpc.join(definition.get("VpcConfig"), definition["RoleArn"])
         check_disk_key(definition)
         arn = f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:hyper-parameter-tuning-job/{name}"
