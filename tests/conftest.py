@@ -23,12 +23,15 @@ ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared/data"
 
 
-# Rehearsals of a checkout know of each other, so one worker has them all; the first, since they take longest.
+# Rehearsals of a checkout know of each other, so one worker has them all.
 REHEARSING = ("test_rehearsal", "test_kept", "test_bad_input")
+# What takes long comes first, so that both workers end at about the same time.
+LONG = ("test_readme", "test_projects", "test_permissions", "test_benchmarks", "test_interruptions", "test_install")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in REHEARSING)
+    order = {name: place for place, name in enumerate((*REHEARSING, *LONG))}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 class ByFile(LoadScopeScheduling):

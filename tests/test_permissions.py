@@ -38,9 +38,7 @@ def test_no_role_may_do_what_is_not_its_projects(account, project):
     [
         ("StartBuildRole/StartBuilds", "the build of a push"),
         ("PipelineRole/RegisterIntoGroup", "the run is Failed"),
-        ("PipelineRole/FollowAndStopJobs", "the run is Failed"),
         ("PipelineRole/JoinSubnets", "the run is Failed"),
-        ("BuildRole/WriteWithProjectKey", "the build is FAILED"),
         ("PipelineRole/LetDisksUseProjectKey", "the run is Failed"),
         ("LaunchRole/ManageQueues", "creating the project: CreateFailed"),
     ],

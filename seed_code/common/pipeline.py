@@ -81,6 +81,7 @@ from sagemaker.train.tuner import HyperparameterTuner
 
 import bundle
 import settings  # src/settings.py: bundle puts src/ on the path
+from tracking import METRICS
 
 # Telemetry off: it would ask AWS who we are. The SDK's own switch makes every look-up validate a configuration.
 telemetry_logging._send_telemetry_request = lambda *event: None
@@ -413,8 +414,7 @@ def checkpoints(parameters: Parameters, preprocessing: ProcessingStep, name: str
 
 def metrics() -> list[MetricDefinition]:
     """What SageMaker reads off train.py's output and draws."""
-    names = ("train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1")
-    return [MetricDefinition(name=name, regex=f"{name}=([0-9.eE+-]+)") for name in names]
+    return [MetricDefinition(name=name, regex=regex) for name, regex in METRICS.items()]
 
 
 def tracking(project: Project, chosen: dict[str, str]) -> dict[str, str]:

@@ -16,6 +16,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+# The figures of an epoch, and how SageMaker finds them on the line that says them.
+METRICS = {
+    name: f"{name}=([0-9.eE+-]+)"
+    for name in ("train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1")
+}
 ANSWER_SECONDS = 10  # for each of two attempts to reach a service
 UPLOAD_SECONDS = 30  # for what W&B has not uploaded when the run ends
 PAUSE_SECONDS = 600  # in which a service that failed is left alone

@@ -449,7 +449,7 @@ def fingerprint(items: Any, truth: np.ndarray, labels: list[str]) -> str:
 
 def shown(entry: dict[str, Any], metric: str) -> dict[str, float]:
     """The figures of an epoch that are printed and tracked: those that pipeline.py's metric definitions look for."""
-    names = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1")
+    names = ("epoch", *tracking.METRICS)
     return {name: entry[name] for name in dict.fromkeys((*names, f"validation_{metric}"))}
 
 
