@@ -1,14 +1,11 @@
 """What training says on standard output, and what it does not do where no tracking service is set."""
 
 import copy
-import json
 import re
-import subprocess
 import sys
 
 import pytest
 
-import bundle
 import settings
 import start
 import tracking
