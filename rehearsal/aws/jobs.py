@@ -84,10 +84,7 @@ class Jobs:
         name = parameters[f"{KINDS[kind]}Name"]
         if name in self.jobs[kind]:
             raise AwsError("ResourceInUse", f"Job {name} already exists")
-        caller.pass_role(parameters["RoleArn"], "sagemaker.amazonaws.com")
-        may_tag(kind, parameters, caller)
-        vpc.join(network_of(parameters).get("VpcConfig"), parameters["RoleArn"])
-        check_disk_key(parameters)
+        may_start(kind, parameters, parameters, caller)
         return self.start_job(kind, parameters)
 
     def start_job(self, kind: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +92,7 @@ class Jobs:
         name = parameters[f"{KINDS[kind]}Name"]
         record = {
             **parameters,
-            f"{KINDS[kind]}Arn": f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:{kind}-job/{name}",
+            f"{KINDS[kind]}Arn": arn_of(kind, name),
             f"{KINDS[kind]}Status": "InProgress",
             "CreationTime": now(),
             "LastModifiedTime": now(),
@@ -414,10 +411,23 @@ class Run:
         raise JobFailed(f"exit code {code}; see log group {self.group}, stream {self.name}/algo-1")
 
 
+def arn_of(kind: str, name: str) -> str:
+    """The ARN of a job."""
+    return f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:{KIND_ARNS[kind]}/{name}"
+
+
+def may_start(kind: str, request: dict[str, Any], job: dict[str, Any], caller: Caller) -> None:
+    """Refuse a request whose caller, or whose job's role, lacks a right for it; a tuning's job is a part of its request."""
+    caller.pass_role(job["RoleArn"], "sagemaker.amazonaws.com")
+    may_tag(kind, request, caller)
+    vpc.join(network_of(job).get("VpcConfig"), job["RoleArn"])
+    check_disk_key(job)
+
+
 def may_tag(kind: str, job: dict[str, Any], caller: Caller) -> None:
     """Raise AccessDeniedException unless the caller may give the job its tags: a right of its own in SageMaker."""
     if tags := job.get("Tags"):
-        arn = f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:{KIND_ARNS[kind]}/{job[f'{KINDS[kind]}Name']}"
+        arn = arn_of(kind, job[f"{KINDS[kind]}Name"])
         caller.may("sagemaker:AddTags", arn, {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in tags})
 
 

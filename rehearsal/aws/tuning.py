@@ -8,8 +8,8 @@ import random
 import threading
 from typing import Any
 
-from rehearsal.aws import adapter, vpc
-from rehearsal.aws.jobs import check_disk_key, may_tag
+from rehearsal.aws import adapter
+from rehearsal.aws.jobs import arn_of, may_start
 from rehearsal.aws.protocol import AwsError, Caller, newest_first, not_played, now, page, public, short_id
 from rehearsal.aws.search import draw, is_hopeless
 
@@ -46,12 +46,8 @@ class Tunings:
         self.check_training(
             parameters["TrainingJobDefinition"], parameters["TrainingJobDefinition"].get("StaticHyperParameters", {})
         )
-        definition = parameters["TrainingJobDefinition"]
-        caller.pass_role(definition["RoleArn"], "sagemaker.amazonaws.com")
-        may_tag("tuning", parameters, caller)
-        vpc.join(definition.get("VpcConfig"), definition["RoleArn"])
-        check_disk_key(definition)
-        arn = f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:hyper-parameter-tuning-job/{name}"
+        may_start("tuning", parameters, parameters["TrainingJobDefinition"], caller)
+        arn = arn_of("tuning", name)
         record = {
             **parameters,
             "HyperParameterTuningJobArn": arn,
