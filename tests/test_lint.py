@@ -1,5 +1,6 @@
 """Every gate of `make lint` finds a mistake of its kind, and passes over nothing that is not there."""
 
+import csv
 import json
 import re
 import subprocess
@@ -114,6 +115,24 @@ def test_parliament_finds_who_may_assume_a_role_wrongly(planted):
 )
 def test_a_secret_is_found(planted, name, parts, kind):
     assert kind in lint.secrets(planted(f'{name} = "{"".join(parts)}"\n', "settings.py"))
+
+
+def test_no_package_of_an_environment_overwrites_a_file_of_another():
+    """What an installer writes last would win, another one every time."""
+    environments = [found.parent.parent.parent for found in ROOT.glob(".venv/**/lib/python3*/site-packages")]
+    overwritten = {}
+    for environment in environments:
+        written: dict[str, tuple[str, str]] = {}
+        for record in sorted(environment.glob("lib/python3*/site-packages/*.dist-info/RECORD")):
+            with record.open(newline="") as rows:
+                for path, digest, _ in csv.reader(rows):
+                    package, before = written.setdefault(path, (record.parent.name, digest))
+                    if before != digest and not path.startswith("../"):  # scripts of an environment
+                        overwritten[path] = (package, record.parent.name)
+
+    assert len(environments) == 5
+    # The SDK's own packages share a namespace: one of them adds hints for those who import modules of version 2.
+    assert set(overwritten) <= {"sagemaker/__init__.py"}, overwritten
 
 
 def test_a_tool_that_fails_without_a_word_is_not_clean():
