@@ -203,12 +203,9 @@ class ModelServer:
         container = model["container"]
         credentials = adapter.credentials_of(model["ExecutionRoleArn"], "SageMaker", "sagemaker.amazonaws.com")
         self.fetch(adapter.client("s3", credentials), container["ModelDataUrl"])
-        isolated, relays = model["EnableNetworkIsolation"], None
-        self.relay: network.Relay | None = None
+        isolated, socket, relays = model["EnableNetworkIsolation"], f"unix:{short_id(8)}.sock", None
         if (isolated or "VpcConfig" in model) and containers.has_networks():
-            socket = f"unix:{short_id(8)}.sock"
             relays = [f"{socket}=tcp:{self.port}", *([] if isolated else [containers.relay_to_aws()])]
-            self.relay = network.Relay(f"tcp:{self.port}", socket)
         environment = {
             **processes.job_environment(None if isolated else credentials),
             **container.get("Environment", {}),
@@ -216,9 +213,11 @@ class ModelServer:
         }
         python = os.environ["REHEARSAL_PYTHON"]
         self.process = containers.start([python, str(SERVER)], environment, folder, self.emit, relays)
-        if self.relay:
-            self.relay.start()
+        self.relay: network.Relay | None = None
         try:
+            if relays:
+                self.relay = network.Relay(f"tcp:{self.port}", socket)
+                self.relay.start()
             self.wait_until_healthy()
         except Exception:
             self.end()
