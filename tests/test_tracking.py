@@ -249,8 +249,9 @@ def test_wandb_goes_on_with_the_run_that_was_interrupted(train, tmp_path):
     train("20", "finished", WANDB_MODE="offline")
 
     state = json.loads((tmp_path / "state.json").read_text())
-    folders = [path.name.split("-")[-1] for path in tmp_path.glob("wandb/offline-run-*")]
-    assert folders == 2 * [state["Weights & Biases"]]
+    # offline-run-<time>-<id>, and a number behind it for two of the same second
+    runs = [path.name.split("-")[3] for path in tmp_path.glob("wandb/offline-run-*")]
+    assert runs == 2 * [state["Weights & Biases"]]
 
 
 def test_services_that_are_down_or_silent_cost_a_line_each_and_no_password_is_shown(train, silent):
