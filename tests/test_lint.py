@@ -119,11 +119,11 @@ def test_a_secret_is_found(planted, name, parts, kind):
 
 def test_no_package_of_an_environment_overwrites_a_file_of_another():
     """What an installer writes last would win, another one every time."""
-    environments = [found.parent.parent.parent for found in ROOT.glob(".venv/**/lib/python3*/site-packages")]
+    environments = [site for below in ("", "*/") for site in ROOT.glob(f".venv/{below}lib/python3*/site-packages")]
     overwritten = {}
     for environment in environments:
         written: dict[str, tuple[str, str]] = {}
-        for record in sorted(environment.glob("lib/python3*/site-packages/*.dist-info/RECORD")):
+        for record in sorted(environment.glob("*.dist-info/RECORD")):
             with record.open(newline="") as rows:
                 for path, digest, _ in csv.reader(rows):
                     package, before = written.setdefault(path, (record.parent.name, digest))
