@@ -26,8 +26,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.forked import Forked  # noqa: E402
-from build.assemble import assemble, write  # noqa: E402  (this file is run as a program, too)
-from rehearsal.story import edit_settings  # noqa: E402
+from build.assemble import assemble, edit_settings, write  # noqa: E402  (this file is run as a program, too)
 
 # Small models, so that a storm takes minutes: what is tried is the saving and resuming, which knows no model.
 SMALL = {

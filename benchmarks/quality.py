@@ -24,8 +24,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from build.assemble import assemble, write  # noqa: E402  (this file is run as a program, too)
-from rehearsal.story import edit_settings  # noqa: E402
+from build.assemble import assemble, edit_settings, write  # noqa: E402  (this file is run as a program, too)
 
 HEADER = "| data | train, validation, test | trained | epochs | minutes (of CPU) | test split | baseline |\n|---|---|---|---|---|---|---|"
 

@@ -16,8 +16,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import made
 from benchmarks.forked import Forked
 from benchmarks.measuring import parse, progress, show
-from build.assemble import assemble, write
-from rehearsal.story import edit_settings
+from build.assemble import assemble, edit_settings, write
 
 TIMES = 10
 ROWS = {"nlp": 30_000, "cv": 600}

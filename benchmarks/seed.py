@@ -10,8 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from build.assemble import assemble, write
-from rehearsal.story import edit_settings
+from build.assemble import assemble, edit_settings, write
 
 MODULES = ("checkpoints", "distributed", "examples", "preprocess", "settings", "task", "train")
 

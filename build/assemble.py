@@ -3,6 +3,9 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
+
+import tomlkit
 
 from build import ROOT, VARIANTS, VERSION
 
@@ -31,6 +34,20 @@ def write(files: dict[str, bytes], folder: Path) -> None:
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
+
+
+def edit_settings(path: Path, change: dict[str, dict[str, Any]]) -> None:
+    """Lay values over settings.toml, keeping its comments. Raises ValueError for a section or key it does not have."""
+    document = tomlkit.parse(path.read_text())
+    for section, values in change.items():
+        if section not in document or not isinstance(values, dict):
+            raise ValueError(f"unknown section [{section}]. The seed's settings.toml has: {', '.join(document)}.")
+        for key, value in values.items():
+            if key not in document[section] and section != "model":
+                known = ", ".join(document[section])
+                raise ValueError(f"unknown key [{section}] {key}. The seed's settings.toml has: {known}.")
+            document[section][key] = value
+    path.write_text(tomlkit.dumps(document))
 
 
 def tracked(folder: Path) -> dict[str, bytes]:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from build import ROOT, VARIANTS
+from build.assemble import edit_settings
 from build.template import load
 from rehearsal import server
 from rehearsal.console import Console
 from rehearsal.server import PlayedAws
-from rehearsal.story import Outcome, Project, Scientist, StoryFailed, edit_settings, install
+from rehearsal.story import Outcome, Project, Scientist, StoryFailed, install
 
 SENTENCE = b"Thank you so much, the support team was wonderful and very quick!"
 PICTURES = {

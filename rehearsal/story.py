@@ -18,7 +18,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import tomlkit
 from botocore.exceptions import ClientError
 
 from build.install import STACK, Account, Wish, preflight
@@ -603,20 +602,6 @@ def describe_interruption(log: list[str]) -> str:
             f"SIGKILL after step {reached_step}{total}; resumed at step {resumed}: {reached_step - resumed} steps lost"
         )
     return f"SIGTERM at step {saved[-1]}{total}; resumed at step {resumed}: {saved[-1] - resumed} steps lost"
-
-
-def edit_settings(path: Path, change: dict[str, dict[str, Any]]) -> None:
-    """Lay values over settings.toml, keeping its comments. Raises ValueError for a section or key it does not have."""
-    document = tomlkit.parse(path.read_text())
-    for section, values in change.items():
-        if section not in document or not isinstance(values, dict):
-            raise ValueError(f"unknown section [{section}]. The seed's settings.toml has: {', '.join(document)}.")
-        for key, value in values.items():
-            if key not in document[section] and section != "model":
-                known = ", ".join(document[section])
-                raise ValueError(f"unknown key [{section}] {key}. The seed's settings.toml has: {known}.")
-            document[section][key] = value
-    path.write_text(tomlkit.dumps(document))
 
 
 def wait_for_stack(cloudformation: Any, name: str) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from build.assemble import assemble, write
+from build.assemble import assemble, edit_settings, write
 from rehearsal.loopback import free_port
-from rehearsal.story import edit_settings
 
 SMALL = {"model": {"config": {"n_layers": 1, "n_heads": 2, "dim": 64, "hidden_dim": 64, "dropout": 0.0}}}
 

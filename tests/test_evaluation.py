@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import wait_for
 
-from build.assemble import assemble, write
-from rehearsal.story import edit_settings
+from build.assemble import assemble, edit_settings, write
 
 SMALL = {
     "model": {"config": {"n_layers": 1, "n_heads": 2, "dim": 64, "hidden_dim": 64}},
