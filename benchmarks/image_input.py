@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 from torchvision import datasets, transforms
 
 from benchmarks import made, seed
@@ -33,8 +33,8 @@ SETTINGS = {
 }
 
 
-def decoded_every_time(folder: Path, workers: int = 0) -> DataLoader:
-    """The way of the originals: batches of images and labels."""
+def decoded_every_time(folder: Path, batch_size: int = BATCH, workers: int = 0, repeated: int = 1) -> DataLoader:
+    """The way of the originals: batches of images and labels, each picture as often in an epoch as it is repeated."""
     augmentation = transforms.Compose(
         [
             transforms.RandomResizedCrop(SIZE),
@@ -43,8 +43,8 @@ def decoded_every_time(folder: Path, workers: int = 0) -> DataLoader:
             transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ]
     )
-    pictures = datasets.ImageFolder(str(folder), augmentation)
-    return DataLoader(pictures, batch_size=BATCH, shuffle=True, num_workers=workers)
+    pictures = ConcatDataset([datasets.ImageFolder(str(folder), augmentation)] * repeated)
+    return DataLoader(pictures, batch_size=batch_size, shuffle=True, num_workers=workers)
 
 
 class Ours:

@@ -62,4 +62,5 @@ def training(seed: SimpleNamespace, prepared: Path) -> Any:
     run = seed.train.Training(classifier, items, arguments, seed.chosen, group, never)
     with contextlib.redirect_stdout(sys.stderr):
         run.resume()
+    run.model.train()
     return run

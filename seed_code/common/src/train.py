@@ -40,7 +40,7 @@ import task
 import tracking
 
 BATCHES_TO_GROUP = 50  # texts of like length are looked for among so many batches
-STEPS_WORTH_COMPILING = 2000
+STEPS_WORTH_COMPILING = 10_000  # compiling takes about a minute
 MOST_GRADIENT = 1.0  # norm that gradients are cut to
 SECONDS_BETWEEN_LINES = 10
 TUNABLE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_share")
@@ -199,6 +199,7 @@ class Training:
         self.validation_items, self.validation_truth = splits["validation"]
         self.device = torch.device("cuda", group.local_rank) if torch.cuda.is_available() else torch.device("cpu")
         classifier.model.to(self.device)
+        self.parameters = [parameter for parameter in classifier.model.parameters() if parameter.requires_grad]
         self.optimizer = self.make_optimizer()
         self.dtype = precision_of(self.chosen["precision"], self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
@@ -228,19 +229,19 @@ class Training:
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """AdamW; biases and the weights of norms do not decay."""
-        parameters = [p for p in self.classifier.model.parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.arguments.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": self.arguments.weight_decay},
+            {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, fused=self.device.type == "cuda")
+        return torch.optim.AdamW(groups, fused=True)
 
     def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model as it is trained: compiled where that pays, its gradients shared among the processes."""
-        wanted = self.chosen["compile"]
-        pays = self.device.type == "cuda" and self.steps >= STEPS_WORTH_COMPILING
+        wanted, texts = self.chosen["compile"], self.items.lengths is not None
+        # Pictures keep a GPU busy as it is; a batch of short texts is done sooner than its kernels are started.
+        pays = self.device.type == "cuda" and texts and self.steps >= STEPS_WORTH_COMPILING
         if wanted == "always" or (wanted == "auto" and pays):
-            model = torch.compile(model, dynamic=True)
+            model = torch.compile(model, dynamic=True if texts else None)  # every batch of texts has a length of its own
         if self.group.size > 1:
             devices = [self.device] if self.device.type == "cuda" else None
             model = torch.nn.parallel.DistributedDataParallel(model, device_ids=devices)
@@ -265,6 +266,7 @@ class Training:
                 self.validate()
             if self.step == self.steps:
                 return
+            self.model.train()
             for batch in self.load(epochs_done, position):
                 self.train_on(*batch)
                 self.between_steps()
@@ -286,7 +288,6 @@ class Training:
 
     def train_on(self, count: int, batch: tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]) -> None:
         """One step: forward, backward, update. `count` examples are in it, in all processes together."""
-        self.model.train()
         torch.manual_seed(examples.number_of(f"{self.chosen['seed']} {self.step} {self.group.rank}"))
         inputs, labels, random = batch
         inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
@@ -299,7 +300,7 @@ class Training:
         # The processes' gradients are averaged: times their number, divided by all examples, it is the batch's mean.
         self.scaler.scale(loss * self.group.size / count).backward()
         self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.classifier.model.parameters(), MOST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(self.parameters, MOST_GRADIENT)
         arguments = self.arguments
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.steps, arguments.learning_rate, arguments.warmup_share)

@@ -21,7 +21,9 @@ import task
 
 @pytest.fixture(scope="module")
 def classifier(prepared):
-    return task.Classifier.create(settings.load(), examples.Prepared(prepared / "train"), None)
+    chosen = settings.load()
+    chosen["model"]["weights"] = "scratch"  # no test waits for a download
+    return task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
 
 
 def picture(mode: str, size: tuple[int, int], **options) -> bytes:
@@ -126,6 +128,20 @@ def test_evaluation_sees_the_middle_and_training_any_part(classifier):
     seen = []
     classifier.logits(lambda batch: seen.append(batch), {"images": images})
     assert torch.equal(seen[0], middle)
+
+
+@pytest.mark.parametrize("size", [20, 32, 45])
+def test_a_gpu_cuts_the_same_squares_as_a_cpu(size):
+    draw = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (8, 40, 40, 3), generator=draw, dtype=torch.uint8)
+    sides = torch.tensor([40, 39, 32, 20, 20, 13, 7, 40])
+    squares = torch.stack([sides, (40 - sides) // 2, (40 - sides) // 3])
+    mirrored = torch.rand(8, generator=draw) < 0.5
+
+    together = task.cut_together(images, squares, mirrored, size).int()
+
+    apart = task.cut_one_by_one(images, squares, mirrored, size).int()
+    assert (together - apart).abs().max() <= 1
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "convnext_tiny", "mobilenet_v3_small", "vit_b_16"])
