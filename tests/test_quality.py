@@ -1,8 +1,10 @@
 """The quality benchmark: its settings fit the seeds, and its row comes out of the landed scripts."""
 
+import os
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from conftest import ROOT
@@ -23,6 +25,20 @@ def test_the_settings_of_a_case_are_settings_of_its_seed(name, tmp_path):
     done = subprocess.run(check, cwd=tmp_path / "landed/src", capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("variant", "chosen"), [("nlp", "mtsamples-minilm.toml"), ("cv", None)])
+def test_the_landed_tests_hold_where_weights_are_pretrained(variant, chosen, tmp_path):
+    write(quality.assemble(variant), tmp_path / "landed")
+    changes = tomllib.loads((ROOT / "docs/settings" / chosen).read_text()) if chosen else {"model": {"weights": "hub"}}
+    quality.edit_settings(tmp_path / "landed/settings.toml", changes)
+
+    command = [sys.executable, "-m", "pytest", "-q", "tests/test_task.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path / "landed", capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_row_holds_the_test_figures_beside_the_baseline(tmp_path, monkeypatch):

@@ -15,19 +15,33 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from examples import Example, NothingToRead, Prepared, Unreadable
 
-SETTINGS = {"text": str, "max_characters": int, "max_tokens": int, "long_texts": str, "vocabulary": int}
+SETTINGS = {
+    "text": str | list,
+    "max_characters": int,
+    "max_tokens": int,
+    "long_texts": str,
+    "vocabulary": int,
+    "pooling": str,
+}
 LONG_TEXTS = ("head", "head_tail", "windows")
+POOLING = ("model", "mean")
+HEAD = "head.safetensors"
 SIZE = "characters"
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -39,6 +53,9 @@ OTHER_SPACES = re.compile(r"[^\S ]")  # line ends, tabs and the like, which toke
 MOST_WORDS, LONGEST_WORD = 200_000, 40  # that are remembered while many texts are tokenised: some 50 MB
 WORDS_A_ROW = 200  # that are tokenised together
 csv.field_size_limit(2**31 - 1)  # a text may be long; [task] max_characters cuts it
+# cuDNN's attention, which PyTorch prefers on Hopper, makes a plan for every new shape: tens of milliseconds, and each
+# batch has a length of its own. https://github.com/pytorch/pytorch/pull/155958
+torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -48,26 +65,40 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]
     """Yield the rows of one file, or of a folder of them in the order of their names, one at a time."""
     if settings["task"]["long_texts"] not in LONG_TEXTS:
         raise ValueError(f"[task] long_texts is {settings['task']['long_texts']!r}. Choose: {', '.join(LONG_TEXTS)}.")
+    columns, label = text_columns(settings["task"]), settings["data"]["label"]
     found = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
     files = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not files:
         raise NothingToRead(f"no {', '.join(SUFFIXES)} file in {data}. Put your texts there.")
-    text, label = settings["task"]["text"], settings["data"]["label"]
     for path in files:
         name = str(path.relative_to(data)) if path != data else path.name
         if not path.resolve().is_relative_to(data.resolve()):
             yield Unreadable(name, "a link that leads out of the data folder")
             continue
-        for where, row in read_file(path, name, (text, label)):
-            yield row if isinstance(row, Unreadable) else example_of(row, where, text, label)
+        for where, row in read_file(path, name, columns, label):
+            yield row if isinstance(row, Unreadable) else example_of(row, where, columns, label)
 
 
-def read_file(path: Path, name: str, columns: tuple[str, str]) -> Iterator[tuple[str, Any]]:
+def text_columns(settings: dict[str, Any]) -> list[str]:
+    """The columns that a text is made of. Raises ValueError for what names none."""
+    named = settings["text"]
+    columns = [named] if isinstance(named, str) else named
+    if not columns or not all(isinstance(column, str) and column for column in columns):
+        raise ValueError(f'[task] text is {named!r}. Name a column, or several of them: ["title", "text"].')
+    return columns
+
+
+def join(row: dict[str, Any], columns: list[str]) -> str:
+    """The text of a row: what its columns hold, one after another."""
+    return " | ".join(filter(None, (as_text(row[column]) for column in columns)))
+
+
+def read_file(path: Path, name: str, columns: list[str], label: str) -> Iterator[tuple[str, Any]]:
     """Yield place and content of each row. Raises ValueError for a file that is not what its name says."""
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            yield from parquet_rows(path, name, columns)
+            yield from parquet_rows(path, name, columns, label)
             return
         # What is not UTF-8 is read as lone surrogates, and only its own row is left out.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
@@ -75,15 +106,15 @@ def read_file(path: Path, name: str, columns: tuple[str, str]) -> Iterator[tuple
             for number, row in rows:
                 where = f"{name}, line {number}"
                 if isinstance(row, dict):
-                    check_columns(row, columns, name)
+                    check_columns(row, columns, label, name)
                 yield where, row
     except (OSError, csv.Error) as error:
         raise ValueError(f"{name} cannot be read: {error}. Correct or remove it.") from error
 
 
-def check_columns(row: Iterable[Any], columns: tuple[str, str], name: str) -> None:
+def check_columns(row: Iterable[Any], columns: list[str], label: str, name: str) -> None:
     """Raise ValueError for a column of settings.toml that is not there."""
-    for column, setting in zip(columns, ("[task] text", "[data] label"), strict=True):
+    for column, setting in (*((column, "[task] text") for column in columns), (label, "[data] label")):
         if column not in row:
             there = ", ".join(str(known) for known in row if known is not None)
             raise ValueError(f"column {column!r} not in {name}, which has: {there}. Set {setting} in settings.toml.")
@@ -115,16 +146,16 @@ def json_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, Any]]:
         yield number, row
 
 
-def parquet_rows(path: Path, name: str, columns: tuple[str, str]) -> Iterator[tuple[str, Any]]:
+def parquet_rows(path: Path, name: str, columns: list[str], label: str) -> Iterator[tuple[str, Any]]:
     """Rows of a Parquet file, a batch of them in memory at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(path)
-        check_columns(file.schema_arrow.names, columns, name)
+        check_columns(file.schema_arrow.names, columns, label, name)
         number = 0
-        for batch in file.iter_batches(ROWS_A_BATCH, columns=list(dict.fromkeys(columns))):
+        for batch in file.iter_batches(ROWS_A_BATCH, columns=list(dict.fromkeys([*columns, label]))):
             for row in batch.to_pylist():
                 number += 1
                 yield f"{name}, row {number}", row
@@ -132,9 +163,9 @@ def parquet_rows(path: Path, name: str, columns: tuple[str, str]) -> Iterator[tu
         raise ValueError(f"{name} is not a Parquet file that can be read: {error}. Write it anew.") from error
 
 
-def example_of(row: dict[str, Any], where: str, text: str, label: str) -> Example | Unreadable:
+def example_of(row: dict[str, Any], where: str, columns: list[str], label: str) -> Example | Unreadable:
     """The example in a row, or why there is none."""
-    content = as_text(row[text])
+    content = join(row, columns)
     given = row[label] if isinstance(row[label], list) else [row[label]]
     labels = [name for value in given if (name := as_text(value))]
     if "\0" in content:
@@ -180,18 +211,38 @@ def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
     return {"text": row["text"][:SHOWN_CHARACTERS] + ("…" if len(row["text"]) > SHOWN_CHARACTERS else "")}
 
 
-def decode(body: bytes, content_type: str) -> list[dict[str, str]]:
-    """Turn a request into rows like those of `prepare`. Raises ValueError for what is not text."""
+def decode(body: bytes, content_type: str) -> list[dict[str, Any]]:
+    """Turn a request into rows that are served. Raises ValueError for what is not text."""
     if content_type == "text/plain":
         return [{"text": body.decode("utf-8")}]
     if content_type == "application/json":
         request = json.loads(body)
-        texts = request.get("inputs") if isinstance(request, dict) else request
-        texts = [texts] if isinstance(texts, str) else texts
-        if isinstance(texts, list) and texts and all(isinstance(text, str) and is_utf8(text) for text in texts):
-            return [{"text": text} for text in texts]
-        raise ValueError('the request is not {"inputs": "a text"} or {"inputs": ["a text", "another"]}')
+        given = request.get("inputs") if isinstance(request, dict) else request
+        given = given if isinstance(given, list) else [given]
+        if given and all(map(is_text, given)):
+            return [{"text": text} for text in given]
+        if given and all(isinstance(columns, dict) and all(map(is_text, columns.values())) for columns in given):
+            return [{"columns": columns} for columns in given]
+        raise ValueError(
+            'the request is not {"inputs": "a text"} or {"inputs": ["a text", "another"]}, '
+            'nor with {"title": "...", "text": "..."} in place of each text'
+        )
     raise ValueError(f"content type {content_type} is not served. Send text/plain or application/json.")
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value of a request can be used as a text."""
+    return isinstance(value, str) and is_utf8(value)
+
+
+def text_of(row: dict[str, Any], settings: dict[str, Any]) -> str:
+    """The text of a row of a request. Raises ValueError where it lacks a column that the model was trained with."""
+    if "columns" not in row:
+        return row["text"]
+    columns = text_columns(settings)
+    if missing := [column for column in columns if column not in row["columns"]]:
+        raise ValueError(f"the request has no {', '.join(missing)}. Send all of: {', '.join(columns)}; or one text.")
+    return join(row["columns"], columns)
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------
@@ -305,6 +356,30 @@ def is_by_words(tokenizer: PreTrainedTokenizerBase) -> bool:
 # --- the model -------------------------------------------------------------------------------------------------------
 
 
+class MeanPooled(torch.nn.Module):
+    """Classifies the mean of all tokens: what sentence encoders were trained with (Reimers and Gurevych 2019)."""
+
+    def __init__(self, encoder: PreTrainedModel, classes: int):
+        super().__init__()
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None  # makes something of the first token, which nobody would train
+        self.encoder = encoder
+        self.head = torch.nn.Linear(encoder.config.hidden_size, classes)
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        return self.encoder.config
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SequenceClassifierOutput:
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        return SequenceClassifierOutput(logits=self.head((states * mask).sum(1) / mask.sum(1)))
+
+    def save_pretrained(self, folder: Path) -> None:
+        self.encoder.save_pretrained(folder)
+        save_file(self.head.state_dict(), folder / HEAD)
+
+
 class Classifier:
     """A transformers sequence classifier and its tokenizer: what is trained, saved and served."""
 
@@ -329,18 +404,19 @@ class Classifier:
             "label2id": {name: number for number, name in enumerate(train.labels)},
         }
         facts = {"problem": train.problem, "labels": train.labels, "task": settings["task"]}
+        architecture = architecture_of(settings["task"])
         if chosen["weights"] == "scratch":
             texts = (text for batch in train.in_file_order("text") for text in batch)
             tokenizer = train_tokenizer(texts, settings)
             known = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **head}
             config = AutoConfig.for_model(chosen["name"], **known | chosen["config"])
-            model = AutoModelForSequenceClassification.from_config(config)
+            model = architecture.from_config(config)
         else:
             source = str(pretrained) if pretrained else chosen["name"]
             tokenizer = AutoTokenizer.from_pretrained(source)
-            model = AutoModelForSequenceClassification.from_pretrained(
-                source, use_safetensors=True, ignore_mismatched_sizes=True, **head
-            )
+            model = architecture.from_pretrained(source, use_safetensors=True, ignore_mismatched_sizes=True, **head)
+        if architecture is AutoModel:
+            model = MeanPooled(model, len(train.labels))
         # Decoders read the last token that is no padding: model and batches must agree on what padding is.
         model.config.pad_token_id = padding_of(tokenizer)
         check_length(model, settings["task"]["max_tokens"])
@@ -372,7 +448,7 @@ class Classifier:
 
     def items_of_request(self, rows: list[dict[str, Any]]) -> Sequences:
         """Tokenise the rows of a request."""
-        sequences = self.encoder.encode([row["text"] for row in rows])
+        sequences = self.encoder.encode([text_of(row, self.facts["task"]) for row in rows])
         flat = [ids for found in sequences for ids in found]
         owner = np.repeat(np.arange(len(rows)), [len(found) for found in sequences])
         return Sequences(np.concatenate(flat), np.array([len(ids) for ids in flat]), owner, self.padding)
@@ -391,8 +467,19 @@ class Classifier:
     def load(cls, folder: Path) -> "Classifier":
         """Read what `save` wrote."""
         facts = json.loads((folder / "facts.json").read_text())
-        model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+        architecture = architecture_of(facts["task"])
+        model = architecture.from_pretrained(folder, use_safetensors=True)
+        if architecture is AutoModel:
+            model = MeanPooled(model, len(facts["labels"]))
+            model.head.load_state_dict(load_file(folder / HEAD))
         return cls(model, AutoTokenizer.from_pretrained(folder), facts)
+
+
+def architecture_of(settings: dict[str, Any]) -> Any:
+    """What [task] pooling asks of transformers: a model with the head of its own kind, or without one."""
+    if settings["pooling"] not in POOLING:
+        raise ValueError(f"[task] pooling is {settings['pooling']!r}. Choose: {', '.join(POOLING)}.")
+    return AutoModel if settings["pooling"] == "mean" else AutoModelForSequenceClassification
 
 
 def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:

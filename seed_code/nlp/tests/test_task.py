@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
 
@@ -17,9 +18,17 @@ import settings
 import task
 
 
+def from_scratch() -> settings.Settings:
+    """Your settings, with a small model in place of pretrained weights: no test waits for a download."""
+    chosen = settings.load()
+    if chosen["model"]["weights"] != "scratch":
+        chosen["model"] = {"name": "distilbert", "weights": "scratch", "config": {"n_layers": 1, "dim": 48}}
+    return chosen
+
+
 @pytest.fixture(scope="module")
 def classifier(prepared):
-    return task.Classifier.create(settings.load(), examples.Prepared(prepared / "train"), None)
+    return task.Classifier.create(from_scratch(), examples.Prepared(prepared / "train"), None)
 
 
 def test_a_missing_column_is_named_with_those_there_are(tmp_path):
@@ -55,6 +64,34 @@ def test_csv_tsv_json_lines_and_parquet_give_the_same_examples(tmp_path):
     assert [[(e.content, e.labels) for e in examples] for examples in found] == [
         [("late, again", ["bad"]), ("quick", ["good"])]
     ] * 4
+
+
+def with_columns(*columns: str) -> settings.Settings:
+    """The settings with texts of these columns, and labels of the column label."""
+    chosen = settings.load()
+    chosen["data"]["label"], chosen["task"]["text"] = "label", list(columns)
+    return chosen
+
+
+def test_a_text_of_several_columns_is_what_they_hold_one_after_another(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label,title\ntoo small,bad,Nice\nlovely,good,\n,bad,\n")
+
+    found = list(task.read(tmp_path, with_columns("title", "text")))
+
+    assert [example.content for example in found] == ["Nice | too small", "lovely", ""]
+
+
+def test_each_of_several_columns_must_be_there(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\ngood,5\n")
+
+    with pytest.raises(ValueError, match=r"column 'title' not in rows.csv, which has: text, label. Set \[task\] text"):
+        list(task.read(tmp_path, with_columns("title", "text")))
+
+
+@pytest.mark.parametrize("named", [[], [""], ["title", 1], ""])
+def test_what_names_no_column_is_refused(named):
+    with pytest.raises(ValueError, match=r"\[task\] text is .*Name a column, or several of them"):
+        task.text_columns({"text": named})
 
 
 def test_what_is_no_number_is_no_label_and_whole_numbers_are_written_whole():
@@ -176,6 +213,56 @@ def test_a_pretrained_model_without_padding_pads_with_its_end_of_text(classifier
     rows = [{"text": "late"}, {"text": "late parcel box"}]
     together = scoring.mean([scoring.score(made, made.items_of_request(rows))])
     assert np.allclose(together[0], scoring.mean([scoring.score(made, made.items_of_request(rows[:1]))]), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def mean_pooled(prepared):
+    chosen = from_scratch()
+    chosen["task"] |= {"pooling": "mean", "text": ["title", "text"]}
+    return task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
+
+
+def test_the_mean_of_a_texts_tokens_is_classified_and_not_its_padding(mean_pooled):
+    batch = {"input_ids": torch.tensor([[5, 6, 7, 0, 0]]), "attention_mask": torch.tensor([[1, 1, 1, 0, 0]])}
+    model = mean_pooled.model.eval()
+
+    logits = mean_pooled.logits(model, batch)
+
+    states = model.encoder(**{name: tensor[:, :3] for name, tensor in batch.items()}).last_hidden_state
+    assert torch.allclose(logits, model.head(states.mean(1)), atol=1e-6)
+
+
+def test_a_saved_model_of_means_answers_as_the_one_in_memory(mean_pooled, tmp_path):
+    mean_pooled.save(tmp_path)
+
+    rows = task.decode(b'{"inputs": ["late | where is my parcel"]}', "application/json")
+    assert inference.predict_fn(rows, inference.model_fn(str(tmp_path))) == inference.predict_fn(rows, mean_pooled)
+
+
+def test_an_unknown_pooling_is_refused():
+    with pytest.raises(ValueError, match=r"\[task\] pooling is 'max'. Choose: model, mean"):
+        task.architecture_of({"pooling": "max"})
+
+
+def test_a_request_by_columns_is_read_as_the_training_data(mean_pooled):
+    columns = b'{"inputs": {"text": "where is my parcel", "title": "late"}}'
+    rows = task.decode(columns, "application/json")
+
+    whole = task.decode(b'{"inputs": "late | where is my parcel"}', "application/json")
+    assert inference.predict_fn(rows, mean_pooled) == inference.predict_fn(whole, mean_pooled)
+
+
+def test_a_request_that_lacks_a_column_is_told_which(mean_pooled):
+    rows = task.decode(b'{"inputs": [{"text": "where is my parcel"}]}', "application/json")
+
+    with pytest.raises(ValueError, match="the request has no title. Send all of: title, text; or one text"):
+        inference.predict_fn(rows, mean_pooled)
+
+
+@pytest.mark.parametrize("inputs", ["[]", "[1]", '[{"text": 1}]', '["a", {"text": "b"}]', "null", '["\\ud800"]'])
+def test_a_request_without_texts_is_refused(inputs):
+    with pytest.raises(ValueError, match="the request is not"):
+        task.decode(f'{{"inputs": {inputs}}}'.encode(), "application/json")
 
 
 def test_equal_texts_make_an_equal_tokenizer(prepared):
