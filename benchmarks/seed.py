@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import copy
 import importlib
 import sys
 import tempfile
@@ -59,7 +60,8 @@ def training(seed: SimpleNamespace, prepared: Path) -> Any:
         checkpoints=seed.folder / "checkpoints", **{name: seed.chosen["training"][name] for name in seed.train.TUNABLE}
     )
     never = SimpleNamespace(requested=False)
-    run = seed.train.Training(classifier, items, arguments, seed.chosen, group, never)
+    chosen = copy.deepcopy(seed.chosen)  # another run may have other settings
+    run = seed.train.Training(classifier, items, arguments, chosen, group, never)
     with contextlib.redirect_stdout(sys.stderr):
         run.resume()
     run.model.train()

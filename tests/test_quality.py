@@ -27,8 +27,10 @@ def test_the_settings_of_a_case_are_settings_of_its_seed(name, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("variant", "chosen"), [("nlp", "mtsamples-minilm.toml"), ("cv", None)])
-def test_the_landed_tests_hold_where_weights_are_pretrained(variant, chosen, tmp_path):
+@pytest.mark.parametrize(
+    ("variant", "chosen"), [("nlp", "mtsamples-minilm.toml"), ("nlp", "mtsamples.toml"), ("cv", None)]
+)
+def test_the_landed_tests_hold_for_pretrained_weights_several_columns_and_many_tokens(variant, chosen, tmp_path):
     write(quality.assemble(variant), tmp_path / "landed")
     changes = tomllib.loads((ROOT / "docs/settings" / chosen).read_text()) if chosen else {"model": {"weights": "hub"}}
     quality.edit_settings(tmp_path / "landed/settings.toml", changes)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.metrics import classification_report, confusion_matrix
 from transformers.utils import logging as transformers_logging
 
@@ -67,7 +68,10 @@ def unpack(archive: Path, folder: Path) -> Path:
 def load(folder: Path, scratch: Path) -> task.Classifier:
     """The model in a folder, as it is or as the model.tar.gz of a training job."""
     archive = folder / "model.tar.gz"
-    return scoring.to_device(task.Classifier.load(unpack(archive, scratch) if archive.exists() else folder))
+    classifier = task.Classifier.load(unpack(archive, scratch) if archive.exists() else folder)
+    if torch.cuda.is_available():
+        classifier.model.to("cuda")
+    return classifier
 
 
 def approved(group: str, scratch: Path) -> tuple[str, Path] | None:

@@ -13,7 +13,7 @@ import task
 
 def model_fn(model_dir: str, context: Any = None) -> task.Classifier:
     """Load the model once, when the endpoint starts."""
-    return scoring.to_device(task.Classifier.load(Path(model_dir)))
+    return task.Classifier.load(Path(model_dir))
 
 
 def input_fn(body: bytes | str, content_type: str, context: Any = None) -> list[dict[str, Any]]:

@@ -9,13 +9,6 @@ import torch
 ITEMS_A_BATCH = 64
 
 
-def to_device(classifier: Any) -> Any:
-    """Put a model where it scores fastest: on the GPU where there is one."""
-    if torch.cuda.is_available():
-        classifier.model.to("cuda")
-    return classifier
-
-
 def batches(lengths: np.ndarray | None, count: int, size: int = ITEMS_A_BATCH) -> list[np.ndarray]:
     """The items 0 to `count` in batches; where they have lengths, those of like length together."""
     order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")

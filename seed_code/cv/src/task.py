@@ -76,6 +76,8 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]
         raise ValueError(
             f"[task] size is {task['size']}. It must be between 1 and stored_size ({task['stored_size']})."
         )
+    if not 0 <= task["random_zoom"] < 1:
+        raise ValueError(f"[task] random_zoom is {task['random_zoom']}. It must be at least 0 and less than 1.")
     manifests = sorted(path for path in data.glob("*") if path.suffix.lower() in (".csv", ".manifest", ".jsonl"))
     idx = sorted(path for path in data.rglob("*images*idx3*") if path.is_file())
     if (manifests or idx) and len(job.hosts()[0]) > 1:
@@ -378,7 +380,7 @@ class Classifier:
         stored, size, zoom = task["stored_size"], task["size"], task["random_zoom"]
         scale, across, down, mirror = random.T
         least = size * (1 - zoom)
-        sides = (least + scale * (stored - least)).round() if zoom else torch.full_like(scale, size)
+        sides = (least + scale * (stored - least)).round().clamp(min=1) if zoom else torch.full_like(scale, size)
         squares = torch.stack([sides, (across * (stored - sides + 1)).floor(), (down * (stored - sides + 1)).floor()])
         mirrored = mirror < 0.5 if task["random_flip"] else torch.zeros_like(mirror, dtype=torch.bool)
         cut = cut_one_by_one if images.device.type == "cpu" else cut_together

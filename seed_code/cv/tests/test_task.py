@@ -130,6 +130,15 @@ def test_evaluation_sees_the_middle_and_training_any_part(classifier):
     assert torch.equal(seen[0], middle)
 
 
+@pytest.mark.parametrize("zoom", [-0.1, 1.0, 5])
+def test_a_zoom_that_leaves_nothing_of_a_picture_is_refused(zoom, tmp_path):
+    chosen = settings.load()
+    chosen["task"]["random_zoom"] = zoom
+
+    with pytest.raises(ValueError, match=rf"\[task\] random_zoom is {zoom}. It must be at least 0 and less than 1"):
+        list(task.read(tmp_path, chosen))
+
+
 @pytest.mark.parametrize("size", [20, 32, 45])
 def test_a_gpu_cuts_the_same_squares_as_a_cpu(size):
     draw = torch.Generator().manual_seed(1)

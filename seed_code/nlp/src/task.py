@@ -42,6 +42,7 @@ SETTINGS = {
 LONG_TEXTS = ("head", "head_tail", "windows")
 POOLING = ("model", "mean")
 HEAD = "head.safetensors"
+FORMAT = {"use_safetensors": True, "dtype": torch.float32}  # of weights that are loaded; [training] precision is another's
 SIZE = "characters"
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -65,7 +66,10 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]
     """Yield the rows of one file, or of a folder of them in the order of their names, one at a time."""
     if settings["task"]["long_texts"] not in LONG_TEXTS:
         raise ValueError(f"[task] long_texts is {settings['task']['long_texts']!r}. Choose: {', '.join(LONG_TEXTS)}.")
+    architecture_of(settings["task"])
     columns, label = text_columns(settings["task"]), settings["data"]["label"]
+    if label in columns:
+        raise ValueError(f"[task] text names {label!r}, which is [data] label: the answer would be in the text. Leave it out.")
     found = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
     files = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not files:
@@ -83,8 +87,9 @@ def text_columns(settings: dict[str, Any]) -> list[str]:
     """The columns that a text is made of. Raises ValueError for what names none."""
     named = settings["text"]
     columns = [named] if isinstance(named, str) else named
-    if not columns or not all(isinstance(column, str) and column for column in columns):
-        raise ValueError(f'[task] text is {named!r}. Name a column, or several of them: ["title", "text"].')
+    named_well = columns and all(isinstance(column, str) and column for column in columns)
+    if not named_well or len(set(columns)) < len(columns):
+        raise ValueError(f'[task] text is {named!r}. Name a column, or several different ones: ["title", "text"].')
     return columns
 
 
@@ -219,9 +224,9 @@ def decode(body: bytes, content_type: str) -> list[dict[str, Any]]:
         request = json.loads(body)
         given = request.get("inputs") if isinstance(request, dict) else request
         given = given if isinstance(given, list) else [given]
-        if given and all(map(is_text, given)):
+        if given and all(isinstance(text, str) and is_utf8(text) for text in given):
             return [{"text": text} for text in given]
-        if given and all(isinstance(columns, dict) and all(map(is_text, columns.values())) for columns in given):
+        if given and all(isinstance(columns, dict) for columns in given):
             return [{"columns": columns} for columns in given]
         raise ValueError(
             'the request is not {"inputs": "a text"} or {"inputs": ["a text", "another"]}, '
@@ -230,19 +235,21 @@ def decode(body: bytes, content_type: str) -> list[dict[str, Any]]:
     raise ValueError(f"content type {content_type} is not served. Send text/plain or application/json.")
 
 
-def is_text(value: Any) -> bool:
-    """Whether a value of a request can be used as a text."""
-    return isinstance(value, str) and is_utf8(value)
-
-
 def text_of(row: dict[str, Any], settings: dict[str, Any]) -> str:
-    """The text of a row of a request. Raises ValueError where it lacks a column that the model was trained with."""
+    """The text of a row of a request, put together as those of training. Raises ValueError where that cannot be."""
     if "columns" not in row:
-        return row["text"]
-    columns = text_columns(settings)
-    if missing := [column for column in columns if column not in row["columns"]]:
-        raise ValueError(f"the request has no {', '.join(missing)}. Send all of: {', '.join(columns)}; or one text.")
-    return join(row["columns"], columns)
+        text = row["text"]
+    else:
+        columns, given = text_columns(settings), row["columns"]
+        if missing := [column for column in columns if column not in given]:
+            raise ValueError(f"the request has no {', '.join(missing)}. Send all of: {', '.join(columns)}; or one text.")
+        for column in columns:
+            if not isinstance(given[column], str | int | float | None) or not is_utf8(as_text(given[column])):
+                raise ValueError(f"{column} is {ascii(given[column])} in the request. Send a text.")
+        text = join(given, columns)
+    if not text.strip():
+        raise ValueError("a text of the request is empty. Send at least a word.")
+    return text
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------
@@ -361,8 +368,8 @@ class MeanPooled(torch.nn.Module):
 
     def __init__(self, encoder: PreTrainedModel, classes: int):
         super().__init__()
-        if getattr(encoder, "pooler", None) is not None:
-            encoder.pooler = None  # makes something of the first token, which nobody would train
+        if isinstance(pooler := getattr(encoder, "pooler", None), torch.nn.Module):
+            pooler.requires_grad_(False)  # makes something of the first token, which nobody asks for
         self.encoder = encoder
         self.head = torch.nn.Linear(encoder.config.hidden_size, classes)
 
@@ -373,7 +380,7 @@ class MeanPooled(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SequenceClassifierOutput:
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
-        return SequenceClassifierOutput(logits=self.head((states * mask).sum(1) / mask.sum(1)))
+        return SequenceClassifierOutput(logits=self.head((states * mask).sum(1) / mask.sum(1).clamp(min=1)))
 
     def save_pretrained(self, folder: Path) -> None:
         self.encoder.save_pretrained(folder)
@@ -414,8 +421,10 @@ class Classifier:
         else:
             source = str(pretrained) if pretrained else chosen["name"]
             tokenizer = AutoTokenizer.from_pretrained(source)
-            model = architecture.from_pretrained(source, use_safetensors=True, ignore_mismatched_sizes=True, **head)
+            model = architecture.from_pretrained(source, **FORMAT, ignore_mismatched_sizes=True, **head)
         if architecture is AutoModel:
+            if model.config.is_encoder_decoder:
+                raise ValueError(f"[task] pooling is 'mean', and {model.config.model_type} has a decoder. Set it to model.")
             model = MeanPooled(model, len(train.labels))
         # Decoders read the last token that is no padding: model and batches must agree on what padding is.
         model.config.pad_token_id = padding_of(tokenizer)
@@ -468,7 +477,7 @@ class Classifier:
         """Read what `save` wrote."""
         facts = json.loads((folder / "facts.json").read_text())
         architecture = architecture_of(facts["task"])
-        model = architecture.from_pretrained(folder, use_safetensors=True)
+        model = architecture.from_pretrained(folder, **FORMAT)
         if architecture is AutoModel:
             model = MeanPooled(model, len(facts["labels"]))
             model.head.load_state_dict(load_file(folder / HEAD))

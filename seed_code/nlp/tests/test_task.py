@@ -18,17 +18,20 @@ import settings
 import task
 
 
-def from_scratch() -> settings.Settings:
-    """Your settings, with a small model in place of pretrained weights: no test waits for a download."""
+def with_model(name: str, **config: int) -> settings.Settings:
+    """Your settings with a small model from scratch, for as many tokens as it has positions."""
     chosen = settings.load()
-    if chosen["model"]["weights"] != "scratch":
-        chosen["model"] = {"name": "distilbert", "weights": "scratch", "config": {"n_layers": 1, "dim": 48}}
+    chosen["model"] = {"name": name, "weights": "scratch", "config": config}
+    chosen["task"]["max_tokens"] = 64
     return chosen
 
 
 @pytest.fixture(scope="module")
 def classifier(prepared):
-    return task.Classifier.create(from_scratch(), examples.Prepared(prepared / "train"), None)
+    chosen = settings.load()
+    if chosen["model"]["weights"] != "scratch":  # no test waits for a download
+        chosen = with_model("distilbert", n_layers=1, dim=48)
+    return task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
 
 
 def test_a_missing_column_is_named_with_those_there_are(tmp_path):
@@ -88,9 +91,16 @@ def test_each_of_several_columns_must_be_there(tmp_path):
         list(task.read(tmp_path, with_columns("title", "text")))
 
 
-@pytest.mark.parametrize("named", [[], [""], ["title", 1], ""])
+def test_the_label_is_no_part_of_the_text(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\ngood,5\n")
+
+    with pytest.raises(ValueError, match=r"\[task\] text names 'label', which is \[data\] label"):
+        list(task.read(tmp_path, with_columns("text", "label")))
+
+
+@pytest.mark.parametrize("named", [[], [""], ["title", 1], "", ["text", "text"]])
 def test_what_names_no_column_is_refused(named):
-    with pytest.raises(ValueError, match=r"\[task\] text is .*Name a column, or several of them"):
+    with pytest.raises(ValueError, match=r"\[task\] text is .*Name a column, or several different ones"):
         task.text_columns({"text": named})
 
 
@@ -205,8 +215,8 @@ def test_a_model_takes_as_many_tokens_as_it_has_positions(prepared, name, most):
 def test_a_pretrained_model_without_padding_pads_with_its_end_of_text(classifier, prepared, tmp_path):
     GPT2ForSequenceClassification(GPT2Config(vocab_size=4000, n_embd=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
     PreTrainedTokenizerFast(tokenizer_object=classifier.encoder.backend, eos_token="[SEP]").save_pretrained(tmp_path)
-    chosen = settings.load()
-    chosen["model"] = {"name": "gpt2", "weights": "s3://bucket/gpt2", "config": {}}
+    chosen = with_model("gpt2")
+    chosen["model"]["weights"] = "s3://bucket/gpt2"
 
     made = task.Classifier.create(chosen, examples.Prepared(prepared / "train"), tmp_path)
 
@@ -217,7 +227,7 @@ def test_a_pretrained_model_without_padding_pads_with_its_end_of_text(classifier
 
 @pytest.fixture(scope="module")
 def mean_pooled(prepared):
-    chosen = from_scratch()
+    chosen = with_model("bert", num_hidden_layers=1, hidden_size=48, intermediate_size=48)
     chosen["task"] |= {"pooling": "mean", "text": ["title", "text"]}
     return task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
 
@@ -230,6 +240,36 @@ def test_the_mean_of_a_texts_tokens_is_classified_and_not_its_padding(mean_poole
 
     states = model.encoder(**{name: tensor[:, :3] for name, tensor in batch.items()}).last_hidden_state
     assert torch.allclose(logits, model.head(states.mean(1)), atol=1e-6)
+
+
+def test_nothing_of_a_model_of_means_is_left_untrained(mean_pooled):
+    batch = mean_pooled.items_of_request([{"text": "late"}, {"text": "late parcel"}]).batch(np.arange(2))
+
+    mean_pooled.logits(mean_pooled.model, batch).sum().backward()
+
+    trained = {name: tensor for name, tensor in mean_pooled.model.named_parameters() if tensor.requires_grad}
+    assert [name for name, tensor in trained.items() if tensor.grad is None] == []
+    assert len(trained) > 10
+
+
+def test_weights_that_were_saved_in_half_precision_are_read_in_full(mean_pooled, prepared, tmp_path):
+    mean_pooled.model.to(torch.bfloat16).encoder.save_pretrained(tmp_path)
+    mean_pooled.model.to(torch.float32)
+    mean_pooled.tokenizer.save_pretrained(tmp_path)
+    chosen = with_model("bert")
+    chosen["model"]["weights"], chosen["task"]["pooling"] = "s3://bucket/half", "mean"
+
+    made = task.Classifier.create(chosen, examples.Prepared(prepared / "train"), tmp_path)
+
+    assert {tensor.dtype for tensor in made.model.parameters()} == {torch.float32}
+
+
+def test_a_model_with_a_decoder_has_no_mean(prepared):
+    chosen = with_model("t5", num_layers=1, d_model=16, d_ff=16)
+    chosen["task"]["pooling"] = "mean"
+
+    with pytest.raises(ValueError, match=r"\[task\] pooling is 'mean', and t5 has a decoder"):
+        task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
 
 
 def test_a_saved_model_of_means_answers_as_the_one_in_memory(mean_pooled, tmp_path):
@@ -259,7 +299,25 @@ def test_a_request_that_lacks_a_column_is_told_which(mean_pooled):
         inference.predict_fn(rows, mean_pooled)
 
 
-@pytest.mark.parametrize("inputs", ["[]", "[1]", '[{"text": 1}]', '["a", {"text": "b"}]', "null", '["\\ud800"]'])
+def test_columns_of_a_request_may_be_numbers_or_nothing_as_in_training(mean_pooled):
+    assert task.text_of({"columns": {"title": None, "text": 4.0, "id": [7]}}, mean_pooled.facts["task"]) == "4"
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"columns": {"title": ["late"], "text": "parcel"}}, r"title is \['late'\] in the request. Send a text"),
+        ({"columns": {"title": "\ud800", "text": "parcel"}}, r"title is '\\ud800' in the request"),
+        ({"columns": {"title": None, "text": " "}}, "a text of the request is empty"),
+        ({"text": ""}, "a text of the request is empty"),
+    ],
+)
+def test_a_row_that_is_no_text_is_refused(mean_pooled, row, problem):
+    with pytest.raises(ValueError, match=problem):
+        inference.predict_fn([row], mean_pooled)
+
+
+@pytest.mark.parametrize("inputs", ["[]", "[1]", '["a", {"text": "b"}]', "null", '["\\ud800"]'])
 def test_a_request_without_texts_is_refused(inputs):
     with pytest.raises(ValueError, match="the request is not"):
         task.decode(f'{{"inputs": {inputs}}}'.encode(), "application/json")
