@@ -24,7 +24,7 @@ ELSEWHERE = {
     "make benchmark": "test_benchmarks.py, one at a time and quick",
     **{
         f"make quality ONLY={name}": "test_quality.py, on the sample"
-        for name in ("digits", "reviews", "birds", "mtsamples")
+        for name in ("digits", "reviews", "birds", "mtsamples", "mtsamples-minilm")
     },
     "make prove": "test_prove.py, test_interruptions.py, test_bad_data.py, test_permissions.py, test_projects.py: samples",
     "make upgrade": "test_install.py, in the played account",
