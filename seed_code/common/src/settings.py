@@ -218,7 +218,9 @@ def check_section(section: str, values: dict[str, Any], known: dict[str, Any]) -
         kind = known[key]
         accepted = (int, float) if kind is float else kind
         if not isinstance(value, accepted) or isinstance(value, bool) is not (kind is bool):
-            raise ValueError(f"[{section}] {key} is {value!r}, which is not of type {getattr(kind, '__name__', kind)}. Correct it.")
+            raise ValueError(
+                f"[{section}] {key} is {value!r}, which is not of type {getattr(kind, '__name__', kind)}. Correct it."
+            )
         choices = CHOICES.get((section, key))
         if choices and value not in choices:
             raise ValueError(f"[{section}] {key} is {value!r}. Choose one of: {', '.join(choices)}.")

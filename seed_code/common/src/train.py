@@ -241,7 +241,7 @@ class Training:
         # Pictures keep a GPU busy as it is; a batch of short texts is done sooner than its kernels are started.
         pays = self.device.type == "cuda" and texts and self.steps >= STEPS_WORTH_COMPILING
         if wanted == "always" or (wanted == "auto" and pays):
-            model = torch.compile(model, dynamic=True if texts else None)  # every batch of texts has a length of its own
+            model = torch.compile(model, dynamic=True if texts else None)  # each batch of texts has its own length
         if self.group.size > 1:
             devices = [self.device] if self.device.type == "cuda" else None
             model = torch.nn.parallel.DistributedDataParallel(model, device_ids=devices)

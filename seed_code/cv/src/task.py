@@ -412,7 +412,9 @@ def cut_one_by_one(images: torch.Tensor, squares: torch.Tensor, mirrored: torch.
     The CPU's way: nothing is done there that need not be, and bytes are scaled as they are.
     """
     cut = torch.empty((len(images), size, size, 3), dtype=torch.uint8)
-    for target, image, (side, x, y), mirror in zip(cut, images, squares.T.int().tolist(), mirrored.tolist(), strict=True):
+    for target, image, (side, x, y), mirror in zip(
+        cut, images, squares.T.int().tolist(), mirrored.tolist(), strict=True
+    ):
         square = image[y : y + side, x : x + side]
         if side != size:
             # In this memory format, the CPU's fast way is taken, and the result needs no reordering.

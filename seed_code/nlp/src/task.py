@@ -42,7 +42,7 @@ SETTINGS = {
 LONG_TEXTS = ("head", "head_tail", "windows")
 POOLING = ("model", "mean")
 HEAD = "head.safetensors"
-FORMAT = {"use_safetensors": True, "dtype": torch.float32}  # of weights that are loaded; [training] precision is another's
+FORMAT = {"use_safetensors": True, "dtype": torch.float32}  # that weights are read in, whatever they were saved in
 SIZE = "characters"
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -69,7 +69,9 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]
     architecture_of(settings["task"])
     columns, label = text_columns(settings["task"]), settings["data"]["label"]
     if label in columns:
-        raise ValueError(f"[task] text names {label!r}, which is [data] label: the answer would be in the text. Leave it out.")
+        raise ValueError(
+            f"[task] text names {label!r}, which is [data] label: the answer would be in the text. Leave it out."
+        )
     found = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
     files = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not files:
@@ -242,7 +244,9 @@ def text_of(row: dict[str, Any], settings: dict[str, Any]) -> str:
     else:
         columns, given = text_columns(settings), row["columns"]
         if missing := [column for column in columns if column not in given]:
-            raise ValueError(f"the request has no {', '.join(missing)}. Send all of: {', '.join(columns)}; or one text.")
+            raise ValueError(
+                f"the request has no {', '.join(missing)}. Send all of: {', '.join(columns)}; or one text."
+            )
         for column in columns:
             if not isinstance(given[column], str | int | float | None) or not is_utf8(as_text(given[column])):
                 raise ValueError(f"{column} is {ascii(given[column])} in the request. Send a text.")
@@ -424,7 +428,9 @@ class Classifier:
             model = architecture.from_pretrained(source, **FORMAT, ignore_mismatched_sizes=True, **head)
         if architecture is AutoModel:
             if model.config.is_encoder_decoder:
-                raise ValueError(f"[task] pooling is 'mean', and {model.config.model_type} has a decoder. Set it to model.")
+                raise ValueError(
+                    f"[task] pooling is 'mean', and {model.config.model_type} has a decoder. Set it to model."
+                )
             model = MeanPooled(model, len(train.labels))
         # Decoders read the last token that is no padding: model and batches must agree on what padding is.
         model.config.pad_token_id = padding_of(tokenizer)
