@@ -1,4 +1,4 @@
-"""The contract with ministack: the seams that rehearsal/aws/adapter.py uses are there, with the shape it relies on."""
+"""The contract with ministack: the seams that rehearsal/aws/adapter uses are there, with the shape it relies on."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ SEAMS = {
     "ministack.services.lambda_svc": [
         "_execution_record_for_config", "_functions", "_get_func_record_for_ref", "invoke_async_with_retry",
     ],
-    "ministack.services.s3": ["_fire_s3_event"],
+    "ministack.services.s3": ["_error", "_fire_s3_event"],
     "ministack.services.codebuild": [
         "EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_get_docker", "_record_phase", "_stop_requested",
     ],

@@ -1,0 +1,64 @@
+"""The one place that knows ministack's insides. `tests/test_adapter.py` tells when an upgrade breaks it.
+
+Importing it changes ministack: each module says for which service. What the rest of this package uses is listed here.
+"""
+
+from rehearsal.aws.adapter import buckets  # noqa: F401  (changes S3)
+from rehearsal.aws.adapter.builds import begin_phase, end_phase, finish_build, run_builds
+from rehearsal.aws.adapter.cloudformation import add_resource_type, physical_name
+from rehearsal.aws.adapter.events import add_target, raise_event
+from rehearsal.aws.adapter.identities import (
+    AccessDenied,
+    caller_may,
+    credentials_of,
+    git_may,
+    role_of,
+    verify_git_signature,
+    vpc_of,
+)
+from rehearsal.aws.adapter.logs import write_log
+from rehearsal.aws.adapter.running import (
+    ACCOUNT,
+    REGION,
+    Application,
+    client,
+    endpoint,
+    in_background,
+    on_loop,
+    root_credentials,
+    serve,
+)
+from rehearsal.aws.adapter.services import Response, add_service, add_tags, authorize_on, call_in_policies
+
+__all__ = [
+    "ACCOUNT",
+    "REGION",
+    "AccessDenied",
+    "Application",
+    "Response",
+    "add_resource_type",
+    "add_service",
+    "add_tags",
+    "add_target",
+    "authorize_on",
+    "begin_phase",
+    "call_in_policies",
+    "caller_may",
+    "client",
+    "credentials_of",
+    "end_phase",
+    "endpoint",
+    "finish_build",
+    "git_may",
+    "in_background",
+    "on_loop",
+    "physical_name",
+    "raise_event",
+    "role_of",
+    "root_credentials",
+    "run_builds",
+    "serve",
+    "verify_git_signature",
+    "vpc_of",
+    "write_log",
+]

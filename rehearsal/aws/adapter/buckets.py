@@ -1,0 +1,97 @@
+"""S3: the key of a bucket, its deletion, and its events."""
+
+import contextvars
+import json
+from typing import Any
+
+from ministack import app as ministack_app
+from ministack.core import router
+from ministack.services import eventbridge, s3
+from ministack.services.cloudformation import provisioners
+
+from rehearsal.aws.adapter.cloudformation import runs_on_worker_thread, when_made
+from rehearsal.aws.adapter.identities import AccessDenied, caller_may
+from rehearsal.aws.adapter.running import client, root_credentials
+from rehearsal.aws.adapter.services import Response
+
+
+def _delete_bucket(physical_id: str, properties: dict[str, Any]) -> None:
+    """As AWS: a bucket that holds anything, were it a delete marker, is not deleted with its stack."""
+    held = client("s3", root_credentials()).list_object_versions(Bucket=physical_id, MaxKeys=1)
+    if held.get("Versions") or held.get("DeleteMarkers"):
+        raise ValueError(f"The bucket you tried to delete is not empty. You must delete all versions in {physical_id}.")
+    _original_delete_bucket(physical_id, properties)
+
+
+def _update_bucket(physical_id: str, old: dict[str, Any], new: dict[str, Any], *more: Any) -> Any:
+    _note_key(physical_id, new)
+    return _original_update_bucket(physical_id, old, new, *more)
+
+
+_original_update_bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["update"]
+provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["update"] = _update_bucket
+_original_delete_bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"]
+provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"] = _delete_bucket
+runs_on_worker_thread("AWS::S3::Bucket")
+
+
+_bucket_keys: dict[str, str] = {}  # bucket -> ARN of the key that encrypts what is written to it
+# docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html: what a caller needs besides its rights in S3.
+_KEY_ACTIONS = {"GET": ["kms:Decrypt"], "PUT": ["kms:GenerateDataKey"], "POST": ["kms:GenerateDataKey", "kms:Decrypt"]}
+
+_NOT_CONTENT = {"acl", "attributes", "legal-hold", "retention", "tagging"}
+
+
+def _note_key(bucket: str, properties: dict[str, Any]) -> None:
+    """Remember the key of a bucket, where its template gives it one."""
+    _bucket_keys.pop(bucket, None)
+    for rule in properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", []):
+        if key := rule["ServerSideEncryptionByDefault"].get("KMSMasterKeyID"):
+            _bucket_keys[bucket] = key
+
+
+async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]) -> Response:
+    """Ask for the rights on a bucket's key, as S3 does; what is stored is not encrypted."""
+    bucket, _, name = path.lstrip("/").partition("/")
+    asked = [(bucket, action) for action in _KEY_ACTIONS.get(method, []) if name and not _NOT_CONTENT & query.keys()]
+    if source := headers.get("x-amz-copy-source"):
+        asked.append((source.lstrip("/").split("/")[0], "kms:Decrypt"))
+    access_key = router.extract_access_key_id(headers, query)
+    for of, action in asked:
+        try:
+            if access_key and of in _bucket_keys:
+                caller_may(access_key, action, _bucket_keys[of])
+        except AccessDenied as denied:
+            return s3._error("AccessDenied", str(denied), 403)
+    return await _original_s3(method, path, headers, body, query)
+
+
+when_made("AWS::S3::Bucket", _note_key)
+_original_s3 = ministack_app.SERVICE_HANDLERS["s3"]
+ministack_app.SERVICE_HANDLERS["s3"] = _s3
+
+
+_version_of_event: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_of_event", default=None)
+
+
+def _fire_s3_event(*arguments: Any, version_id: str | None = None, **more: Any) -> None:
+    token = _version_of_event.set(version_id)
+    try:
+        _original_fire(*arguments, version_id=version_id, **more)
+    finally:
+        _version_of_event.reset(token)
+
+
+def _dispatch_event(event: dict[str, Any], view: Any = None) -> Any:
+    """ministack's S3 events to EventBridge lack the version, which AWS's have for a versioned bucket."""
+    version = _version_of_event.get()
+    if event.get("Source") == "aws.s3" and version:
+        detail = json.loads(event["Detail"])
+        detail["object"]["version-id"] = version
+        event = {**event, "Detail": json.dumps(detail)}
+    return _original_dispatch(event, view)
+
+
+_original_fire, _original_dispatch = s3._fire_s3_event, eventbridge._dispatch_event
+s3._fire_s3_event = _fire_s3_event
+eventbridge._dispatch_event = _dispatch_event

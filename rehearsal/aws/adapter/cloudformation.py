@@ -1,0 +1,137 @@
+"""CloudFormation: resource types of our own, and the role that a stack acts with."""
+
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from ministack import app as ministack_app
+from ministack.services import iam, lambda_svc
+from ministack.services.cloudformation import provisioners, stacks
+
+from rehearsal.aws import acting
+from rehearsal.aws.adapter.identities import AccessDenied, caller_may, credentials_of, role_of
+from rehearsal.aws.adapter.services import Response
+
+_worker_thread_types: set[str] = set()
+# Resource type -> what is done with the physical id and the properties of one that was made.
+_also_made: dict[str, list[Callable[[str, dict[str, Any]], None]]] = {}
+
+
+Create = Callable[[str, dict[str, Any], str], tuple[str, dict[str, Any]]]
+Update = Callable[[str, dict[str, Any], dict[str, Any], str], tuple[str, dict[str, Any]]]
+Delete = Callable[[str, dict[str, Any]], None]
+
+
+def add_resource_type(name: str, create: Create, update: Update, delete: Delete) -> None:
+    """Teach CloudFormation a resource type: create(logical id, properties, stack) -> (physical id, attributes)."""
+    provisioners._RESOURCE_HANDLERS[name] = {"create": create, "update": update, "delete": delete}
+    _worker_thread_types.add(name)
+
+
+def runs_on_worker_thread(resource_type: str) -> None:
+    """Say that a resource type's handlers wait for this server's own answers, and so may not run on its event loop."""
+    _worker_thread_types.add(resource_type)
+
+
+def when_made(resource_type: str, also: Callable[[str, dict[str, Any]], None]) -> None:
+    """Apply what ministack drops of a resource's properties: also(physical id, properties), once it was made."""
+    _also_made.setdefault(resource_type, []).append(also)
+
+
+def _keep_boundary(name: str, properties: dict[str, Any]) -> None:
+    if "PermissionsBoundary" in properties:
+        iam._roles[name]["PermissionsBoundary"] = properties["PermissionsBoundary"]
+
+
+def _keep_dead_letters(name: str, properties: dict[str, Any]) -> None:
+    if "DeadLetterConfig" in properties:
+        lambda_svc._functions[name]["config"]["DeadLetterConfig"] = properties["DeadLetterConfig"]
+
+
+when_made("AWS::IAM::Role", _keep_boundary)
+when_made("AWS::Lambda::Function", _keep_dead_letters)
+
+
+def _runs_on_worker_thread(resource_type: str) -> bool:
+    return resource_type in _worker_thread_types or _original_worker(resource_type)
+
+
+_original_worker = stacks._runs_on_worker_thread
+stacks._runs_on_worker_thread = _runs_on_worker_thread
+
+
+# --- who a stack acts as --------------------------------------------------------------------------------------------
+
+_acts_as: dict[str, dict[str, str]] = {}  # stack name -> credentials of the role that it acts with
+# Stack name -> custom resource that could not be deleted: AWS keeps what that needs, ministack goes on with it.
+_stopped_deletes: dict[str, str] = {}
+
+
+async def _cloudformation(
+    method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
+) -> Response:
+    """Remember who a stack acts as: the role that its request hands over, or whoever sends the request."""
+    form = {key: values[0] for key, values in {**parse_qs(body.decode()), **query}.items()}
+    name = form.get("StackName", "").rsplit(":stack/", 1)[-1].split("/")[0]
+    if form.get("Action") in ("CreateStack", "UpdateStack", "DeleteStack"):
+        _stopped_deletes.pop(name, None)
+        access_key = re.search(r"Credential=([^/,\s]+)/", headers.get("authorization", ""))
+        caller = role_of(access_key.group(1)) if access_key else None
+        try:
+            if role := form.get("RoleARN"):
+                caller_may(
+                    access_key.group(1), "iam:PassRole", role, {"iam:PassedToService": "cloudformation.amazonaws.com"}
+                )
+                _acts_as[name] = credentials_of(role, "AWSCloudFormation", "cloudformation.amazonaws.com")
+            elif caller:
+                _acts_as[name] = {"AWS_ACCESS_KEY_ID": access_key.group(1)}
+        except AccessDenied as denied:
+            text = f"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>{denied}</Message></Error></ErrorResponse>"
+            return 403, {"Content-Type": "text/xml"}, text.encode()
+    return await _original_cloudformation(method, path, headers, body, query)
+
+
+def _require(resource_type: str, operation: str, properties: dict[str, Any], stack_name: str | None) -> None:
+    """Raise ValueError unless the stack's role may do what CloudFormation does to a resource."""
+    credentials = _acts_as.get(stack_name or "")
+    for action, resource, context in acting.needed(resource_type, operation, properties) if credentials else []:
+        try:
+            caller_may(credentials["AWS_ACCESS_KEY_ID"], action, resource, context)
+        except AccessDenied as denied:
+            raise ValueError(str(denied)) from denied
+
+
+def _provision_resource(resource_type: str, logical_id: str, props: dict, stack_name: str) -> tuple:
+    _require(resource_type, "create", props, stack_name)
+    made = _original_provision(resource_type, logical_id, props, stack_name)
+    for also in _also_made.get(resource_type, []):
+        also(made[0], props)
+    return made
+
+
+def _delete_resource(
+    resource_type: str, physical_id: str, props: dict, stack_name: str | None = None, logical_id: str | None = None
+) -> None:
+    if stack_name in _stopped_deletes:
+        raise ValueError(f"not tried: {_stopped_deletes[stack_name]}, which needs it, could not be deleted")
+    _require(resource_type, "delete", props, stack_name)
+    try:
+        _original_delete(resource_type, physical_id, props, stack_name, logical_id)
+    except Exception:
+        if resource_type.startswith("Custom::") and stack_name:
+            _stopped_deletes[stack_name] = logical_id or resource_type
+        raise
+
+
+_original_cloudformation = ministack_app.SERVICE_HANDLERS["cloudformation"]
+ministack_app.SERVICE_HANDLERS["cloudformation"] = _cloudformation
+_original_provision, _original_delete = stacks._provision_resource, stacks._delete_resource
+stacks._provision_resource, stacks._delete_resource = _provision_resource, _delete_resource
+
+
+def physical_name(stack: str, logical_id: str, longest: int) -> str:
+    """A name as CloudFormation makes it: stack, logical id and a random end."""
+    tail = f"-{logical_id}-{uuid.uuid4().hex[:12]}"
+    return stack[: longest - len(tail)] + tail

@@ -1,0 +1,126 @@
+"""Evaluate IAM as ministack does, where it does not ask itself: trust, implied actions, git."""
+
+import hmac
+import json
+import uuid
+from typing import Any
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from ministack.core import iam_evaluator
+from ministack.core.responses import request_scope
+from ministack.services import ec2, iam, sts
+
+from rehearsal.aws.adapter.running import ACCOUNT, REGION
+
+
+class AccessDenied(Exception):
+    """A principal may not do what it tried; the message is AWS's."""
+
+
+def credentials_of(role_arn: str, session_name: str, service: str) -> dict[str, str]:
+    """What a service gets when it assumes a role. Raises AccessDenied when the role's trust policy refuses it."""
+    name = role_arn.rsplit("/", 1)[-1]
+    with request_scope(ACCOUNT, REGION):
+        role = iam._roles.get(name)
+    if role is None or not _trusts(role["AssumeRolePolicyDocument"], service):
+        raise AccessDenied(f"{service} is not authorized to assume role {role_arn}")
+    access_key, secret, token = f"ASIA{uuid.uuid4().hex[:16].upper()}", uuid.uuid4().hex, uuid.uuid4().hex
+    sts.register_session(
+        access_key,
+        {
+            "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/{session_name[:64]}",
+            "UserId": f"{name}:{session_name[:64]}",
+            "SecretAccessKey": secret,
+            "SessionToken": token,
+        },
+    )
+    return {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
+
+
+def _trusts(document: str | dict[str, Any], service: str) -> bool:
+    """Whether a trust policy lets a service of this account assume the role."""
+    policy = json.loads(document) if isinstance(document, str) else document
+    context = iam_evaluator.EvalContext(
+        principal_arn=f"arn:aws:iam::{ACCOUNT}:service/{service}",
+        principal_type="Service",
+        principal_account=ACCOUNT,
+        action="sts:AssumeRole",
+        resource_arn="*",
+        region=REGION,
+        service_context={"aws:sourceaccount": ACCOUNT},
+    )
+    return any(
+        statement["Effect"] == "Allow"
+        and iam_evaluator._service_principal_matches(statement.get("Principal"), service)
+        and iam_evaluator._conditions_met(statement.get("Condition", {}), context)
+        for statement in policy["Statement"]
+    )
+
+
+def caller_may(access_key: str, action: str, resource: str, context: dict[str, Any] | None = None) -> None:
+    """Raise AccessDenied unless the caller's policies allow an action that its request implies (as iam:PassRole)."""
+    denied = iam_evaluator.enforce(access_key, action, action.split(":")[0], REGION, resource, context)
+    if denied is not None:
+        who = getattr(denied, "principal_arn", None) or "the caller"
+        raise AccessDenied(f"User: {who} is not authorized to perform: {action} on resource: {resource}")
+
+
+def role_of(access_key: str) -> str | None:
+    """The ARN of the role behind an access key; None for the account's root user."""
+    found = iam_evaluator.resolve_credential(access_key, ACCOUNT)
+    if isinstance(found, iam_evaluator.CredentialResolutionError) or ":assumed-role/" not in found.principal_arn:
+        return None
+    with request_scope(ACCOUNT, REGION):
+        return iam._roles[found.principal_arn.split("/")[1]]["Arn"]
+
+
+def verify_git_signature(username: str, password: str, host: str, path: str) -> str:
+    """The access key behind `aws codecommit credential-helper`'s answer. Raises AccessDenied for a wrong signature.
+
+    The helper signs the request "GIT <path>" with Signature Version 4 (awscli/customizations/codecommit.py).
+    """
+    access_key, _, token = username.partition("%")
+    found = iam_evaluator.resolve_credential(access_key, ACCOUNT, token or None)
+    stamp, _, signature = password.partition("Z")
+    if isinstance(found, iam_evaluator.CredentialResolutionError):
+        raise AccessDenied(found.message)
+    auth = SigV4Auth(Credentials(access_key, found.secret_access_key), "codecommit", REGION)
+    request = AWSRequest(method="GIT", url=f"http://{host}{path}")
+    request.context["timestamp"] = stamp
+    canonical = f"GIT\n{path}\n\nhost:{host}\n\nhost\n"
+    expected = auth.signature(auth.string_to_sign(request, canonical), request)
+    if not hmac.compare_digest(expected, signature):
+        raise AccessDenied("the git credentials' signature does not match")
+    return access_key
+
+
+def git_may(access_key: str, action: str, resource: str) -> None:
+    """Raise AccessDenied unless the policies behind an access key, verified before, allow a git action."""
+    with request_scope(ACCOUNT, REGION):
+        principal = iam_evaluator.resolve_principal(access_key, ACCOUNT)
+        if isinstance(principal, iam_evaluator.AuthError):
+            raise AccessDenied(principal.message)
+        if principal.policies is None:
+            return
+        context = iam_evaluator.EvalContext(
+            principal_arn=principal.arn,
+            principal_type=principal.type,
+            principal_account=principal.account,
+            action=action,
+            resource_arn=resource,
+            region=REGION,
+            service_context={},
+            principal_keys=principal.keys,
+        )
+        if iam_evaluator.evaluate(context, principal.policies, *principal.limits).decision != "Allow":
+            raise AccessDenied(f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource}")
+
+
+def vpc_of(kind: str, name: str) -> str | None:
+    """The VPC that a subnet or a security group is in; None where there is no such one."""
+    with request_scope(ACCOUNT, REGION):
+        ec2._init_defaults()
+        found = (ec2._subnets if kind == "subnet" else ec2._security_groups).get(name)
+    return found and found["VpcId"]
