@@ -81,7 +81,7 @@ class Runs:
         self.model = botocore.session.get_session().get_service_model("sagemaker")
         self.parameters = {
             entry["Name"]: entry.get(
-                "DefaultValue", {"Integer": 1, "Float": 1.0, "Boolean": True}.get(entry["Type"], "x")
+                "DefaultValue", {"Integer": 1, "Float": 1.0, "Boolean": True}.get(entry.get("Type"), "x")
             )
             for entry in definition.get("Parameters") or []
         }

@@ -7,15 +7,16 @@ from typing import Any
 
 from checks.service import Service
 
-BRANCHES = ("IfSteps", "ElseSteps")
+# The lists of steps that stand in the arguments of others.
+NESTED = {"Condition": ("IfSteps", "ElseSteps"), "ForEach": ("ForEachBody",)}
 JOBS = ("Processing", "Training", "Tuning", "Transform", "AutoML", "QualityCheck", "ClarifyCheck")
-REFERENCE = re.compile(r"(Parameters|Execution|Steps)\.([A-Za-z0-9_-]+)(.*)", re.DOTALL)
+REFERENCE = re.compile(r"(Parameters|Execution|Steps|ForEach|IterationOutput)\.([A-Za-z0-9_-]+)(.*)", re.DOTALL)
 Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step and the branches that it stands in, the outermost first: (condition, IfSteps or ElseSteps)."""
+    """A step and the lists of other steps that it stands in, the outermost first: (step, IfSteps, ElseSteps or ForEachBody)."""
 
     body: dict[str, Any]
     branches: tuple[tuple[str, str], ...] = ()
@@ -40,10 +41,10 @@ class Step:
 
     @property
     def own(self) -> dict[str, Any]:
-        """What is the step's alone: of a condition not the steps in its branches."""
-        if self.type != "Condition":
+        """The step's body without the steps that stand in its arguments."""
+        if self.type not in NESTED:
             return self.body
-        arguments = {name: value for name, value in self.arguments.items() if name not in BRANCHES}
+        arguments = {name: value for name, value in self.arguments.items() if name not in NESTED[self.type]}
         return {**self.body, "Arguments": arguments}
 
 
@@ -65,13 +66,12 @@ class Definition:
 
 
 def steps_below(steps: list[dict[str, Any]], branches: tuple[tuple[str, str], ...] = ()) -> Iterator[Step]:
-    """Steps with those in the branches of conditions, as they are written."""
+    """Yield steps with those that stand in the arguments of others, in the order of the definition."""
     for body in steps:
         step = Step(body, branches)
         yield step
-        if step.type == "Condition":
-            for branch in BRANCHES:
-                yield from steps_below(step.arguments.get(branch) or [], (*branches, (step.name, branch)))
+        for branch in NESTED.get(step.type, ()):
+            yield from steps_below(step.arguments.get(branch) or [], (*branches, (step.name, branch)))
 
 
 def is_function(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """The graph of a definition: every step once, nothing waits for itself, and no branch is used from outside of it."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 from checks.definition import Definition, Step, references, shown, split
 from checks.problems import Problem, told
@@ -14,7 +15,7 @@ def check(definition: Definition) -> list[Problem]:
 def repeated(definition: Definition) -> list[Problem]:
     """Names that several steps have."""
     counts = Counter(step.name for step in definition.steps)
-    problems = []
+    problems = [*like_iterations(definition)]
     for name in (name for name, count in counts.items() if count > 1):
         places = {step.branches for step in definition.steps if step.name == name}
         where = "in the list and in a branch" if len(places) > 1 and () in places else f"{counts[name]} times"
@@ -22,9 +23,20 @@ def repeated(definition: Definition) -> list[Problem]:
     return problems
 
 
+def like_iterations(definition: Definition) -> Iterator[Problem]:
+    """Find names that a ForEach step gives to the runs of its body: <step>-<number>, as the SDK's ForEachStep says."""
+    bodies = {step.name for step in definition.steps if any(branch == "ForEachBody" for _, branch in step.branches)}
+    for step in definition.steps:
+        base, _, number = step.name.rpartition("-")
+        if number.isdigit() and base in bodies:
+            yield Problem(step.name, "Name", f"a run of {base} for an item has this name. Choose another.")
+
+
 def needed(step: Step) -> dict[str, str]:
     """The steps that a step waits for, and where it says so."""
     found = {name: f"DependsOn[{place}]" for place, name in enumerate(step.depends_on)}
+    for place, source in enumerate(step.arguments["Resources"]["S3"] if step.type == "Cleanup" else []):
+        found.setdefault(source["StepName"], f"Arguments.Resources.S3[{place}].StepName")
     for path, reference in references(step.own):
         if (parts := split(reference)) and parts[0] == "Steps":
             found.setdefault(parts[1], shown(path))
@@ -38,21 +50,24 @@ def misplaced(definition: Definition) -> list[Problem]:
         for name, where in needed(step).items():
             other = definition.step_of.get(name)
             if other is None:
-                if where.startswith("DependsOn"):  # other references are told of by their types
+                if where.startswith("DependsOn") or where.endswith(
+                    "StepName"
+                ):  # other references are told of by their types
                     there = ", ".join(list(definition.step_of)[:10])
                     problems.append(Problem(step.name, where, f"there is no step {told(name)}; there is {there}."))
             elif other.type == "Fail":
                 problems.append(Problem(step.name, where, f"{name} ends the run; nothing comes after it."))
             elif step.branches[: len(other.branches)] != other.branches:
-                condition, branch = other.branches[-1]
-                problems.append(
-                    Problem(
-                        step.name,
-                        where,
-                        f"{name} stands in {branch} of {condition}, and may never run. Move this step into that branch.",
-                    )
-                )
+                problems.append(Problem(step.name, where, unreachable(other)))
     return problems
+
+
+def unreachable(step: Step) -> str:
+    """Say why a step inside of another one cannot be referred to from outside."""
+    holder, branch = step.branches[-1]
+    if branch == "ForEachBody":
+        return f"{step.name} runs once for each item of {holder}. Write Steps.{holder}.IterationOutputs[0].{step.name}."
+    return f"{step.name} stands in {branch} of {holder}, and may never run. Move this step into that branch."
 
 
 def cycles(definition: Definition) -> list[Problem]:

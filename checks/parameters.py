@@ -33,13 +33,18 @@ def check(definition: Definition) -> list[Problem]:
         choices = parameter.get("EnumValues") or []
         default = [parameter["DefaultValue"]] if "DefaultValue" in parameter else []
         for value in [*default, *choices]:
-            if not is_of(value, parameter["Type"]):
-                problems.append(Problem("", where, f"{told(value)} is not of type {parameter['Type']}."))
+            if not is_of(value, type_of(parameter)):
+                problems.append(Problem("", where, f"{told(value)} is not of type {type_of(parameter)}."))
         if choices and default and default[0] not in choices:
             problems.append(
                 Problem("", where, f"the default {told(default[0])} is none of its EnumValues {told(choices)}.")
             )
     return problems
+
+
+def type_of(parameter: dict[str, Any]) -> str:
+    """Return a parameter's type, which is String where the definition names none."""
+    return parameter.get("Type", "String")
 
 
 def is_of(value: Any, kind: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from checks.definition import Definition, Step, entries, is_function, shown
 from checks.problems import Problem, told
 from checks.rules import IMAGE, IMAGE_MEMBERS, members, training_jobs
+from checks.service import UNCHECKED
 
 ADDRESS = re.compile(r"s3://([^/]*)")
 ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "executionRoleArn", "JobFlowRole", "ServiceRole", "ValidationRole")
@@ -19,6 +20,8 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "Model": (), "Processing": ("NetworkConfig",), "QualityCheck": ("NetworkConfig",), "ClarifyCheck": ("NetworkConfig",),
     "AutoML": ("AutoMLJobConfig", "SecurityConfig"),
 }  # fmt: skip
+# Steps for which templates/project.yaml gives a project's pipeline no rights.
+WITHOUT_RIGHTS = ("Callback", "Cleanup", "EMR", "EMRServerless", "InferenceComponent", "Job", "Lineage", *UNCHECKED)
 TIME_LIMITS = {"Processing": "MaxRuntimeInSeconds", "Training": "MaxRuntimeInSeconds"}
 
 
@@ -202,5 +205,5 @@ def others(step: Step, project: Project) -> Iterator[Problem]:
     """Functions and queues that the pipeline would call, and clusters, which no project has."""
     if step.type == "Lambda" and step.body["FunctionArn"] not in project.functions:
         yield foreign(step.name, ("FunctionArn",), step.body["FunctionArn"], "a function that the template allows")
-    if step.type in ("Callback", "EMR"):
+    if step.type in WITHOUT_RIGHTS:
         yield Problem(step.name, "Type", f"a project has no rights for {step.type} steps. Use a Processing step.")

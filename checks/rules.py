@@ -9,7 +9,7 @@ from checks.definition import JOBS, Definition, Path, Step, entries, is_function
 from checks.problems import Problem, told
 
 # docs.aws.amazon.com/sagemaker/latest/dg/pipelines-retry-policy.html: a model and a registration run no job.
-WITHOUT_JOB = ("Model", "RegisterModel", "EndpointConfig", "Endpoint")
+WITHOUT_JOB = ("Model", "RegisterModel", "EndpointConfig", "Endpoint", "InferenceComponent", "Lineage", "Cleanup")
 # Their disks are encrypted in hardware, and a key is refused:
 # docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
 NVME = re.compile(
@@ -29,6 +29,7 @@ def check(definition: Definition) -> list[Problem]:
         for path, job in training_jobs(step):
             problems += spot(step, path, job)
             problems += encryption(definition, step, path, job)
+            problems += instances(definition, step, path, job)
         problems += retries(step)
         problems += property_files(step)
         problems += images(step)
@@ -119,11 +120,53 @@ def encryption(definition: Definition, step: Step, path: Path, job: dict[str, An
             )
 
 
+def instances(definition: Definition, step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
+    """Find a training that has an image and nothing to run on.
+
+    The model of the API leaves ResourceConfig out of what is required, and allows no instances: for serverless jobs.
+    """
+    algorithm = job.get("AlgorithmSpecification")
+    if not isinstance(algorithm, dict) or not any(name in algorithm for name in ("TrainingImage", "AlgorithmName")):
+        return
+    members = [name for name in ("ResourceConfig", "HyperParameterTuningResourceConfig") if name in job]
+    if not members:
+        yield Problem(step.name, shown(path), "ResourceConfig is missing. Name the type and the count of instances.")
+    for member in members:
+        config = job[member] if isinstance(job[member], dict) else {}
+        yield from type_and_count(definition, step, (*path, member), config)
+        for group_list in ("InstanceGroups", "InstanceConfigs"):
+            for place, group in enumerate(entries(config.get(group_list))):
+                yield from no_instances(definition, step, (*path, member, group_list, f"[{place}]"), group)
+
+
+def type_and_count(definition: Definition, step: Step, path: Path, config: dict[str, Any]) -> Iterator[Problem]:
+    """Find a cluster without a type or a count, unless groups or preferences of instances name them."""
+    if not any(name in config for name in ("InstanceGroups", "InstanceConfigs", "InstancePreferences")):
+        missing = [name for name in ("InstanceType", "InstanceCount") if name not in config]
+        if missing:
+            yield Problem(
+                step.name, shown(path), f"{', '.join(missing)} missing. Name type and count of the instances."
+            )
+    yield from no_instances(definition, step, path, config)
+
+
+def no_instances(definition: Definition, step: Step, path: Path, config: dict[str, Any]) -> Iterator[Problem]:
+    """Find a count of 0, or a parameter whose default or choice is 0."""
+    if "InstanceCount" in config and 0 in possible(definition, config["InstanceCount"]):
+        yield Problem(step.name, shown((*path, "InstanceCount")), "0 instances train nothing. Use at least 1.")
+
+
+def possible(definition: Definition, value: Any) -> list[Any]:
+    """Return a value, or the default and the choices of the parameter that it is."""
+    if is_function(value) and (parts := split(str(value.get("Get")))) and parts[0] == "Parameters":
+        parameter = definition.parameter_of.get(parts[1], {})
+        return [parameter.get("DefaultValue"), *(parameter.get("EnumValues") or [])]
+    return [value]
+
+
 def known(definition: Definition, value: Any) -> Any:
     """A value, or the default of the parameter that it is."""
-    if is_function(value) and (parts := split(str(value.get("Get")))) and parts[0] == "Parameters":
-        return definition.parameter_of.get(parts[1], {}).get("DefaultValue")
-    return value
+    return possible(definition, value)[0]
 
 
 def alternatives(step: Step) -> Iterator[Problem]:
@@ -134,6 +177,10 @@ def alternatives(step: Step) -> Iterator[Problem]:
     if step.type == "Model":
         one_of = [(("Arguments",), ("PrimaryContainer", "Containers", "InferenceExecutionConfig"))]
         one_of += [(("Arguments", "PrimaryContainer"), ("Image", "ModelPackageName"))]
+    if step.type == "EMRServerless":
+        one_of = [(("Arguments",), ("ApplicationId", "ApplicationConfig"))]
+    if step.type == "InferenceComponent":
+        one_of = [(("Arguments",), ("Specification", "Specifications"))]
     if step.type == "RegisterModel":
         one_of = [(("Arguments",), ("InferenceSpecification", "SourceAlgorithmSpecification", "SourceUri"))]
     for path, names in one_of:

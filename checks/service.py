@@ -28,7 +28,14 @@ SAGEMAKER = {
     "EndpointConfig": ("CreateEndpointConfig", ["DescribeEndpointConfig"]),
     "Endpoint": ("CreateEndpoint", ["DescribeEndpoint"]),
     "AutoML": ("CreateAutoMLJob", ["DescribeAutoMLJob"]),
+    "InferenceComponent": ("CreateInferenceComponent", ["DescribeInferenceComponent"]),
+    "Job": ("CreateJob", ["DescribeJob"]),
 }
+# Steps that botocore's PipelineExecutionStepMetadata knows and the SDK does not write: their arguments are not checked.
+UNCHECKED = (
+    "Athena", "BedrockCustomModel", "BedrockCustomModelDeployment", "BedrockModelImport",
+    "BedrockProvisionedModelThroughput", "HubContent",
+)  # fmt: skip
 # Pipelines gives these names itself unless it is told not to (PipelineDefinitionConfig).
 NAMED_BY_PIPELINES = {
     "Processing": "ProcessingJobName",
@@ -38,6 +45,7 @@ NAMED_BY_PIPELINES = {
     "Model": "ModelName",
     "EndpointConfig": "EndpointConfigName",
     "AutoML": "AutoMLJobName",
+    "Job": "JobName",
 }
 # What Pipelines refuses, though the request has it: the SDK takes it out (model_step.py, automl_step.py).
 NOT_IN_PIPELINES = {
@@ -64,7 +72,7 @@ class Service:
 
     @classmethod
     def cut(cls) -> "Service":
-        """Cut the shapes out of botocore's models of SageMaker and EMR."""
+        """Cut the shapes out of botocore's models of SageMaker, EMR and EMR Serverless."""
         import botocore.session
 
         session = botocore.session.get_session()
@@ -82,8 +90,15 @@ class Service:
         emr = session.get_service_model("emr")
         for name in ("StepConfig", "RunJobFlowInput", "Step"):
             copy(emr, name, shapes, "Emr")
+        serverless = session.get_service_model("emr-serverless")
+        for name in ("StartJobRunRequest", "CreateApplicationRequest", "GetJobRunResponse"):
+            copy(serverless, name, shapes, "EmrServerless")
+        for name in ("CreateActionRequest", "CreateArtifactRequest", "CreateContextRequest"):
+            copy(sagemaker, name, shapes)
         shapes |= own_shapes(shapes)
         requests |= {
+            "EMRServerless": "EMRServerlessArguments",
+            "Lineage": "LineageArguments",
             "QualityCheck": requests["Processing"],
             "ClarifyCheck": requests["Processing"],
             "EMR": "EMRArguments",
@@ -93,6 +108,8 @@ class Service:
             "QualityCheck": ["QualityCheckResults"],
             "ClarifyCheck": ["ClarifyCheckResults"],
             "EMR": ["EmrStep", "EMRArguments"],
+            "EMRServerless": ["EmrServerlessGetJobRunResponse"],
+            "Lineage": ["LineageResults"],
             "Condition": ["ConditionOutcome"],
         }
         return cls(shapes, requests, responses)
@@ -134,8 +151,12 @@ def arguments(kind: str, request: Shape) -> Shape:
 
 
 def own_shapes(shapes: dict[str, Shape]) -> dict[str, Shape]:
-    """What no service model has: the arguments of an EMR step, and the properties that Pipelines makes up."""
+    """Return the shapes that no service model has: arguments and properties that Pipelines makes up.
+
+    Sources: the SDK's emr_step.py, emr_serverless_step.py, lineage_step.py and automl_step.py.
+    """
     step, flow = shapes["EmrStepConfig"], shapes["EmrRunJobFlowInput"]
+    run, application = shapes["EmrServerlessStartJobRunRequest"], shapes["EmrServerlessCreateApplicationRequest"]
 
     def without(shape: Shape, *names: str) -> Shape:
         return {
@@ -162,6 +183,39 @@ def own_shapes(shapes: dict[str, Shape]) -> dict[str, Shape]:
                 "ClusterConfig": "EMRClusterOfPipeline",
             },
         },
+        "EMRServerlessRun": {**without(run, "clientToken"), "required": []},
+        "EMRServerlessApplication": without(application, "clientToken"),
+        "EMRServerlessArguments": {
+            "type": "structure",
+            "required": ["ExecutionRoleArn", "JobConfig"],
+            "members": {
+                "ApplicationId": "Text",
+                "ApplicationConfig": "EMRServerlessApplication",
+                "ExecutionRoleArn": "Text",
+                "JobConfig": "EMRServerlessRun",
+            },
+        },
+        "LineageArguments": {
+            "type": "structure",
+            "members": {
+                "Actions": "LineageActions",
+                "Artifacts": "LineageArtifacts",
+                "Contexts": "LineageContexts",
+                "Associations": "LineageAssociations",
+            },
+        },
+        "LineageActions": {"type": "list", "member": "CreateActionRequest"},
+        "LineageArtifacts": {"type": "list", "member": "CreateArtifactRequest"},
+        "LineageContexts": {"type": "list", "member": "CreateContextRequest"},
+        "LineageAssociations": {"type": "list", "member": "LineageAssociation"},
+        "LineageAssociation": {
+            "type": "structure",
+            "required": ["Source", "Destination"],
+            "members": {"Source": "LineageEntity", "Destination": "LineageEntity", "AssociationType": "Text"},
+        },
+        "LineageEntity": of_strings("Arn", "Name", "Type", kind="Text"),
+        "LineageResults": of_strings("ActionArns", "ArtifactArns", "ContextArns", kind="LineageArns"),
+        "LineageArns": {"type": "map", "key": "Text", "value": "Text"},
         "QualityCheckResults": of_strings(*BASELINES, *STATISTICS),
         "ClarifyCheckResults": of_strings(*BASELINES),
         "ConditionOutcome": of_strings("Outcome", kind="Text"),

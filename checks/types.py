@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from checks.definition import Definition, Path, Step, entries, is_function, shown, split
+from checks.parameters import type_of as parameter_type
 from checks.problems import Problem, told
 from checks.service import Shape, pattern_of
 
@@ -40,6 +41,12 @@ CALLED = {"string": "text", "integer": "a whole number", "long": "a whole number
 CALLED |= {"double": "a number", "boolean": "true or false", "structure": "an object", "map": "an object"}
 CALLED |= {"list": "a list", "timestamp": "a time", "blob": "text"}
 MEMBER = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+)\]|\[(?:'([^']+)'|\"([^\"]+)\")\]")
+# docs of the SDK's ForEachStep: what it knows when its iterations have ended.
+FOR_EACH_RESULTS: dict[str, Shape] = {"Status": TEXT} | dict.fromkeys(
+    ("InputItemCount", "TotalStepCount", "SucceededStepCount", "FailedStepCount", "StoppedStepCount"),
+    {"type": "integer"},
+)
+ITERATION = re.compile(r"\.IterationOutputs\[\d+\]\.(?P<step>[A-Za-z0-9_-]+)(?P<rest>[.\[].+)", re.DOTALL)
 S3_MEMBER = re.compile(r"(S3Uri|S3OutputPath|ModelDataUrl|S3OutputUri)$")
 S3_ADDRESS = re.compile(r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|https://.+)", re.DOTALL)
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for what is known only when the pipeline runs
@@ -71,12 +78,28 @@ class Types:
             elif step.type == "Condition":
                 for place, condition in enumerate(step.arguments["Conditions"]):
                     self.condition(condition, ("Arguments", "Conditions", f"[{place}]"))
+            elif step.type == "ForEach":
+                self.for_each(step)
             elif step.type == "Fail":
                 self.text(step.arguments["ErrorMessage"], ("Arguments", "ErrorMessage"))
             else:  # what goes into a function or a queue is the team's own
                 for name, value in step.arguments.items():
                     self.free(value, ("Arguments", name))
         return self.problems
+
+    def for_each(self, step: Step) -> None:
+        """The items, and what picks one of the iterations: an output of a step of the body."""
+        items = step.arguments["IterableItems"]
+        for place, item in enumerate(items if isinstance(items, list) else []):
+            self.free(item, ("Arguments", "IterableItems", f"[{place}]"))
+        if not isinstance(items, list):
+            self.text(items, ("Arguments", "IterableItems"))
+        if selector := step.arguments.get("Selector"):
+            path = ("Arguments", "Selector", "Field")
+            try:
+                self.property(*self.selected(step, selector["Field"]))
+            except Wrong as wrong:
+                self.wrong(path, str(wrong))
 
     def outside_of_arguments(self, step: Step) -> None:
         """The values beside the arguments that may be filled in at run time."""
@@ -111,7 +134,7 @@ class Types:
         elif problem := literal_problem(value, shape):
             self.wrong(path, problem)
         elif S3_MEMBER.search(path[-1]) and value != "" and not S3_ADDRESS.fullmatch(str(value)):
-            self.wrong(path, f"{told(value)} is not an address in S3. Write s3://bucket/key.")
+            self.wrong(path, f"{told(value)} is {no_address(str(value))}")
 
     def in_structure(self, value: dict[str, Any], shape: Shape, path: Path) -> None:
         members = shape["members"]
@@ -172,9 +195,7 @@ class Types:
             require_fit(found, wanted, value)
             for text in self.possible(value):
                 if S3_MEMBER.search(path[-1]) and not S3_ADDRESS.fullmatch(self.sample(value, text)):
-                    raise Wrong(
-                        f"{self.spoken(value)} is {told(text)}, not an address in S3. Begin it with s3://bucket/."
-                    )
+                    raise Wrong(f"{self.spoken(value)} is {told(text)}, {no_address(self.sample(value, text))}")
                 known = UNKNOWN not in str(text) and wanted["type"] in SCALARS
                 if known and (problem := literal_problem(text, wanted)):
                     raise Wrong(f"{self.spoken(value)}: {problem}")
@@ -233,13 +254,17 @@ class Types:
         if kind == "Parameters" and not rest:
             if name not in self.definition.parameter_of:
                 raise Wrong(f"there is no parameter {name}{listed(self.definition.parameter_of)}.")
-            return {"type": PARAMETER_TYPES[self.definition.parameter_of[name]["Type"]]}
+            return {"type": PARAMETER_TYPES[parameter_type(self.definition.parameter_of[name])]}
         if kind == "Execution" and not rest:
             if name not in EXECUTION:
                 raise Wrong(f"an execution has no {name}{listed(EXECUTION)}.")
             return TEXT
         if kind == "Steps" and rest:
             return self.property(self.source(name), rest)
+        if kind == "ForEach" and name == "CurrentItem":
+            if not any(branch == "ForEachBody" for _, branch in self.step.branches):
+                raise Wrong("only a step in the ForEachBody of a ForEach step has a current item.")
+            return ANYTHING
         raise Wrong(
             f"{told(reference)} is no reference. Write Parameters.<name>, Execution.<name> or Steps.<step>.<member>."
         )
@@ -253,6 +278,10 @@ class Types:
         """The shape of what a path leads to in what a step answers."""
         if step.type in ("Lambda", "Callback"):
             return output_parameter(step, rest)
+        if step.type == "ForEach":
+            return self.iterations(step, rest)
+        if step.type == "Job" and rest.startswith(".JobConfigDocument."):
+            return TEXT  # Pipelines reads the document as JSON when the step has ended: the SDK's JobStep
         members = list(MEMBER.finditer(rest))
         if "".join(member.group(0) for member in members) != rest:
             raise Wrong(f"{told(rest)} is no path into step {step.name}. Write .Member, [0] or ['name'].")
@@ -265,6 +294,31 @@ class Types:
             shape = self.entered(shape, member, walked, step)
             walked += member.group(0)
         return shape
+
+    def iterations(self, step: Step, rest: str) -> Shape:
+        """What a ForEach step has: counts, the outputs of each iteration, and those of the one that its selector picks."""
+        if rest.removeprefix(".") in FOR_EACH_RESULTS:
+            return FOR_EACH_RESULTS[rest.removeprefix(".")]
+        if found := ITERATION.fullmatch(rest):
+            return self.property(self.in_body(step, found["step"]), found["rest"])
+        if rest.startswith(".Selected.") and (selector := step.arguments.get("Selector")):
+            picked, _ = self.selected(step, selector["Field"])
+            return self.property(picked, rest.removeprefix(".Selected"))
+        raise Wrong(f"step {step.name} has no {told(rest)}. Write .IterationOutputs[0].<step of its body>.<member>.")
+
+    def selected(self, step: Step, field: Any) -> tuple[Step, str]:
+        """The step of the body that a selector compares, and the path into it."""
+        reference = field.get("Get") if isinstance(field, dict) else None
+        kind, name, rest = (split(reference) if isinstance(reference, str) else None) or ("", "", "")
+        if kind != "IterationOutput" or not rest:
+            raise Wrong(f'{told(field)} is no output. Write {{"Get": "IterationOutput.<step of the body>.<member>"}}.')
+        return self.in_body(step, name), rest
+
+    def in_body(self, step: Step, name: str) -> Step:
+        names = [body["Name"] for body in step.arguments["ForEachBody"]]
+        if name not in names:
+            raise Wrong(f"the body of step {step.name} has no step {name}{listed(names)}.")
+        return self.source(name)
 
     def entered(self, shape: Shape, member: re.Match[str], walked: str, step: Step) -> Shape:
         """One member, entry or named entry of a shape."""
@@ -305,7 +359,8 @@ class Types:
     def sample(self, value: Any, text: Any) -> str:
         """A text that an address may be: what a step answers for an address begins with one."""
         text = str(text)
-        return f"s3://example/{text.removeprefix(UNKNOWN)}" if text.startswith(UNKNOWN) else text
+        text = f"s3://example/{text.removeprefix(UNKNOWN)}" if text.startswith(UNKNOWN) else text
+        return text.replace(UNKNOWN, "unknown")
 
     def spoken(self, value: Any) -> str:
         """A function as it is told in a message."""
@@ -357,7 +412,7 @@ def require_fit(found: Shape, wanted: Shape, value: Any) -> None:
     have, want = found["type"], wanted["type"]
     if "anything" in (have, want):
         if have == "anything" and want not in (*SCALARS, "anything"):
-            raise Wrong(f"a value out of a file cannot be {CALLED[want]}.")
+            raise Wrong(f"a value that only the run knows cannot be {CALLED[want]}.")
         return
     if have in ("structure", "map", "list") or want in ("structure", "map", "list"):
         if have != want or found.get("members") != wanted.get("members") or found.get("member") != wanted.get("member"):
@@ -370,6 +425,19 @@ def require_fit(found: Shape, wanted: Shape, value: Any) -> None:
         raise Wrong(f"{value.get('Get', 'it')} is no ARN, which has to stand here.")
     if found.get("enum") and wanted.get("enum") and not set(found["enum"]) & set(wanted["enum"]):
         raise Wrong(f"{value.get('Get', 'it')} is one of {told(found['enum'])}, none of which may stand here.")
+
+
+def no_address(text: str) -> str:
+    """Say that a text is no address in S3, and of a bucket's name what is wrong with it.
+
+    docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+    """
+    bucket = text.removeprefix("s3://").split("/")[0]
+    if not text.startswith("s3://") or not bucket:
+        return "not an address in S3. Write s3://bucket/key."
+    if not 3 <= len(bucket) <= 63:
+        return f"not an address in S3. The bucket's name {bucket!r} has {len(bucket)} characters; names have 3 to 63."
+    return f"not an address in S3. {bucket!r} is no bucket's name: use lower case letters, digits, dots and hyphens."
 
 
 def is_arn(shape: Shape) -> bool:

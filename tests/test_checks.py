@@ -2,12 +2,14 @@
 
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import botocore.session
 import pytest
 from test_definitions import TUNING, definition_with
 
@@ -15,6 +17,7 @@ import checks
 from benchmarks.public_definitions import PUBLIC
 from build import ROOT, VARIANTS
 from checks.service import Service, pattern_of
+from checks.types import EXECUTION
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -79,8 +82,64 @@ def test_what_the_documentation_shows_has_nothing_wrong(name):
 def test_what_the_sdk_writes_of_the_other_steps_has_nothing_wrong(sdk):
     types = {body["Type"] for body in sdk["Steps"]}
 
-    assert types == {"Lambda", "Callback", "EMR", "Transform", "EndpointConfig", "Endpoint", "Condition"}
+    assert types == {
+        "Lambda", "Callback", "EMR", "Transform", "EndpointConfig", "Endpoint", "Condition", "EMRServerless", "ForEach",
+        "InferenceComponent", "Lineage", "Cleanup",
+    }  # fmt: skip
     assert told(sdk) == []
+
+
+# How botocore's metadata of a step calls the types that have another name in a definition.
+METADATA = {
+    "TrainingJob": "Training", "ProcessingJob": "Processing", "TransformJob": "Transform", "TuningJob": "Tuning",
+    "AutoMLJob": "AutoML",
+}  # fmt: skip
+
+
+def test_every_type_of_step_that_the_sdk_and_botocore_know_is_known():
+    code = "from sagemaker.mlops.workflow.steps import StepTypeEnum; print(*(kind.value for kind in StepTypeEnum))"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
+    of_sdk = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    of_botocore = {METADATA.get(name, name) for name in model.shape_for("PipelineExecutionStepMetadata").members}
+
+    schema = json.loads((ROOT / "checks/schema.json").read_text())
+    assert set(schema["$defs"]["Step"]["properties"]["Type"]["enum"]) == {*of_sdk, *of_botocore}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Type": "Athena", "Arguments": {"QueryString": "select 1"}},
+        {
+            "Type": "Job",
+            "Arguments": {
+                "RoleArn": "arn:aws:iam::111122223333:role/job", "JobCategory": "AgentRFT",
+                "JobConfigSchemaVersion": "1.0.0", "JobConfigDocument": "{}",
+            },
+        },
+        {"Type": "Fail", "Arguments": {"ErrorMessage": "x"}, "DependsOn": [{"Step": "Train", "Trigger": "Failed"}]},
+        {"Type": "Fail", "Arguments": {"ErrorMessage": {"Get": "Steps.Gate.Outcome"}}},
+        *({"Type": "Fail", "Arguments": {"ErrorMessage": {"Get": f"Execution.{name}"}}} for name in EXECUTION),
+    ],
+    ids=lambda body: json.dumps(body)[-40:],
+)  # fmt: skip
+def test_what_pipelines_can_do_besides_is_known(body):
+    definition = ours()
+    definition["Steps"].append({"Name": "More", **body})
+
+    assert told(definition) == []
+
+
+def test_a_parameter_without_a_type_is_text():
+    definition = ours()
+    kinds = {entry["Name"]: entry.pop("Type") for entry in definition["Parameters"] if entry["Type"] == "String"}
+    problems = told(definition)
+    default("InputData", 3)(definition)
+
+    assert len(kinds) > 2
+    assert (problems, told(definition)[0]) == ([], "Parameters.InputData: 3 is not of type String.")
 
 
 def test_every_pattern_of_the_service_but_those_for_any_xml_text_is_understood():
@@ -144,6 +203,13 @@ def join(*values: Any) -> dict[str, Any]:
     return {"Std:Join": {"On": "", "Values": list(values)}}
 
 
+# The parameters of the training's instances, used in another place too.
+USED = arguments(
+    "Train",
+    "HyperParameters",
+    "instances",
+    to=join(get("Parameters.TrainingInstanceType"), get("Parameters.TrainingInstanceCount")),
+)
 STATIC = "s3://sagemaker-p-example-111122223333/checkpoints"
 OWN_STATIC = join(STATIC, get("Execution.PipelineExecutionId"))
 LOOKUP = {"PropertyFile": get("Steps.Evaluate.PropertyFiles.Evaluation"), "Path": "gate.value"}
@@ -158,7 +224,7 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     "unknown-member": (change("", "Stepps", to=[]), "has no place for 'Stepps'."),
     "step-without-name": (change("Train", "Name", without=True), "Steps[1]: Name is missing."),
     "step-name": (change("Evaluate", "Name", to="Eva luate"), "step Eva luate, Name: 'Eva luate' does not match"),
-    "step-type": (change("Train", "Type", to="Train"), "step Train, Type: 'Train' is not one of AutoML, "),
+    "step-type": (change("Train", "Type", to="Train"), "step Train, Type: 'Train' is not one of Athena, AutoML, "),
     "step-member": (change("Train", "Cache", to={}), "step Train: has no place for 'Cache'."),
     "no-arguments": (change("Train", "Arguments", without=True), "step Train: Arguments is missing."),
     "arguments-list": (change("Train", "Arguments", to=[]), "step Train, Arguments: [] is not an object"),
@@ -275,6 +341,43 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     "default-below-the-least": (
         default("TrainingInstanceCount", -1),
         "ResourceConfig.InstanceCount: Parameters.TrainingInstanceCount: -1 is below 0, the least",
+    ),
+    "no-instances": (
+        several(USED, arguments("Train", "ResourceConfig", "InstanceCount", to=0)),
+        "step Train, Arguments.ResourceConfig.InstanceCount: 0 instances train nothing. Use at least 1.",
+    ),
+    "default-of-no-instances": (
+        default("TrainingInstanceCount", 0),
+        "step Train, Arguments.ResourceConfig.InstanceCount: 0 instances train nothing.",
+    ),
+    "group-of-no-instances": (
+        arguments(
+            "Train",
+            "ResourceConfig",
+            "InstanceGroups",
+            to=[{"InstanceGroupName": "a", "InstanceType": "ml.g5.xlarge", "InstanceCount": 0}],
+        ),
+        "step Train, Arguments.ResourceConfig.InstanceGroups[0].InstanceCount: 0 instances train nothing.",
+    ),
+    "nothing-to-train-on": (
+        several(USED, arguments("Train", "ResourceConfig", without=True)),
+        "step Train, Arguments: ResourceConfig is missing. Name the type and the count of instances.",
+    ),
+    "no-type-to-train-on": (
+        several(USED, arguments("Train", "ResourceConfig", "InstanceType", without=True)),
+        "step Train, Arguments.ResourceConfig: InstanceType missing. Name type and count of the instances.",
+    ),
+    "short-bucket": (
+        arguments("Train", "OutputDataConfig", "S3OutputPath", to="s3://ab/out"),
+        "S3OutputPath: 's3://ab/out' is not an address in S3. The bucket's name 'ab' has 2 characters; names have 3 to 63.",
+    ),
+    "short-bucket-of-a-parameter": (
+        default("InputData", "s3://x/data"),
+        "Parameters.InputData is 's3://x/data', not an address in S3. The bucket's name 'x' has 1 characters",
+    ),
+    "current-item-outside": (
+        arguments("Train", "HyperParameters", "item", to=get("ForEach.CurrentItem")),
+        "HyperParameters.item: only a step in the ForEachBody of a ForEach step has a current item.",
     ),
     "instance-type": (
         arguments("Evaluate", "ProcessingResources", "ClusterConfig", "InstanceType", to="ml.g4dn.xlagre"),
@@ -521,6 +624,37 @@ OTHER_MISTAKES: dict[str, tuple[str, Change, str]] = {
         arguments("Spark", "StepConfig", "HadoopJarStep", "Jarr", to="a.jar"),
         "the request has no such member. Is it Jar?",
     ),
+    "serverless-on-nothing": (
+        "sdk", arguments("Serverless", "ApplicationConfig", without=True), "step Serverless, Arguments: it needs one of ApplicationId",
+    ),
+    "serverless-driver": (
+        "sdk", arguments("Serverless", "JobConfig", "jobDriver", to={"spark": {}}), "JobConfig.jobDriver.spark: the request has no such member.",
+    ),
+    "lineage-of-nothing": (
+        "sdk", arguments("Lineage", "Actions", 0, "Source", without=True), "step Lineage, Arguments.Actions[0]: Source is missing.",
+    ),
+    "cleanup-of-no-step": (
+        "sdk", arguments("Cleanup", "Resources", "S3", 0, "StepName", to="Trian"), "Arguments.Resources.S3[0].StepName: there is no step 'Trian'",
+    ),
+    "too-many-at-once": ("sdk", arguments("Items", "MaxConcurrency", to=51), "step Items, Arguments.MaxConcurrency: 51 is above 50."),
+    "gate-for-each-item": (
+        "sdk",
+        arguments("Items", "ForEachBody", to=[{"Name": "Each", "Type": "Fail", "Arguments": {"ErrorMessage": "x"}}]),
+        "A step for each item is neither a Condition, nor a Fail, nor another ForEach.",
+    ),
+    "iteration-of-no-step": (
+        "sdk",
+        arguments("Judge", "Conditions", 0, "LeftValue", to=get("Steps.Items.IterationOutputs[0].Eech.OutputParameters['score']")),
+        "the body of step Items has no step Eech; there is Each.",
+    ),
+    "inside-of-an-iteration": (
+        "sdk",
+        arguments("Judge", "Conditions", 0, "LeftValue", to=get("Steps.Each.OutputParameters['score']")),
+        "Each runs once for each item of Items. Write Steps.Items.IterationOutputs[0].Each.",
+    ),
+    "picked-by-nothing": (
+        "sdk", arguments("Items", "Selector", "Field", to=get("IterationOutput.Each.OutputParameters['scoer']")), "step Each has no output parameter",
+    ),
     "endpoint-without-config": (
         "sdk", arguments("Endpoint", "EndpointConfigName", without=True), "step Endpoint, Arguments: EndpointConfigName is missing.",
     ),
@@ -584,6 +718,7 @@ EXAMPLE = checks.Project(
 CALL = {"Name": "Call", "Type": "Lambda", "FunctionArn": "arn:aws:lambda:us-east-1:111122223333:function:theirs"}
 QUEUE = {"Name": "Ask", "Type": "Callback", "SqsQueueUrl": "https://sqs.us-east-1.amazonaws.com/111122223333/theirs"}
 
+CLEANUP = {"Name": "Remove", "Type": "Cleanup", "Arguments": {"Resources": {"S3": [{"StepName": "Train"}]}}}
 TRESPASSES: dict[str, tuple[Change, str]] = {
     "role": (
         arguments("Train", "RoleArn", to="arn:aws:iam::111122223333:role/Admin"),
@@ -635,6 +770,7 @@ TRESPASSES: dict[str, tuple[Change, str]] = {
         "step Evaluate, Arguments.StoppingCondition: MaxRuntimeInSeconds is missing.",
     ),
     "function": (lambda d: d["Steps"].append(CALL), "step Call, FunctionArn: 'arn:aws:lambda:us-east-1:111122223333:function:theirs' is not"),
+    "cleanup": (lambda d: d["Steps"].append(CLEANUP), "step Remove, Type: a project has no rights for Cleanup steps."),
     "queue": (lambda d: d["Steps"].append(QUEUE), "step Ask, Type: a project has no rights for Callback steps."),
 }  # fmt: skip
 

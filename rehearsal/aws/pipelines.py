@@ -267,7 +267,7 @@ class Execution:
             if value is None:
                 raise AwsError("ValidationException", f"Parameter {name} has no default and no value.")
             try:
-                values[name] = PARAMETER_TYPES[entry["Type"]](value)
+                values[name] = PARAMETER_TYPES[entry.get("Type", "String")](value)
             except ValueError as error:
                 raise AwsError(
                     "ValidationException", f"Parameter {name} is {value!r}, not of type {entry['Type']}."
