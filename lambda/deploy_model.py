@@ -75,7 +75,10 @@ def read_deployment(s3: Any, project: Project, package: dict[str, Any]) -> tuple
         s3.get_object(Bucket=project.bucket, Key=f"{prefix}/{name}")["Body"].read().decode()
         for name in ("endpoint.yaml", f"{STAGE}.json")
     )
-    return template, json.loads(parameters)
+    try:
+        return template, json.loads(parameters)
+    except ValueError as error:
+        raise ValueError(f"{address.geturl()}/{STAGE}.json is not JSON: {error}. Mend deploy/{STAGE}.json.") from error
 
 
 def deploy(

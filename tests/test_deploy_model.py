@@ -45,6 +45,15 @@ def test_template_and_parameters_come_from_the_packages_address(played, bucket):
     assert read == ("Resources: {}", {"InstanceType": "ml.m5.large"})
 
 
+def test_parameters_that_are_no_json_are_named(played, bucket):
+    s3 = played.client("s3")
+    for name, body in (("endpoint.yaml", b"Resources: {}"), ("staging.json", b"{")):
+        s3.put_object(Bucket=bucket, Key=f"deploy/broken/{name}", Body=body)
+
+    with pytest.raises(ValueError, match=f"s3://{bucket}/deploy/broken/staging.json is not JSON: Expecting property"):
+        deploy_model.read_deployment(s3, PROJECT, package(f"s3://{bucket}/deploy/broken"))
+
+
 def test_a_stack_is_created_then_updated_then_left_alone(played, make_role, monkeypatch):
     cloudformation = played.client("cloudformation")
     role = make_role("endpoint-stack", "cloudformation", "ssm:*")

@@ -1,0 +1,173 @@
+"""Check deploy/<stage>.json against deploy/endpoint.yaml: what CloudFormation would refuse when a model is approved.
+
+python -m checks.deployment deploy
+"""
+
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from checks.problems import told
+from checks.reading import without_duplicates
+
+STAGES = ("staging", "production")
+TEMPLATE = "endpoint.yaml"
+# What deploy_model fills in for every stage, and for a project in a VPC.
+FILLED_IN = ("ProjectName", "ProjectId", "Stage", "ModelPackageArn", "EndpointRoleArn")
+OF_VPC = ("SubnetIds", "SecurityGroupIds")
+Parameters = dict[str, dict[str, Any]]
+
+
+def check(folder: Path, in_vpc: bool = False) -> list[str]:
+    """Return what is wrong with the stages' parameters and with the template that takes them, a line each."""
+    template = read_template(folder / TEMPLATE)
+    parameters = template.get("Parameters") or {}
+    wanted = (*FILLED_IN, *(OF_VPC if in_vpc else ()))
+    problems = [
+        f"{folder / TEMPLATE}: it has no parameter {name}, which a deployment fills in. Declare it."
+        for name in wanted
+        if name not in parameters
+    ]
+    names = {path.name for path in folder.glob("*.json")} | {f"{stage}.json" for stage in STAGES}
+    for path in sorted(folder / name for name in names):
+        problems += [f"{path}: {problem}" for problem in stage_problems(path, parameters, instance_types(template))]
+    return problems
+
+
+def read_template(path: Path) -> dict[str, Any]:
+    """Read a template with cfn-lint's parser. Raises ValueError where it is none."""
+    from cfnlint.decode import decode
+
+    if not path.exists():
+        raise ValueError(f"{path} is missing. Restore it: a deployment is made from it.")
+    template, matches = decode(str(path))
+    if template is None:
+        raise ValueError("; ".join(f"{path}:{match.linenumber}: {match.message}" for match in matches))
+    return template
+
+
+def stage_problems(path: Path, parameters: Parameters, types: set[str]) -> Iterator[str]:
+    """Find what is wrong with one stage's file: no JSON object, unknown or missing keys, values that do not fit."""
+    if path.stem not in STAGES:
+        yield f"there is no stage {path.stem}; there is {', '.join(STAGES)}. Remove the file."
+        return
+    try:
+        values = read_parameters(path)
+    except ValueError as error:
+        yield str(error)
+        return
+    for name, value in values.items():
+        if name not in parameters:
+            yield unknown(name, parameters)
+        elif name in (*FILLED_IN, *OF_VPC):
+            yield f"{name}: a deployment fills it in. Remove it."
+        elif problem := value_problem(value, parameters[name], name in types):
+            yield f"{name}: {problem}"
+    for name, parameter in parameters.items():
+        if name not in (*values, *FILLED_IN, *OF_VPC) and "Default" not in parameter:
+            yield f"{name} is missing, and {TEMPLATE} gives it no default. Set it."
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """Read a stage's parameters. Raises ValueError for a file that is missing or holds no JSON object."""
+    if not path.exists():
+        raise ValueError("the file is missing. Write {} where every default is right.")
+    try:
+        values = json.loads(path.read_bytes(), object_pairs_hook=without_duplicates)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8: {error.reason} at {error.start}.") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep. Write one object of names and texts.") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f'{told(values)} is not an object. Write {{"InstanceType": "ml.m5.large"}}.')
+    return values
+
+
+def unknown(name: str, parameters: Parameters) -> str:
+    near = difflib.get_close_matches(name, parameters, 1)
+    return f"{name}: {TEMPLATE} has no such parameter.{f' Is it {near[0]}?' if near else ''}"
+
+
+def value_problem(value: Any, parameter: dict[str, Any], is_type: bool) -> str | None:
+    """Return what is wrong with the value of a template's parameter, by the rules that CloudFormation has for it.
+
+    docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html
+    """
+    if not isinstance(value, str):
+        return f"{told(value)} is not text. CloudFormation takes text only: write {json.dumps(str(value))}."
+    if "AllowedValues" in parameter and value not in [str(allowed) for allowed in parameter["AllowedValues"]]:
+        return f"{told(value)} is not one of {', '.join(map(str, parameter['AllowedValues']))}."
+    if "AllowedPattern" in parameter and not re.fullmatch(parameter["AllowedPattern"], value):
+        return (
+            f"{told(value)} does not match {parameter['AllowedPattern']}. {parameter.get('ConstraintDescription', '')}"
+        )
+    if parameter.get("Type") == "Number":
+        return number_problem(value, parameter)
+    least, most = int(parameter.get("MinLength", 0)), int(parameter.get("MaxLength", len(value)))
+    if not least <= len(value) <= most:
+        return f"{told(value)} has {len(value)} characters, not {least} to {most}."
+    if is_type and value not in endpoint_types():
+        near = (
+            [f"ml.{value}"]
+            if f"ml.{value}" in endpoint_types()
+            else difflib.get_close_matches(value, endpoint_types(), 1)
+        )
+        return f"{told(value)} is no instance type of an endpoint.{f' Is it {near[0]}?' if near else ''}"
+    return None
+
+
+def number_problem(text: str, parameter: dict[str, Any]) -> str | None:
+    if not re.fullmatch(r"-?\d+(\.\d+)?", text):
+        return f"{told(text)} is not a number."
+    if "MinValue" in parameter and float(text) < float(parameter["MinValue"]):
+        return f"{text} is below {parameter['MinValue']}."
+    if "MaxValue" in parameter and float(text) > float(parameter["MaxValue"]):
+        return f"{text} is above {parameter['MaxValue']}."
+    return None
+
+
+def instance_types(value: Any) -> set[str]:
+    """Return the parameters that stand as an InstanceType somewhere in a template."""
+    found: set[str] = set()
+    for name, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        if name == "InstanceType" and isinstance(inner, dict) and isinstance(inner.get("Ref"), str):
+            found.add(inner["Ref"])
+        found |= instance_types(inner)
+    return found
+
+
+@cache
+def endpoint_types() -> list[str]:
+    """Return the instance types that botocore knows for endpoints."""
+    import botocore.session
+
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    return model.shape_for("ProductionVariantInstanceType").enum
+
+
+def main(arguments: list[str]) -> str | None:
+    """Return what is wrong, or None."""
+    if len(arguments) != 1:
+        return __doc__
+    try:
+        problems = check(Path(arguments[0]), bool(os.environ.get("PROJECT_SUBNET_IDS")))
+    except ValueError as error:
+        problems = [str(error)]
+    if problems:
+        return "\n".join(f"error: {problem}" for problem in problems)
+    print(f"{arguments[0]}: {', '.join(STAGES)}, nothing wrong")
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
