@@ -28,7 +28,7 @@ from botocore.config import Config
 
 import execute_pipeline
 from benchmarks.measuring import progress, show
-from execute_pipeline import DefinitionVersion
+from execute_pipeline import UNVERSIONED, DefinitionVersion
 from project import Project
 from rehearsal import server
 
@@ -75,7 +75,7 @@ class Pushes:
         }
 
     def put(self, body: bytes) -> DefinitionVersion:
-        version = self.s3.put_object(Bucket=self.project.bucket, Key=self.key, Body=body)["VersionId"]
+        version = self.s3.put_object(Bucket=self.project.bucket, Key=self.key, Body=body).get("VersionId", UNVERSIONED)
         self.versions.append(DefinitionVersion(self.project.bucket, self.key, version))
         return self.versions[-1]
 

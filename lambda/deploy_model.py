@@ -17,6 +17,9 @@ from project import Project, find_stack
 
 STAGE = "staging"
 WAIT_SECONDS = 10
+# A stack that was never made takes no update: it is removed before the next creation.
+# docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-status-codes.html
+NEVER_MADE = ("CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
 NOTHING_TO_DO = "No updates are to be performed"
 
 logger = Logger(service="deploy-model")
@@ -33,6 +36,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
     # The event says that something was approved; what is approved now decides, in whatever order events come.
     package = sagemaker.describe_model_package(ModelPackageName=arn)
     template, parameters = read_deployment(boto3.client("s3"), project, package)
+    remove_failed(cloudformation, project.stack_name(STAGE), deadline)
     answer = deploy(cloudformation, project, arn, template, parameters)
     if newest_approved(sagemaker, project.model_group) != arn:
         raise RuntimeError(f"{arn} was overtaken by a newer approval: delivered again, that one is deployed")
@@ -47,7 +51,22 @@ def wait_for_stack(cloudformation: Any, name: str, deadline: float) -> None:
     while (stack := find_stack(cloudformation, name)) and stack["StackStatus"].endswith("IN_PROGRESS"):
         if time.monotonic() > deadline:
             raise TimeoutError(f"stack {name} is still {stack['StackStatus']}")
-        time.sleep(WAIT_SECONDS)
+        time.sleep(float(os.environ.get("WAIT_SECONDS", WAIT_SECONDS)))
+
+
+def remove_failed(cloudformation: Any, name: str, deadline: float) -> None:
+    """Delete a stack whose creation failed, which stays until then so that its events say why.
+
+    Raises RuntimeError when it cannot be deleted, TimeoutError when that takes too long.
+    """
+    stack = find_stack(cloudformation, name)
+    if stack is None or stack["StackStatus"] not in NEVER_MADE:
+        return
+    logger.info("removing a stack that failed", extra={"stack": name, "status": stack["StackStatus"]})
+    cloudformation.delete_stack(StackName=name, RoleARN=os.environ["STACK_ROLE_ARN"])
+    wait_for_stack(cloudformation, name, deadline)
+    if stack := find_stack(cloudformation, name):
+        raise RuntimeError(f"stack {name} is {stack['StackStatus']} and could not be removed: see its events.")
 
 
 def newest_approved(sagemaker: Any, group: str) -> str | None:
@@ -84,7 +103,10 @@ def read_deployment(s3: Any, project: Project, package: dict[str, Any]) -> tuple
 def deploy(
     cloudformation: Any, project: Project, package_arn: str, template: str, parameters: dict[str, str]
 ) -> dict[str, str]:
-    """Create the stage's stack, or update it; CloudFormation does the rest and rolls back what fails."""
+    """Create the stage's stack, or update it; CloudFormation does the rest and rolls back what fails.
+
+    A stack that failed stays as ROLLBACK_COMPLETE, for people to read why.
+    """
     ours = {
         "ProjectName": project.name,
         "ProjectId": project.id,
@@ -108,7 +130,8 @@ def deploy(
             cloudformation.update_stack(**request)
             outcome = "updated"
         else:
-            cloudformation.create_stack(**request, OnFailure="DELETE")
+            # OnFailure=DELETE would pass through no status of a failure, and take the reason with it.
+            cloudformation.create_stack(**request, OnFailure="ROLLBACK")
             outcome = "created"
     except cloudformation.exceptions.ClientError as error:
         if NOTHING_TO_DO not in error.response["Error"]["Message"]:

@@ -27,7 +27,9 @@ from checks.reading import MOST_CHARACTERS
 from project import Project
 
 MOST_BYTES = 4 * MOST_CHARACTERS  # as long as UTF-8 can make them
+KEY = "pipeline/pipeline.json"  # where a build puts it
 MOST_VERSIONS = 25  # how far back a good definition is looked for
+UNVERSIONED = "null"  # what S3 calls the version of an object where versioning is suspended
 TRIES, WAIT_SECONDS = 5, 2
 BUSY = ("ConflictException", "ResourceInUse")
 
@@ -36,22 +38,35 @@ logger = Logger(service="execute-pipeline")
 
 @dataclass(frozen=True)
 class DefinitionVersion:
-    """One version of the definition in the project's bucket."""
+    """One version of the definition in the project's bucket.
+
+    A bucket whose versioning is suspended gives every object the version "null", which the next one replaces. What was
+    written and when (`stamp`) tells those apart.
+    """
 
     bucket: str
     key: str
     version: str
+    stamp: str = ""
 
     @classmethod
-    def from_event(cls, event: dict[str, Any]) -> "DefinitionVersion":
-        """Read an "Object Created" event: docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html."""
-        detail = event["detail"]
-        return cls(detail["bucket"]["name"], detail["object"]["key"], detail["object"]["version-id"])
+    def from_event(cls, event: dict[str, Any], project: Project) -> "DefinitionVersion":
+        """Read an "Object Created" event: docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html.
+
+        Raises ValueError for an object that is not the definition of this project.
+        """
+        bucket, key = event["detail"]["bucket"]["name"], event["detail"]["object"]["key"]
+        if (bucket, key) != (project.bucket, KEY):
+            raise ValueError(
+                f"the event is about s3://{bucket}/{key}, and this function runs s3://{project.bucket}/{KEY}."
+            )
+        # No version-id: docs.aws.amazon.com/AmazonS3/latest/userguide/VersioningWorkflows.html#suspended
+        return cls(bucket, key, event["detail"]["object"].get("version-id", UNVERSIONED))
 
     @property
     def note(self) -> str:
         """What the pipeline and the run say of themselves, by which a repeated event finds its own work."""
-        return f"s3://{self.bucket}/{self.key} version {self.version}"
+        return f"s3://{self.bucket}/{self.key} version {self.version}{self.stamp and f' {self.stamp}'}"
 
 
 class Refused(ValueError):
@@ -62,8 +77,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     # Throttling is waited for; what lasts longer comes back as another delivery.
     config = Config(retries={"mode": "standard", "max_attempts": 8}, connect_timeout=5, read_timeout=20)
     clients = {name: boto3.client(name, config=config) for name in ("s3", "sagemaker", "sns")}
-    version = DefinitionVersion.from_event(event)
-    return execute(clients, Project.from_environment(), version)
+    project = Project.from_environment()
+    return execute(clients, project, DefinitionVersion.from_event(event, project))
 
 
 def execute(clients: dict[str, Any], project: Project, version: DefinitionVersion) -> dict[str, str]:
@@ -74,8 +89,7 @@ def execute(clients: dict[str, Any], project: Project, version: DefinitionVersio
         answer = bring(clients["sagemaker"], project, *found, definitions)
         if answer["outcome"] != "overtaken":
             break
-    if version.version in definitions.refused:
-        why = definitions.refused[version.version]
+    if why := definitions.refusal(version.version):
         tell(clients["sns"], project, version, why)
         answer |= {"refused": why}
     logger.info("pipeline %s", answer["outcome"], extra={"event": version.note, **answer})
@@ -90,26 +104,30 @@ class Definitions:
 
     def __init__(self, s3: Any, project: Project, event: DefinitionVersion):
         self.s3, self.project, self.event = s3, project, event
-        self.good: dict[str, str] = {}
-        self.refused: dict[str, str] = {}
+        self.good: dict[DefinitionVersion, str] = {}
+        self.refused: dict[DefinitionVersion, str] = {}
 
     def newest_good(self) -> tuple[DefinitionVersion, str] | None:
         """The newest version that passes every check, with its text. Why others do not is left in `refused`."""
         for version in versions(self.s3, self.event):
-            if version.version not in self.good | self.refused:
+            if version not in self.good | self.refused:
                 self.look_at(version)
-            if version.version in self.good:
-                return version, self.good[version.version]
+            if version in self.good:
+                return version, self.good[version]
         return None
+
+    def refusal(self, version_id: str) -> str | None:
+        """Why the version of this id was refused, if it was."""
+        return next((why for version, why in self.refused.items() if version.version == version_id), None)
 
     def look_at(self, version: DefinitionVersion) -> None:
         try:
-            self.good[version.version] = read(self.s3, self.project, version)
+            self.good[version] = read(self.s3, self.project, version)
         except self.s3.exceptions.ClientError as error:
             if error.response["Error"]["Code"] not in ("NoSuchVersion", "NoSuchKey", "404"):
                 raise  # one that is gone meanwhile is none
         except Refused as error:
-            self.refused[version.version] = str(error)
+            self.refused[version] = str(error)
 
 
 def versions(s3: Any, event: DefinitionVersion) -> Iterator[DefinitionVersion]:
@@ -119,7 +137,11 @@ def versions(s3: Any, event: DefinitionVersion) -> Iterator[DefinitionVersion]:
         return
     for version in listed.get("Versions", []):
         if version["Key"] == event.key:
-            yield DefinitionVersion(event.bucket, event.key, version["VersionId"])
+            number = version["VersionId"]
+            stamp = (
+                f"{version['ETag']} of {version['LastModified']:%Y-%m-%dT%H:%M:%SZ}" if number == UNVERSIONED else ""
+            )
+            yield DefinitionVersion(event.bucket, event.key, number, stamp)
 
 
 def read(s3: Any, project: Project, version: DefinitionVersion) -> str:

@@ -9,6 +9,7 @@ import os
 import time
 import urllib.request
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from aws_lambda_powertools import Logger
@@ -17,12 +18,15 @@ from project import STAGES, Project, find_stack
 
 WAIT_SECONDS = 5
 MARGIN_SECONDS = 30  # kept back to answer before the function's own time limit
+NEEDED = ("LogicalResourceId", "RequestId", "RequestType", "ResourceProperties", "ResponseURL", "StackId")
+NEVER_MADE = "lifecycle-never-made"  # the physical id of a creation that failed, which comes back with its Delete
 
 logger = Logger(service="project-lifecycle")
 
 
 def handler(event: dict[str, Any], context: Any) -> None:
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
+    require_of_cloudformation(event)
     status, reason = "SUCCESS", ""
     try:
         act(event, deadline)
@@ -32,14 +36,56 @@ def handler(event: dict[str, Any], context: Any) -> None:
     answer(event, status, reason)
 
 
+def require_of_cloudformation(event: dict[str, Any]) -> None:
+    """Raise ValueError for an event that is not about this stack, or whose answer would go elsewhere than to AWS."""
+    if missing := [name for name in NEEDED if name not in event]:
+        raise ValueError(f"the event lacks {', '.join(missing)}. Only CloudFormation invokes this function.")
+    if event["StackId"] != os.environ["STACK_ID"]:
+        raise ValueError(f"the event is of stack {event['StackId']}, and this function of {os.environ['STACK_ID']}.")
+    if not is_of_aws(event["ResponseURL"]):
+        host = urlsplit(event["ResponseURL"]).hostname
+        raise ValueError(f"the answer would go to {host}, which is not AWS's by https. Nothing was done.")
+
+
+def is_of_aws(address: str) -> bool:
+    """Whether an address is one of AWS's by https, or where AWS_ENDPOINT_URL says that AWS is."""
+    parts, endpoint = urlsplit(address), urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
+    if endpoint.netloc and (parts.scheme, parts.netloc) == (endpoint.scheme, endpoint.netloc):
+        return True
+    return parts.scheme == "https" and (parts.hostname or "").endswith(f".{os.environ['URL_SUFFIX']}")
+
+
 def act(event: dict[str, Any], deadline: float) -> None:
-    """Do what the stack's operation asks for. An update changes nothing: the team's repository is theirs."""
-    build = event["ResourceProperties"]["BuildProject"]
-    if event["RequestType"] == "Create":
-        start_build(boto3.client("codebuild"), build, event["RequestId"], deadline)
-    elif event["RequestType"] == "Delete":
-        retain = event["ResourceProperties"].get("RetainData") == "true"
-        clean_up(Project.from_environment(), build, deadline, retain)
+    """Do what the stack's operation asks for. An update changes nothing: the team's repository is theirs.
+
+    Raises ValueError for a request that is unknown, and for another project's build.
+    """
+    project = Project.from_environment()
+    build = event["ResourceProperties"].get("BuildProject")
+    if build != f"sagemaker-{project.id}-build":
+        raise ValueError(f"BuildProject is {build!r}, not sagemaker-{project.id}-build, the project's own.")
+    match event["RequestType"]:
+        case "Create":
+            start_build(boto3.client("codebuild"), build, event["RequestId"], deadline)
+        case "Update":
+            pass
+        case "Delete":
+            clean_up(project, build, deadline, stays(event))
+        case unknown:
+            raise ValueError(f"the request type is {unknown!r}, and not Create, Update or Delete.")
+
+
+def stays(event: dict[str, Any]) -> bool:
+    """Whether bucket and models stay: RetainData says so, and the stack was made.
+
+    A creation that fails is rolled back, and the template's RetainExceptOnCreate deletes both then. CloudFormation sends
+    a Delete for a custom resource that failed, too
+    (docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requesttypes-delete.html).
+    """
+    if event["ResourceProperties"].get("RetainData") != "true" or event.get("PhysicalResourceId") == NEVER_MADE:
+        return False
+    stack = find_stack(boto3.client("cloudformation"), event["StackId"])
+    return stack is None or not stack["StackStatus"].startswith("ROLLBACK")
 
 
 def start_build(codebuild: Any, project: str, token: str, deadline: float) -> None:
@@ -202,11 +248,12 @@ def wait(deadline: float, what: str) -> None:
 
 def answer(event: dict[str, Any], status: str, reason: str) -> None:
     """Tell CloudFormation, by its pre-signed address."""
+    made = f"lifecycle-{event['LogicalResourceId']}"
     body = json.dumps(
         {
             "Status": status,
             "Reason": reason[:1000] or "see the function's log group",
-            "PhysicalResourceId": event.get("PhysicalResourceId", f"lifecycle-{event['LogicalResourceId']}"),
+            "PhysicalResourceId": event.get("PhysicalResourceId", made if status == "SUCCESS" else NEVER_MADE),
             "StackId": event["StackId"],
             "RequestId": event["RequestId"],
             "LogicalResourceId": event["LogicalResourceId"],

@@ -19,7 +19,7 @@ LANDED = """
     src/task.py src/tracking.py src/train.py
     tests/conftest.py tests/test_bundle.py tests/test_preprocess.py tests/test_settings.py tests/test_task.py
     tests/test_report.py tests/test_tracking.py tests/test_train.py tests/tiny.py
-    checks/__init__.py checks/__main__.py checks/definition.py checks/graph.py checks/parameters.py checks/policy.py
+    checks/__init__.py checks/__main__.py checks/definition.py checks/deployment.py checks/graph.py checks/parameters.py checks/policy.py
     checks/problems.py checks/reading.py checks/rules.py checks/schema.json checks/service.py checks/shape.py checks/types.py
 """.split()
 

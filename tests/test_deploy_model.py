@@ -1,5 +1,7 @@
 """The function that deploys: from the package's own address, within the project's bucket."""
 
+import time
+
 import pytest
 
 import deploy_model
@@ -69,6 +71,43 @@ def test_a_stack_is_created_then_updated_then_left_alone(played, make_role, monk
         return done["outcome"]
 
     assert [deploy(1), deploy(2), deploy(2)] == ["created", "updated", "unchanged"]
+
+
+FAILING = (
+    TEMPLATE
+    + """
+  Taken:
+    Type: AWS::SNS::Topic
+    DependsOn: Parameter
+    Properties: {TopicName: not-allowed}
+"""
+)
+
+
+def test_a_first_deployment_that_fails_stays_to_be_read_and_makes_room_for_the_next(played, make_role, monkeypatch):
+    cloudformation = played.client("cloudformation")
+    role = make_role("failing-stack", "cloudformation", "ssm:*")  # which may make no topic
+    monkeypatch.setenv("STACK_ROLE_ARN", role)
+    monkeypatch.setenv("ENDPOINT_ROLE_ARN", role)
+    monkeypatch.setenv("WAIT_SECONDS", "0.1")
+    project = Project("failing", "p-failing", "tests-111122223333", "failing", "failing")
+    name = project.stack_name("staging")
+
+    def deploy(template: str) -> str:
+        deploy_model.remove_failed(cloudformation, name, time.monotonic() + 60)
+        done = deploy_model.deploy(
+            cloudformation, project, "arn:of:package/1", template, {"InstanceType": "ml.m5.large"}
+        )
+        deploy_model.wait_for_stack(cloudformation, name, time.monotonic() + 60)
+        return f"{done['outcome']}: {find_stack(cloudformation, name)['StackStatus']}"
+
+    failed = deploy(FAILING)
+    events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+    reasons = [event["ResourceStatusReason"] for event in events if event["ResourceStatus"] == "CREATE_FAILED"]
+
+    assert failed == "created: ROLLBACK_COMPLETE"
+    assert "is not authorized to perform: sns:CreateTopic" in reasons[0]
+    assert deploy(TEMPLATE) == "created: CREATE_COMPLETE"
 
 
 def test_a_stack_that_is_not_there_is_none(played):

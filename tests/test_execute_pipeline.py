@@ -9,6 +9,8 @@ import pytest
 from botocore.config import Config
 
 from benchmarks.deliveries import Death, Pushes, definition
+from execute_pipeline import DefinitionVersion
+from project import Project
 from rehearsal.notices import Mailbox
 
 
@@ -205,6 +207,62 @@ def test_the_pipeline_carries_the_tags_that_studio_looks_for(pushes):
     arn = pushes.sagemaker.describe_pipeline(PipelineName=pushes.project.pipeline)["PipelineArn"]
 
     assert {"Key": "sagemaker:project-id", "Value": "p-tests"} in pushes.sagemaker.list_tags(ResourceArn=arn)["Tags"]
+
+
+@pytest.fixture
+def suspended(played, pushes) -> Pushes:
+    """Pushes into a bucket whose versioning is suspended."""
+    name = f"suspended-{pushes.project.pipeline[-12:]}"
+    pushes.s3.create_bucket(Bucket=name)
+    pushes.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Suspended"})
+    return Pushes(played, name, pushes.project.pipeline)
+
+
+def test_each_definition_runs_once_in_a_bucket_whose_versioning_is_suspended(suspended):
+    outcomes = []
+    for message in ("one", "two"):
+        version = suspended.put(definition(message))
+        outcomes += [suspended.deliver(version)["outcome"] for _ in range(2)]
+
+    assert outcomes == ["started", "unchanged"] * 2
+    assert suspended.runs() == ["one", "two"]
+
+
+def test_a_refused_definition_is_told_of_in_a_bucket_whose_versioning_is_suspended(suspended, notices):
+    suspended.deliver(suspended.put(b"{"))
+
+    (told,) = notices()
+    assert "Expecting property name" in told["Message"]
+
+
+def created(bucket: str, key: str, **more: str) -> dict:
+    """An event of S3 as the function reads it."""
+    return {"detail": {"bucket": {"name": bucket}, "object": {"key": key, **more}}}
+
+
+PROJECT = Project("tests", "p-tests", "ours", "tests", "tests")
+
+
+def test_an_event_names_a_version_of_the_projects_own_definition():
+    event = created("ours", "pipeline/pipeline.json", **{"version-id": "v1"})
+
+    assert DefinitionVersion.from_event(event, PROJECT).version == "v1"
+
+
+def test_an_event_of_a_bucket_whose_versioning_is_suspended_has_no_version():
+    event = created("ours", "pipeline/pipeline.json")
+
+    assert DefinitionVersion.from_event(event, PROJECT).version == "null"
+
+
+@pytest.mark.parametrize(
+    "bucket, key", [("theirs", "pipeline/pipeline.json"), ("ours", "data/pipeline.json"), ("ours", "")]
+)
+def test_an_event_about_another_bucket_or_key_is_refused(bucket, key):
+    with pytest.raises(
+        ValueError, match=f"s3://{bucket}/{key}, and this function runs s3://ours/pipeline/pipeline.json"
+    ):
+        DefinitionVersion.from_event(created(bucket, key), PROJECT)
 
 
 THEIRS = {

@@ -33,7 +33,7 @@ def cloudformation():
 
 
 @pytest.fixture
-def project(played, bucket, monkeypatch):
+def project(played, bucket, cloudformation, monkeypatch):
     values = {
         "NAME": "tests",
         "ID": "p-tests",
@@ -46,10 +46,18 @@ def project(played, bucket, monkeypatch):
     for name, value in played.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("STACK_ROLE_ARN", "arn:aws:iam::111122223333:role/none")
+    monkeypatch.setenv("STACK_ID", "stack")
+    monkeypatch.setenv("URL_SUFFIX", "amazonaws.com")
+    # The functions' answer goes to the endpoint of all services, their calls to the one of each.
+    for service in ("CODEBUILD", "CLOUDFORMATION", "S3", "SAGEMAKER", "SNS"):
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", played.endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", cloudformation.url)
+    monkeypatch.setenv("WAIT_SECONDS", "0.01")
 
 
-def event(kind: str, url: str) -> dict:
+def event(kind: str, url: str, **more: str) -> dict:
     return {
+        **more,
         "RequestType": kind,
         "RequestId": "request",
         "ResponseURL": url,
@@ -60,7 +68,10 @@ def event(kind: str, url: str) -> dict:
 
 
 def test_an_update_is_answered_and_changes_nothing(project, cloudformation):
-    project_lifecycle.handler(event("Update", cloudformation.url), CONTEXT)
+    request = event("Update", cloudformation.url)
+    request["ResourceProperties"]["BuildProject"] = "sagemaker-p-tests-build"
+
+    project_lifecycle.handler(request, CONTEXT)
 
     assert [answer["Status"] for answer in cloudformation.answers] == ["SUCCESS"]
 
@@ -70,6 +81,91 @@ def test_what_fails_is_answered_too_with_its_reason(project, cloudformation):
 
     assert cloudformation.answers[0]["Status"] == "FAILED"
     assert "there-is-none" in cloudformation.answers[0]["Reason"]
+
+
+@pytest.mark.parametrize("kind", ["Deleet", "", None])
+def test_an_unknown_request_is_answered_as_failed(project, cloudformation, kind):
+    request = event(kind, cloudformation.url)
+    request["ResourceProperties"]["BuildProject"] = "sagemaker-p-tests-build"
+
+    project_lifecycle.handler(request, CONTEXT)
+
+    (answer,) = cloudformation.answers
+    assert (answer["Status"], answer["Reason"]) == (
+        "FAILED",
+        f"ValueError: the request type is {kind!r}, and not Create, Update or Delete.",
+    )
+
+
+@pytest.mark.parametrize(
+    "change, why",
+    [
+        ({"StackId": "theirs"}, "the event is of stack theirs, and this function of stack"),
+        ({"ResponseURL": "https://evil.example/answer"}, "the answer would go to evil.example, which is not AWS's by https"),
+        ({"ResponseURL": "http://bucket.s3.amazonaws.com/x"}, "the answer would go to bucket.s3.amazonaws.com, which is not"),
+        ({"ResponseURL": "https://amazonaws.com.evil.example/"}, "the answer would go to amazonaws.com.evil.example"),
+        ({"ResponseURL": "file:///etc/passwd"}, "the answer would go to None, which is not AWS's by https"),
+        ({"ResponseURL": None}, "the event lacks ResponseURL. Only CloudFormation invokes this function."),
+        ({"LogicalResourceId": None}, "the event lacks LogicalResourceId."),
+    ],
+)  # fmt: skip
+def test_an_event_that_is_not_its_stacks_does_nothing(project, cloudformation, played, change, why):
+    played.client("s3").create_bucket(Bucket="emptied-111122223333")
+    request = {name: value for name, value in (event("Delete", cloudformation.url) | change).items() if value}
+
+    with pytest.raises(ValueError, match=why):
+        project_lifecycle.handler(request, CONTEXT)
+
+    assert cloudformation.answers == []
+    assert "emptied-111122223333" in [bucket["Name"] for bucket in played.client("s3").list_buckets()["Buckets"]]
+    played.client("s3").delete_bucket(Bucket="emptied-111122223333")
+
+
+def test_the_answer_goes_to_aws_of_the_partition(project):
+    assert project_lifecycle.is_of_aws("https://cloudformation-custom-resource-response-useast1.s3.amazonaws.com/x?y")
+
+
+@pytest.fixture
+def with_data(played, project):
+    """A project that has a build, and something in its bucket."""
+    s3, codebuild = played.client("s3"), played.client("codebuild")
+    s3.create_bucket(Bucket="emptied-111122223333")
+    s3.put_object(Bucket="emptied-111122223333", Key="data", Body=b"x")
+    codebuild.create_project(
+        name="sagemaker-p-tests-build",
+        source={"type": "NO_SOURCE"},
+        artifacts={"type": "NO_ARTIFACTS"},
+        environment={"type": "LINUX_CONTAINER", "image": "aws/codebuild/standard:7.0", "computeType": "BUILD_GENERAL1_SMALL"},
+        serviceRole="arn:aws:iam::111122223333:role/none",
+    )  # fmt: skip
+    yield played
+    codebuild.delete_project(name="sagemaker-p-tests-build")
+    project_lifecycle.delete_bucket(s3, "emptied-111122223333", deadline=0)
+
+
+@pytest.mark.parametrize(
+    "physical_id, answered, left",
+    [("lifecycle-never-made", "SUCCESS", False), ("lifecycle-Lifecycle", "SUCCESS", True)],
+)
+def test_data_stays_of_a_project_and_not_of_one_that_was_never_made(
+    with_data, cloudformation, monkeypatch, physical_id, answered, left
+):
+    topic = with_data.client("sns").create_topic(Name="lifecycle-of-tests")["TopicArn"]
+    monkeypatch.setenv("NOTICES_TOPIC_ARN", topic)
+    request = event("Delete", cloudformation.url, PhysicalResourceId=physical_id)
+    request["ResourceProperties"] = {"BuildProject": "sagemaker-p-tests-build", "RetainData": "true"}
+
+    project_lifecycle.handler(request, CONTEXT)
+
+    buckets = [bucket["Name"] for bucket in with_data.client("s3").list_buckets()["Buckets"]]
+    assert [answer["Status"] for answer in cloudformation.answers] == [answered], cloudformation.answers
+    assert ("emptied-111122223333" in buckets) == left
+
+
+def test_a_creation_that_failed_says_so_by_its_id(project, cloudformation):
+    project_lifecycle.handler(event("Create", cloudformation.url), CONTEXT)
+
+    assert cloudformation.answers[0]["PhysicalResourceId"] == project_lifecycle.NEVER_MADE
 
 
 def test_every_version_and_delete_marker_is_removed(played):
