@@ -20,7 +20,11 @@ def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> 
     queue = account.sqs.get_queue_url(QueueName=f"sagemaker-{number}-dead-letters")["QueueUrl"]
     count = 0
     while messages := account.sqs.receive_message(
-        QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1, VisibilityTimeout=60
+        QueueUrl=queue,
+        MaxNumberOfMessages=10,
+        WaitTimeSeconds=1,
+        VisibilityTimeout=60,
+        MessageAttributeNames=["All"],
     ).get("Messages"):
         for message in messages:
             event = event_of(message["Body"])
@@ -34,7 +38,10 @@ def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> 
                 Payload=json.dumps(event).encode(),
             )
             account.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-            say(f"{function} gets the {event.get('detail-type', 'event')} of {event.get('time', '?')} again")
+            say(
+                f"{function} gets the {event.get('detail-type', 'event')} of {event.get('time', '?')} again; "
+                f"it had failed: {reason_of(message)}"
+            )
             count += 1
     if not count:
         say("The queue is empty.")
@@ -51,6 +58,17 @@ def number_of(account: Account, name: str) -> str:
 
 
 def event_of(body: str) -> dict[str, Any]:
-    """The event in a message: itself, or in what Lambda says of an invocation that failed."""
-    told = json.loads(body)
-    return told.get("requestPayload", told)
+    """Return the event in a message.
+
+    Lambda's dead-letter queue and EventBridge's hold the event itself, an on-failure destination holds it as a member:
+    docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+    """
+    message = json.loads(body)
+    return message.get("requestPayload", message)
+
+
+def reason_of(message: dict[str, Any]) -> str:
+    """Return why an event was given up: Lambda and EventBridge write it into attributes of different names."""
+    attributes = message.get("MessageAttributes", {})
+    texts = [attributes[name]["StringValue"] for name in ("ErrorMessage", "ERROR_MESSAGE") if name in attributes]
+    return texts[0] if texts else "the message does not say why"
