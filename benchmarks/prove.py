@@ -46,6 +46,14 @@ PROOFS = {
         ["benchmarks.deletes"],
         "Projects are deleted at random moments of their build, run and deployment. Nothing may be left of them.",
     ),
+    "commands": (
+        ["benchmarks.commands", "rehearse", "benchmark", "landed"],
+        "The commands of both READMEs that are longer than a test may be run as they are written.",
+    ),
+    "quality": (
+        ["benchmarks.commands", "quality"],
+        "Each row of the README's table of quality is trained and judged again, by its command.",
+    ),
 }
 
 

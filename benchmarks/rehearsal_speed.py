@@ -24,8 +24,8 @@ from rehearsal import server  # noqa: E402
 STEPS = 10
 
 
-def story(variant: str) -> tuple[dict[str, float], float]:
-    """The hops of a rehearsal with their times (the first of each name), and the time of the whole."""
+def rehearse(variant: str) -> tuple[str, float]:
+    """Rehearse one variant; return what that prints, and the seconds that it took."""
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "rehearsal", "play"],
@@ -35,12 +35,27 @@ def story(variant: str) -> tuple[dict[str, float], float]:
         text=True,
         check=True,
     )
-    total = time.monotonic() - started
-    hops: dict[str, float] = {}
-    for name, seconds in re.findall(r"(?m)^(?:   ok|     ) +(\S.*?)  +(\d+\.\d) s", done.stdout):
-        hops.setdefault(name.strip(), float(seconds))
-    hops["to the prediction"] = float(re.search(rf"(?m)^  {variant} .* (\d+\.\d) s ", done.stdout).group(1))
-    return hops, total
+    return done.stdout, time.monotonic() - started
+
+
+def read_seconds(printed: str, variant: str) -> dict[str, float]:
+    """Read the seconds of each step (the first of each name) out of what a rehearsal prints."""
+    steps: dict[str, float] = {}
+    for name, seconds in re.findall(r"(?m)^(?:   ok|     ) +(\S.*?)  +(\d+\.\d) s", printed):
+        steps.setdefault(name.strip(), float(seconds))
+    steps["to the prediction"] = float(re.search(rf"(?m)^  {variant} .* (\d+\.\d) s ", printed).group(1))
+    return steps
+
+
+def figures(steps: dict[str, float]) -> list[tuple[str, float, int | None]]:
+    """Return name, seconds and target of what the steps of a rehearsal add up to."""
+    create = next(seconds for name, seconds in steps.items() if name.startswith("CreateProject"))
+    chain = sum(steps[name] for name in ("install", "git clone", "first build"))
+    return [
+        ("from template to first prediction", steps["to the prediction"], 45),
+        ("install to Lambda, without the job steps", chain + create, 10),
+        ("  of which the project's own build", steps["first build"], None),
+    ]
 
 
 def definition_seconds(variant: str) -> float:
@@ -90,14 +105,10 @@ def step_overhead_seconds() -> float:
 def main(given: list[str]) -> None:
     variant = (given or ["nlp"])[0]
     print(f"rehearsing {variant}; takes about 2 minutes", flush=True)
-    hops, total = story(variant)
-    chain = ["package", "upload", "portfolio.yaml", "git clone", "first build"]
-    create = next(seconds for name, seconds in hops.items() if name.startswith("CreateProject"))
+    printed, total = rehearse(variant)
     rows = [
-        ("from template to first prediction", hops["to the prediction"], 45),
-        ("the whole story", total, 120),
-        ("install to Lambda, without the job steps", sum(hops[name] for name in chain) + create, 10),
-        ("  of which the project's own build", hops["first build"], None),
+        *figures(read_seconds(printed, variant)),
+        ("the whole rehearsal", total, 120),
         ("definition, process time", definition_seconds(variant), 4),
         ("overhead of the step runner, a step", step_overhead_seconds(), 0.2),
     ]

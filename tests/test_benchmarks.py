@@ -7,6 +7,7 @@ import sys
 import pytest
 from conftest import ROOT, make
 
+from benchmarks import rehearsal_speed
 from benchmarks.__main__ import SPEEDS
 
 ROWS = {
@@ -36,6 +37,12 @@ def test_a_benchmark_shows_its_rows(shown, name):
         pytest.skip("no GPU, and the benchmark says so")
 
     assert set(ROWS[name]) <= set(re.findall(r"(?m)^\| (.*?) \|", shown[name]))
+
+
+def test_what_the_runner_adds_to_a_job_and_the_writing_of_a_definition_are_measured():
+    """The rehearsal's own figures are read in test_rehearsal.py, from a rehearsal that runs there anyway."""
+    assert rehearsal_speed.step_overhead_seconds() > 0
+    assert rehearsal_speed.definition_seconds("nlp") > 0
 
 
 def test_a_benchmark_that_does_not_exist_is_refused_with_those_that_do():

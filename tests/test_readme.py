@@ -11,31 +11,34 @@ import pytest
 from conftest import ROOT, make
 from test_rehearsal import REAL, VPC
 
+from benchmarks.commands import KINDS, long_commands, readme_commands
 from build import VARIANTS
 from build.assemble import assemble, git, write
+from rehearsal import server
 
 README = (ROOT / "README.md").read_text()
-# Run where their name says; the rest of the README's commands run here.
+# Run as they are written, by the tests that their value names; the rest of what tests run as it is written runs here.
 ELSEWHERE = {
     "make test": "this run",
     "make rehearse": "test_rehearsal.py, told",
     "make rehearse TASK=nlp KEEP=1": "test_kept.py, kept",
     "make rehearse-down": "test_kept.py, kept",
-    "make benchmark": "test_benchmarks.py, one at a time and quick",
+}
+# Longer than a test may be: `make prove` runs them as they are written, and a test runs a sample of the same code.
+LONG = {
+    "make benchmark": "test_benchmarks.py, one at a time and quick; test_rehearsal.py, the figures of a rehearsal",
     **{
         f"make quality ONLY={name}": "test_quality.py, on the sample"
         for name in ("digits", "reviews", "birds", "mtsamples", "mtsamples-minilm")
     },
     "make prove": "test_prove.py, test_interruptions.py, test_bad_data.py, test_permissions.py, test_projects.py: samples",
-    "make upgrade": "test_install.py, in the played account",
-    "make install": "test_install.py, in the played account",
-    "make install DRY_RUN=1": "test_install.py, in the played account",
     f'make rehearse TASK=nlp PARAMETERS="{VPC} NetworkIsolation=true"': "test_rehearsal.py, with a tuning",
     "make rehearse TASK=nlp INTERRUPT=1": "test_rehearsal.py, test_an_interrupted_training_...",
 } | {
     f"make rehearse TASK={variant} DATA=../shared/data/{data} SETTINGS=docs/settings/{settings}": "test_rehearsal.py, REAL (on a share of the data)"
     for data, (variant, settings) in REAL.items()
 }
+IN_AN_ACCOUNT = ("make install DRY_RUN=1", "make install", "make upgrade")
 HERE = {
     "make lint": "lint: clean",
     "make audit": "licences: 0 refused of ",
@@ -46,13 +49,37 @@ HERE = {
 }
 
 
-def commands(text: str) -> set[str]:
-    """The `make ...` lines of code blocks and tables."""
-    return set(re.findall(r"(?m)^(?:\| `)?(make[ a-zA-Z0-9=._/\"-]*)(?:`|$)", text))
+def test_every_command_is_run_by_a_test_or_a_proof():
+    assert set(readme_commands(README)) == {*ELSEWHERE, *HERE, *LONG, *IN_AN_ACCOUNT}
 
 
-def test_every_command_is_run_by_a_test():
-    assert commands(README) == ELSEWHERE.keys() | HERE.keys()
+def test_the_proofs_run_every_command_that_no_test_runs_as_it_is_written():
+    proven = {command for kind in KINDS for command in long_commands(kind)}
+
+    assert proven == LONG.keys() - {"make prove"}
+
+
+def test_the_bundle_is_installed_upgraded_and_removed_by_the_commands_of_the_readme():
+    played = server.start()
+    try:
+        sagemaker = played.client("sagemaker")
+        trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        role = played.client("iam").create_role(RoleName="Studio", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+        sagemaker.create_domain(
+            DomainName="studio", AuthMode="IAM", SubnetIds=["subnet-1"], VpcId="vpc-1",
+            DefaultUserSettings={"ExecutionRole": role},
+        )  # fmt: skip
+        sagemaker.enable_sagemaker_servicecatalog_portfolio()
+        done = [make(*command.split()[1:], **played.environment()) for command in (*IN_AN_ACCOUNT, "make uninstall")]
+    finally:
+        played.end()
+
+    assert [one.returncode for one in done] == [0, 0, 0, 0], [one.stderr for one in done]
+    assert "would create stack sagemaker-project-templates" in done[0].stdout
+    assert "create stack sagemaker-project-templates: portfolio, products, launch role" in done[1].stdout
+    assert "Nothing to change." in done[2].stdout
+    assert "empty and delete bucket sagemaker-templates-111122223333-us-east-1" in done[3].stdout
 
 
 def test_the_first_command_stands_in_the_first_thirty_lines():

@@ -12,6 +12,8 @@ import pytest
 import tomlkit
 from conftest import ROOT, SHARED, make, wait_for
 
+from benchmarks import rehearsal_speed
+
 VARIANTS = ("nlp", "cv")
 
 
@@ -84,6 +86,18 @@ def test_the_table_names_the_plots_and_they_are_pictures(told, variant):
     names = {"confusion.png", "classes.png", "training.png"}
     assert names <= {path.name for path in plots.iterdir()}
     assert all((plots / name).read_bytes().startswith(b"\x89PNG") for name in names)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_benchmark_of_the_rehearsal_reads_its_figures(told, variant):
+    figures = rehearsal_speed.figures(rehearsal_speed.read_seconds(told, variant))
+
+    assert [name for name, _, _ in figures] == [
+        "from template to first prediction",
+        "install to Lambda, without the job steps",
+        "  of which the project's own build",
+    ]
+    assert all(seconds > 0 for _, seconds, _ in figures)
 
 
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------

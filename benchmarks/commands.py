@@ -1,0 +1,78 @@
+"""Run the commands that the READMEs show and that take longer than a test may: as they are written there.
+
+    .venv/bin/python -m benchmarks.commands rehearse benchmark landed     (make prove ONLY=commands)
+    .venv/bin/python -m benchmarks.commands quality                       (make prove ONLY=quality)
+
+Prints a row for each command: its exit status, its minutes, and the last line that it printed.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.measuring import progress, show  # noqa: E402
+from build import VARIANTS  # noqa: E402
+from build.assemble import assemble, write  # noqa: E402
+
+KINDS = ("rehearse", "benchmark", "quality")
+# Shorter ones that the suite runs as they are written: tests/test_readme.py says where.
+IN_SUITE = ("make rehearse", "make rehearse TASK=nlp KEEP=1", "make rehearse-down")
+
+
+def readme_commands(text: str) -> list[str]:
+    """Return the `make ...` lines of code blocks and tables, each once, in their order."""
+    return list(dict.fromkeys(re.findall(r"(?m)^(?:\| `)?(make[ a-zA-Z0-9=._/\"-]*)(?:`|$)", text)))
+
+
+def long_commands(kind: str) -> list[str]:
+    """Return the README's commands of a kind that no test runs as they are written."""
+    commands = readme_commands((ROOT / "README.md").read_text())
+    return [command for command in commands if command.split()[1] == kind and command not in IN_SUITE]
+
+
+def landed_commands(variant: str) -> list[str]:
+    """Return the commands of a landed README's first block as one shell script: its first line makes an environment."""
+    readme = assemble(variant)["README.md"].decode()
+    return re.search(r"## Run it here first\n```\n(.*?)```", readme, re.DOTALL).group(1).splitlines()
+
+
+def run(command: str, folder: Path, name: str = "") -> tuple[str, int, str, str]:
+    """Run a command in a folder; return it, or its name, with its exit status, its minutes and its last line."""
+    clean = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    clean["PATH"] = f"{clean['PATH']}:{ROOT / '.venv/bin'}"  # uv, where the machine has none
+    started = time.monotonic()
+    done = subprocess.run(
+        ["bash", "-ec", command], cwd=folder, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or [""]
+    name = name or f"`{command}`"
+    progress(f"{name}: {done.returncode}")
+    if done.returncode:
+        print(done.stdout[-3000:], file=sys.stderr)
+    return name, done.returncode, f"{(time.monotonic() - started) / 60:.1f}", lines[-1][:100].replace("|", "/")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="+", choices=[*KINDS, "landed"])
+    kinds = parser.parse_args().kinds
+    rows = [run(command, ROOT) for kind in kinds if kind != "landed" for command in long_commands(kind)]
+    for variant in VARIANTS if "landed" in kinds else ():
+        with tempfile.TemporaryDirectory() as folder:
+            write(assemble(variant), Path(folder))
+            name = f"the first block of a landed {variant} repository's README"
+            rows.append(run("\n".join(landed_commands(variant)), Path(folder), name))
+    show(("command", "exit status", "minutes", "its last line"), rows)
+    return 1 if any(status for _, status, _, _ in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
