@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, wait_for
 
-from build import install
+from build import install, upgrade
+from build.account import Account
 from build.assemble import git
-from build.install import STACK, Account, Wish, plan, preflight, prepared
+from build.install import Wish, plan, preflight, prepared
 from build.package import package
+from build.stacks import STACK, describe_stack
 
 BUCKET = "templates-of-tests-111122223333"
 
@@ -21,7 +23,7 @@ BUCKET = "templates-of-tests-111122223333"
 @pytest.fixture(scope="module")
 def account(played, make_role) -> Account:
     """An account with a Studio domain in it."""
-    found = Account(played.session(), played.endpoint)
+    found = Account(played.session(), played.endpoint, wait_seconds=0.05)
     role = make_role("StudioOfTests", "sagemaker", "*")
     found.sagemaker.create_domain(
         DomainName="studio", AuthMode="IAM", SubnetIds=["subnet-1"], VpcId="vpc-1",
@@ -35,7 +37,6 @@ def account(played, make_role) -> Account:
 def wish(account) -> Wish:
     """What to install, where nothing is installed before and after."""
     asked = Wish(bucket=BUCKET, s3_route=True)
-    install.WAIT_SECONDS = 0.05
     yield asked
     install.uninstall(account, asked, force=True, dry_run=False, say=lambda line: None)
 
@@ -55,7 +56,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(account, wish):
     assert sum(line.startswith(f"would upload s3://{BUCKET}/") for line in lines) == 6
     assert lines[-1] == install.IDLE_COST
     assert BUCKET not in [bucket["Name"] for bucket in account.s3.list_buckets()["Buckets"]]
-    assert install.describe_stack(account.cloudformation, STACK) is None
+    assert describe_stack(account, STACK) is None
 
 
 def test_a_second_installation_changes_nothing(account, wish):
@@ -177,9 +178,7 @@ def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_reposito
     played, account, wish, tmp_path
 ):
     install.install(account, wish, dry_run=False, say=lambda line: None)
-    outputs = {
-        o["OutputKey"]: o["OutputValue"] for o in install.describe_stack(account.cloudformation, STACK)["Outputs"]
-    }
+    outputs = {o["OutputKey"]: o["OutputValue"] for o in describe_stack(account, STACK)["Outputs"]}
     product = outputs["NlpProductId"]
     account.sagemaker.create_project(
         ProjectName="Running",
@@ -191,8 +190,8 @@ def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_reposito
     account.sagemaker.create_project(
         ProjectName="FromS3", TemplateProviders=[{"CfnTemplateProvider": provider}], Tags=[]
     )
-    install.settle_project(account, "Running", "CreateCompleted")
-    install.settle_project(account, "FromS3", "CreateCompleted")
+    upgrade.settle_project(account, "Running", "CreateCompleted")
+    upgrade.settle_project(account, "FromS3", "CreateCompleted")
     number = account.sagemaker.describe_project(ProjectName="Running")["ProjectId"]
     repository = f"Running-{number}"
     before = account.codecommit.get_branch(repositoryName=repository, branchName="main")["branch"]["commitId"]
