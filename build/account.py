@@ -39,7 +39,7 @@ def connect() -> Account:
     import boto3
 
     try:
-        session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
+        session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
     except botocore.exceptions.ProfileNotFound as error:
         name = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
         raise ValueError(
