@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 from xml.sax.saxutils import escape
 
-from rehearsal.aws import adapter
+from rehearsal.aws import adapter, shapes
 from rehearsal.aws.adapter import Application, BadSignature, Signature
 
 logger = logging.getLogger("rehearsal")
@@ -165,13 +165,15 @@ async def authenticate(request: Request, receive: Any) -> tuple[Signature | None
     signature = Signature(request.method, request.raw_path, request.query, request.headers)
     if not signature.waits_for_body:
         signature.verify()
+    if signature.service == "s3" and (problem := shapes.s3_problem(request.query)):
+        raise Refused("InvalidArgument", problem, 400)
     body = await read(request, receive, request.limit(signature.service))
     if signature.waits_for_body:
         signature.verify(body)
     elif re.fullmatch("[0-9a-f]{64}", signature.payload_hash):
         await check_hash(signature, body)
     if signature.service != "s3":
-        await check_content(request, body, request.limit(signature.service))
+        await check_content(request, signature.service, body, request.limit(signature.service))
     return signature, body
 
 
@@ -204,14 +206,18 @@ async def check_hash(signature: Signature, body: bytes) -> None:
         raise Refused("XAmzContentSHA256Mismatch", message, 400)
 
 
-async def check_content(request: Request, body: bytes, limit: int) -> None:
-    """Raise Refused for a body that unpacks to too much, or is no JSON object where one is sent."""
+async def check_content(request: Request, service: str, body: bytes, limit: int) -> None:
+    """Raise Refused for a body that unpacks to too much, or does not fit its operation."""
     if encoding := request.headers.get("content-encoding", "").strip().lower():
         body = await asyncio.to_thread(unpack, body, encoding, limit)
     content_type = request.headers.get("content-type", "").split(";")[0].strip()
-    if body and content_type in JSON_TYPES and not request.path.endswith(("/invocations", "/invocations-async")):
-        call = (check_json, body, "x-amz-target" in request.headers)
+    if request.path.startswith("/endpoints/"):  # what goes to a model is the model's
+        return
+    if content_type in JSON_TYPES:
+        call = (check_json, body, service, request.headers.get("x-amz-target"))
         await asyncio.to_thread(*call) if len(body) > 65_536 else call[0](*call[1:])
+    elif content_type == "application/x-www-form-urlencoded" and (problem := shapes.form_problem(service, body)):
+        raise Refused("ValidationError", problem, 400)
 
 
 def unpack(body: bytes, encoding: str, limit: int) -> bytes:
@@ -230,15 +236,15 @@ def unpack(body: bytes, encoding: str, limit: int) -> bytes:
     return content
 
 
-def check_json(body: bytes, is_object: bool) -> None:
-    """Raise Refused for text that is no JSON, no object where an operation has parameters, or nested too deep."""
+def check_json(body: bytes, service: str, target: str | None) -> None:
+    """Raise Refused for text that is no JSON or nested too deep, and for an object that is none of its operation."""
     try:
-        value = json.loads(body)
+        value = json.loads(body or b"{}")
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise Refused("SerializationException", f"The body is not JSON: {error}", 400) from error
     except RecursionError:
         raise Refused("SerializationException", f"The body is nested more than {MAX_DEPTH} levels deep.", 400) from None
-    if is_object and not isinstance(value, dict):
+    if target and not isinstance(value, dict):
         raise Refused("SerializationException", "Start of structure or map found where not expected.", 400)
     level, members = 0, [value]
     while members:
@@ -246,6 +252,8 @@ def check_json(body: bytes, is_object: bool) -> None:
             raise Refused("SerializationException", f"The body is nested more than {MAX_DEPTH} levels deep.", 400)
         nested = (member for member in members if isinstance(member, (dict, list)))
         members = [inner for member in nested for inner in (member.values() if isinstance(member, dict) else member)]
+    if target and (problem := shapes.json_problem(service, target, body)):
+        raise Refused("ValidationException", problem, 400)
 
 
 # --- responses ------------------------------------------------------------------------------------------------------
