@@ -15,7 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from rehearsal.loopback import free_port
 
@@ -78,12 +81,11 @@ class PlayedAws:
 
         Of the managed spot training jobs, running or to come, it is the first whose name contains the text.
         """
-        request = urllib.request.Request(
-            f"{self.endpoint}/rehearsal/spot-interruptions",
-            data=json.dumps({"NameContains": name_contains}).encode(),
-            method="POST",
-        )
-        urllib.request.urlopen(request, timeout=10).close()
+        body = json.dumps({"NameContains": name_contains}).encode()
+        request = AWSRequest("POST", f"{self.endpoint}/rehearsal/spot-interruptions", data=body)
+        SigV4Auth(Credentials(ACCOUNT, self.secret), "rehearsal", REGION).add_auth(request)
+        signed = urllib.request.Request(request.url, data=body, headers=dict(request.headers), method="POST")
+        urllib.request.urlopen(signed, timeout=10).close()
 
     def end(self) -> None:
         """End the play and every process that it started, and remove its folder."""

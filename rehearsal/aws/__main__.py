@@ -26,6 +26,7 @@ def main() -> None:
         "AWS_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"],
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(arguments.port),
+        "IOT_MTLS_ENABLED": "0",  # it would listen on every interface
         "LAMBDA_EXECUTOR": "local",
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
         "MINISTACK_ACCOUNT_ID": "111122223333",
@@ -42,6 +43,7 @@ def main() -> None:
     from rehearsal.aws.builds import Builds
     from rehearsal.aws.codecommit import CodeCommit
     from rehearsal.aws.front import front
+    from rehearsal.aws.gate import gate
     from rehearsal.aws.quotas import Quotas
     from rehearsal.aws.sagemaker import SageMaker
     from rehearsal.aws.servicecatalog import ServiceCatalog
@@ -58,8 +60,11 @@ def main() -> None:
 
     async def serve() -> None:
         try:
+            own = front(repositories, sagemaker.interrupt)
             await adapter.serve(
-                front(repositories, sagemaker.interrupt), arguments.port, lambda: print("ready", flush=True)
+                lambda application: gate(application, arguments.port, own),
+                arguments.port,
+                lambda: print("ready", flush=True),
             )
         finally:
             processes.end_all()

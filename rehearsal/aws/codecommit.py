@@ -186,9 +186,9 @@ class CodeCommit(Service):
 
     # --- git over HTTP ----------------------------------------------------------------------------------------
 
-    def serve_git(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> adapter.Response:
-        """Answer git's smart HTTP protocol under /v1/repos/<name>, and raise the events of what a push changed."""
-        name = path.removeprefix("/v1/repos/").split("/")[0]
+    def refuse_git(self, path: str, query: str, headers: dict[str, str]) -> adapter.Response | None:
+        """Return the response to a request that git may not make, or None for one that it may. No body is needed."""
+        name = repository_of(path)
         writes = "git-receive-pack" in path or "service=git-receive-pack" in query
         try:
             self.authorize_git(name, headers, writes)
@@ -199,6 +199,11 @@ class CodeCommit(Service):
             return 401, challenge, b"credentials are needed: use `aws codecommit credential-helper`\n"
         if name not in self.repositories:
             return 404, {"Content-Type": "text/plain"}, f"repository {name} does not exist\n".encode()
+        return None
+
+    def serve_git(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> adapter.Response:
+        """Answer git's smart HTTP protocol under /v1/repos/<name>, and raise the events of what a push changed."""
+        name = repository_of(path)
         if not path.endswith("git-receive-pack"):
             return self.run_backend(method, path, query, headers, body)
         with self.push_lock:
@@ -213,7 +218,10 @@ class CodeCommit(Service):
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() != "basic":
             raise PermissionError
-        username, _, password = base64.b64decode(given).decode().partition(":")
+        try:
+            username, _, password = base64.b64decode(given, validate=True).decode().partition(":")
+        except ValueError as error:
+            raise adapter.AccessDenied(f"the git credentials are not Base64 of UTF-8: {error}") from error
         key = adapter.verify_git_signature(username, password, headers["host"].split(":")[0], f"/v1/repos/{name}")
         adapter.git_may(key, "codecommit:GitPush" if writes else "codecommit:GitPull", arn_of(name))
 
@@ -268,6 +276,11 @@ class CodeCommit(Service):
                 if target["repositoryName"] == name and target["sourceReference"] == reference and new and old:
                     target["sourceCommit"] = new
                     self.raise_pull_request("pullRequestSourceBranchUpdated", request)
+
+
+def repository_of(path: str) -> str:
+    """Return the repository that a path of git's is about."""
+    return path.removeprefix("/v1/repos/").split("/")[0]
 
 
 def arn_of(name: str) -> str:

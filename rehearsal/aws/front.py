@@ -1,63 +1,60 @@
-"""What stands in front of ministack and is no AWS API: git over HTTP, and what a rehearsal asks of the play itself."""
+"""What the emulator serves and is no AWS API: git over HTTP, and what a rehearsal asks of the emulator itself."""
 
 import asyncio
-import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from rehearsal.aws.adapter import Application
+from rehearsal.aws.adapter import Signature
 from rehearsal.aws.codecommit import CodeCommit
+from rehearsal.aws.gate import Receive, Refused, Request, read, unpack
 
-Answer = tuple[int, dict[str, str], bytes]
-
-
-def front(repositories: CodeCommit, interrupt: Callable[[str], None]) -> Callable[[Application], Application]:
-    """Wrap an ASGI application so that /v1/repos/ is served by git, and /rehearsal/spot-interruptions by `interrupt`."""
-
-    def wrap(application: Application) -> Application:
-        async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
-            if scope["type"] != "http" or not scope["path"].startswith(("/v1/repos/", "/rehearsal/")):
-                await application(scope, receive, send)
-                return
-            body = await read(receive)
-            if scope["path"].startswith("/rehearsal/"):
-                status, fields, content = control(scope, body, interrupt)
-            else:
-                status, fields, content = await serve_git(repositories, scope, body)
-            fields["Content-Length"] = str(len(content))
-            raw = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
-            await send({"type": "http.response.start", "status": status, "headers": raw})
-            await send({"type": "http.response.body", "body": content})
-
-        return answer
-
-    return wrap
+Response = tuple[int, dict[str, str], bytes]
+Front = Callable[[Request, Signature | None, bytes, Receive], Awaitable[Response | None]]
+GIT_LIMIT = 256 * 2**20  # bytes of a push, packed and unpacked
 
 
-def control(scope: dict[str, Any], body: bytes, interrupt: Callable[[str], None]) -> Answer:
-    """POST /rehearsal/spot-interruptions {"NameContains": ...}: interrupt the first such spot training job once."""
-    if (scope["method"], scope["path"]) != ("POST", "/rehearsal/spot-interruptions"):
-        return 404, {}, b""
-    interrupt(json.loads(body)["NameContains"])
+def front(repositories: CodeCommit, interrupt: Callable[[str], None]) -> Front:
+    """Serve /v1/repos/ by git and /rehearsal/spot-interruptions by `interrupt`, and leave the rest to AWS's services."""
+
+    async def serve(request: Request, signature: Signature | None, body: bytes, receive: Receive) -> Response | None:
+        if request.path.startswith("/v1/repos/"):
+            return await serve_git(repositories, request, receive)
+        if request.path.startswith("/rehearsal/"):
+            return control(request, signature, body, interrupt)
+        return None
+
+    return serve
+
+
+def control(request: Request, signature: Signature | None, body: bytes, interrupt: Callable[[str], None]) -> Response:
+    """POST /rehearsal/spot-interruptions {"NameContains": ...}: interrupt the first such spot training job once.
+
+    Signed with the root key of this rehearsal.
+    """
+    if signature is None or not signature.is_root:
+        raise Refused("AccessDenied", "Only the root key of this rehearsal may ask the emulator itself.")
+    if (request.method, request.path) != ("POST", "/rehearsal/spot-interruptions"):
+        raise Refused("UnknownOperationException", f"The emulator has no {request.method} {request.path}.", 404)
+    try:
+        wish: Any = json.loads(body)
+    except ValueError as error:
+        raise Refused("SerializationException", f"The body is not JSON: {error}", 400) from error
+    text = wish.get("NameContains") if isinstance(wish, dict) and len(wish) == 1 else None
+    if not isinstance(text, str) or not text:
+        message = 'The body is not {"NameContains": "<a part of the name of a training job>"}.'
+        raise Refused("ValidationException", message, 400)
+    interrupt(text)
     return 204, {}, b""
 
 
-async def serve_git(repositories: CodeCommit, scope: dict[str, Any], body: bytes) -> Answer:
-    """Answer a git client."""
-    headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
-    if headers.get("content-encoding") == "gzip":
-        body = gzip.decompress(body)
-        del headers["content-encoding"]
-    query = scope["query_string"].decode()
-    return await asyncio.to_thread(repositories.serve_git, scope["method"], scope["path"], query, headers, body)
-
-
-async def read(receive: Any) -> bytes:
-    """The whole body of a request."""
-    parts, more = [], True
-    while more:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(parts)
+async def serve_git(repositories: CodeCommit, request: Request, receive: Receive) -> Response:
+    """Answer a git client: first whether it may, then what it sends."""
+    query = request.query_string
+    refused = await asyncio.to_thread(repositories.refuse_git, request.path, query, request.headers)
+    if refused is not None:
+        return refused
+    body, headers = await read(request, receive, GIT_LIMIT), dict(request.headers)
+    if encoding := headers.pop("content-encoding", ""):
+        body = await asyncio.to_thread(unpack, body, encoding, GIT_LIMIT)
+    return await asyncio.to_thread(repositories.serve_git, request.method, request.path, query, headers, body)

@@ -180,7 +180,10 @@ def short_id(length: int = 12) -> str:
 
 def page(items: list[Any], parameters: dict[str, Any], key: str) -> dict[str, Any]:
     """One page of a list: MaxResults items from NextToken on."""
-    start = int(parameters.get("NextToken") or parameters.get("nextToken") or 0)
+    token = parameters.get("NextToken") or parameters.get("nextToken") or "0"
+    if not token.isdecimal():
+        raise AwsError("ValidationException", f"Invalid NextToken: {token!r} is not one that was returned.")
+    start = int(token)
     size = int(parameters.get("MaxResults") or parameters.get("PageSize") or 100)
     answer: dict[str, Any] = {key: items[start : start + size]}
     if start + size < len(items):

@@ -3,7 +3,7 @@
 Importing it changes ministack: each module says for which service. What the rest of this package uses is listed here.
 """
 
-from rehearsal.aws.adapter import buckets  # noqa: F401  (changes S3)
+from rehearsal.aws.adapter.buckets import bucket_allows_origin
 from rehearsal.aws.adapter.builds import begin_phase, end_phase, finish_build, run_builds
 from rehearsal.aws.adapter.cloudformation import add_resource_type, physical_name
 from rehearsal.aws.adapter.events import add_target, raise_event
@@ -29,19 +29,24 @@ from rehearsal.aws.adapter.running import (
     serve,
 )
 from rehearsal.aws.adapter.services import Response, add_service, add_tags, authorize_on, call_in_policies
+from rehearsal.aws.adapter.signatures import BadSignature, Signature, awaits_response
 
 __all__ = [
     "ACCOUNT",
     "REGION",
     "AccessDenied",
     "Application",
+    "BadSignature",
     "Response",
+    "Signature",
     "add_resource_type",
     "add_service",
     "add_tags",
     "add_target",
     "authorize_on",
+    "awaits_response",
     "begin_phase",
+    "bucket_allows_origin",
     "call_in_policies",
     "caller_may",
     "client",

@@ -66,6 +66,16 @@ async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, quer
     return await _original_s3(method, path, headers, body, query)
 
 
+def bucket_allows_origin(method: str, path: str, headers: dict[str, str]) -> bool:
+    """Whether the CORS configuration of the bucket in a path allows a request's origin, for a preflight its method too."""
+    bucket, _, key = path.lstrip("/").partition("/")
+    if not bucket or s3._bucket_owner_account(bucket) is None:
+        return False
+    if method == "OPTIONS":
+        return s3.cors_preflight(bucket, key, headers)[0] == 200
+    return bool(s3.cors_response_headers(bucket, method, headers))
+
+
 when_made("AWS::S3::Bucket", _note_key)
 _original_s3 = ministack_app.SERVICE_HANDLERS["s3"]
 ministack_app.SERVICE_HANDLERS["s3"] = _s3

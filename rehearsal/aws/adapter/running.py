@@ -78,10 +78,10 @@ def in_background(function: Callable[..., Any], *arguments: Any) -> threading.Th
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
-async def serve(front: Callable[[Application], Application], port: int, ready: Callable[[], None]) -> None:
-    """Serve the played AWS on the loopback interface until the process is told to stop.
+async def serve(wrap: Callable[[Application], Application], port: int, ready: Callable[[], None]) -> None:
+    """Serve the emulated AWS on the loopback interface until the process is told to stop.
 
-    `front` wraps ministack's ASGI application, for what is not an AWS API.
+    `wrap` puts what stands in front of ministack's ASGI application around it.
     """
     from hypercorn.asyncio import serve as hypercorn_serve
     from hypercorn.config import Config
@@ -97,13 +97,12 @@ async def serve(front: Callable[[Application], Application], port: int, ready: C
     config.graceful_timeout = 1
     config.shutdown_timeout = 2
     config.loglevel = "WARNING"
-    application = front(ministack_app.app)
 
-    async def told_ready(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def over_tls(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            # The play has no certificate; on the loopback interface, a request counts as one over TLS.
+            # The emulator has no certificate; on the loopback interface, a request counts as one over TLS.
             scope = {**scope, "headers": [*scope["headers"], (b"x-forwarded-proto", b"https")]}
-        await application(scope, receive, send)
+        await ministack_app.app(scope, receive, send)
 
     _loop.call_later(0.05, ready)
-    await hypercorn_serve(told_ready, config, shutdown_trigger=stop.wait)
+    await hypercorn_serve(wrap(over_tls), config, shutdown_trigger=stop.wait)
