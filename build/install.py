@@ -97,8 +97,8 @@ def studio_role(account: Account, wish: Wish) -> str:
     """
     if wish.studio_role:
         return wish.studio_role
-    if (stack := describe_stack(account, STACK)) and stack["StackStatus"] not in NEVER_MADE:
-        return parameters_of(stack)["StudioRoleArn"]
+    if installed := installed_role(account):
+        return installed
     roles = {}
     for domain in account.sagemaker.list_domains()["Domains"]:
         described = account.sagemaker.describe_domain(DomainId=domain["DomainId"])
@@ -207,7 +207,8 @@ def prepared(account: Account, wish: Wish) -> Package:
 
 def plan(account: Account, wish: Wish, built: Package) -> list[Action]:
     """What an installation, or an upgrade, would do here."""
-    bucket, s3_route = built.bucket, wish.s3_route or has_s3_route(account, wish)
+    bucket, before = built.bucket, installed_role(account)
+    s3_route = wish.s3_route or has_launch_policy(account, before)
     actions = bucket_actions(account, bucket, s3_route)
     there = keys(account, bucket)
     for key in (key for key in built.objects if key not in there):
@@ -223,13 +224,38 @@ def plan(account: Account, wish: Wish, built: Package) -> list[Action]:
     actions += stack_actions(account, wish, built)
     if s3_route:
         actions += s3_route_actions(account, wish, bucket)
+    if before != studio_role(account, wish):
+        actions += revoke_actions(account, before)
     return actions
 
 
-def has_s3_route(account: Account, wish: Wish) -> bool:
-    """Return whether templates are offered from S3 already, so that an upgrade brings that up to date, too."""
-    role = studio_role(account, wish).rsplit("/", 1)[-1]
-    return value_or_none(lambda: account.iam.get_role_policy(RoleName=role, PolicyName=ROLE_POLICY)) is not None
+def installed_role(account: Account) -> str:
+    """Return the ARN of the Studio role that the portfolio is granted to, "" where none is installed."""
+    stack = describe_stack(account, STACK)
+    return "" if stack is None or stack["StackStatus"] in NEVER_MADE else parameters_of(stack)["StudioRoleArn"]
+
+
+def has_launch_policy(account: Account, role: str) -> bool:
+    """Return whether a role may launch templates from S3: then an upgrade brings that up to date without being told."""
+    name = role.rsplit("/", 1)[-1]
+    return bool(name) and value_or_none(lambda: launch_policy(account, name)) is not None
+
+
+def launch_policy(account: Account, name: str) -> dict[str, Any]:
+    return account.iam.get_role_policy(RoleName=name, PolicyName=ROLE_POLICY)["PolicyDocument"]
+
+
+def revoke_actions(account: Account, role: str) -> list[Action]:
+    """Take from a role what lets it launch templates from S3, if it has that."""
+    name = role.rsplit("/", 1)[-1]
+    if not has_launch_policy(account, role):
+        return []
+    return [
+        Action(
+            f"take the launching of templates from role {name}",
+            lambda: account.iam.delete_role_policy(RoleName=name, PolicyName=ROLE_POLICY),
+        )
+    ]
 
 
 def installed(account: Account, bucket: str) -> tuple[Release, ...]:
@@ -437,8 +463,7 @@ def s3_route_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
         return studio_policy(account, bucket, outputs_of(describe_stack(account, STACK))["LaunchRoleArn"])
 
     def differs() -> bool:
-        found = value_or_none(lambda: account.iam.get_role_policy(RoleName=role, PolicyName=ROLE_POLICY))
-        return found is None or found["PolicyDocument"] != policy()
+        return value_or_none(lambda: launch_policy(account, role)) != policy()
 
     stack = describe_stack(account, STACK)
     if stack is None or stack["StackStatus"] in NEVER_MADE or differs():
@@ -456,8 +481,10 @@ def s3_route_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
 def studio_policy(account: Account, bucket: str, launch_role: str) -> dict[str, Any]:
     """What a Studio role needs besides its own to create projects from templates in S3.
 
-    AWS's sample for this route (github.com/aws-samples/sagemaker-custom-project-templates, s3_templates) hands the
-    launch role to SageMaker, which hands it to CloudFormation, and tags the stack with the project's name and id.
+    AWS's sample policies for this route name the actions on stacks, tagging among them
+    (github.com/aws-samples/sagemaker-custom-project-templates, s3_templates/mlops-github-actions/iam,
+    cfn-stack-sm-projects.json). The one for iam:PassRole names no service, and no page says which of the two the role
+    is handed to first, SageMaker or CloudFormation: so both.
     """
     partition, number = launch_role.split(":")[1], launch_role.split(":")[4]
     stacks = f"arn:{partition}:cloudformation:{account.region}:{number}:stack/SP-*"
@@ -529,14 +556,7 @@ def removal(account: Account, wish: Wish, force: bool) -> list[Action]:
                 )
             )
     stack = describe_stack(account, STACK)
-    role = parameters_of(stack).get("StudioRoleArn", wish.studio_role).rsplit("/", 1)[-1]
-    if role and value_or_none(lambda: account.iam.get_role_policy(RoleName=role, PolicyName=ROLE_POLICY)):
-        actions.append(
-            Action(
-                f"take the launching of templates from role {role}",
-                lambda: account.iam.delete_role_policy(RoleName=role, PolicyName=ROLE_POLICY),
-            )
-        )
+    actions += revoke_actions(account, parameters_of(stack).get("StudioRoleArn", wish.studio_role))
     if stack:
         actions.append(
             Action(f"delete stack {STACK}: portfolio, products, launch role", lambda: delete_stack(account, STACK))

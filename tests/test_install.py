@@ -232,6 +232,22 @@ def test_a_second_installation_without_a_word_finds_bucket_role_and_route(accoun
     ]
 
 
+def test_another_studio_role_launches_templates_in_place_of_the_first(account, wish, make_role):
+    other = make_role("OtherStudio", "sagemaker")
+    install.install(account, wish, dry_run=False, say=lambda line: None)
+
+    lines = said_by(install.install, account, Wish(studio_role=other), dry_run=False)
+
+    assert lines[-4:] == [
+        f"update stack {STACK}: portfolio, products, launch role",
+        "let role OtherStudio launch the templates",
+        "take the launching of templates from role StudioOfTests",
+        install.IDLE_COST,
+    ]
+    assert account.iam.list_role_policies(RoleName="OtherStudio")["PolicyNames"] == [install.ROLE_POLICY]
+    assert install.ROLE_POLICY not in account.iam.list_role_policies(RoleName="StudioOfTests")["PolicyNames"]
+
+
 def test_another_bucket_than_the_installed_one_is_refused(account, wish):
     install.install(account, wish, dry_run=False, say=lambda line: None)
     refusal = f"BUCKET is 'another-bucket', but the bundle is installed from '{BUCKET}'"

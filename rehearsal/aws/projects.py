@@ -9,7 +9,7 @@ from rehearsal.aws import adapter
 from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
 from rehearsal.aws.servicecatalog import bucket_and_key
 
-# Both get the launch role when a template comes from S3: SageMaker, which hands it on, and CloudFormation.
+# The launch role of a template from S3 may be passed to SageMaker, which hands it on, or to CloudFormation at once.
 SERVICES_OF_S3_ROUTE = ("cloudformation.amazonaws.com", "sagemaker.amazonaws.com")
 FILLED_IN = {"SageMakerProjectName", "SageMakerProjectId"}
 POLL_SECONDS = 0.1
@@ -98,7 +98,8 @@ class Projects:
         """Raise AccessDenied unless the caller may do to its project's stack what SageMaker does for it.
 
         AWS's sample policies for templates from S3 name these (github.com/aws-samples/sagemaker-custom-project-templates,
-        s3_templates): the stack is made with the caller's rights, tagged, and given the launch role.
+        s3_templates/mlops-github-actions/iam): the stack is made with the caller's rights, tagged with the project's
+        name and id, and given the launch role. Which service that is passed to is not documented: both are asked for.
         """
         for service in SERVICES_OF_S3_ROUTE if launch_role else ():
             caller.pass_role(launch_role, service)
