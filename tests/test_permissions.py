@@ -41,6 +41,7 @@ def test_no_role_may_do_what_is_not_its_projects(account, project):
         ("PipelineRole/JoinSubnets", "the run is Failed"),
         ("PipelineRole/LetDisksUseProjectKey", "the run is Failed"),
         ("LaunchRole/ManageQueues", "creating the project: CreateFailed"),
+        ("LaunchRole/CheckTemplates", "creating the project: CreateFailed"),
     ],
 )
 def test_a_statement_that_is_taken_away_is_missed(account, project, name, stuck):
