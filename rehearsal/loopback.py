@@ -12,9 +12,8 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def git_credentials(aws: Path) -> list[str]:
-    """The options by which git asks the AWS CLI for CodeCommit's credentials, on whatever host."""
-    # Only `get` knows the option, and there is nothing to store or erase.
-    command = f"{shlex.quote(str(aws))} codecommit credential-helper --ignore-host-check get"
-    helper = f'!f() {{ test "$1" = get && {command}; }}; f'
-    return ["-c", f"credential.helper={helper}", "-c", "credential.UseHttpPath=true"]
+def git_credentials(python: str) -> list[str]:
+    """Return the options by which git gets CodeCommit's credentials from our own helper, run by this Python."""
+    helper = f"!{shlex.quote(python)} {shlex.quote(str(Path(__file__).parent / 'git_credentials.py'))}"
+    # An empty one first: the helpers of whoever uses this machine have nothing to do with it.
+    return ["-c", "credential.helper=", "-c", f"credential.helper={helper}", "-c", "credential.UseHttpPath=true"]

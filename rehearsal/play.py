@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -18,6 +19,7 @@ from build.template import load
 from build.upgrade import read_assignments
 from rehearsal import server
 from rehearsal.console import Console
+from rehearsal.loopback import git_credentials
 from rehearsal.server import PlayedAws
 from rehearsal.story import Outcome, Project, Scientist, StoryFailed, install
 
@@ -293,15 +295,16 @@ def show(console: Console, outcomes: list[Outcome]) -> None:
 def explain(played: PlayedAws) -> None:
     """How to talk to a play that is left up."""
     environment = "\n".join(f"  export {name}={value}" for name, value in played.environment().items())
-    helper = "!aws codecommit credential-helper --ignore-host-check $@"
+    options = " ".join(map(shlex.quote, git_credentials(sys.executable)))
     print(f"""
-The played AWS stays up at {played.endpoint}. To talk to it with the plain AWS CLI and git:
+The emulated AWS stays up at {played.endpoint}. To talk to it with the AWS CLI (version 2) and git:
 
 {environment}
   aws sagemaker list-projects
   aws sagemaker list-model-packages
-  git -c credential.helper='{helper}' -c credential.UseHttpPath=true \\
-      clone $(aws codecommit get-repository --repository-name <name> --query repositoryMetadata.cloneUrlHttp --output text)
+  aws codecommit list-repositories
+  git {options} \\
+      clone {played.endpoint}/v1/repos/<repository>
 
 End it with: make rehearse-down""")
 

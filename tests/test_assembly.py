@@ -1,11 +1,14 @@
 """What a team receives: common/ and one variant, laid over each other."""
 
 import ast
+import importlib.metadata
+import re
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pyarrow
 import pytest
 
 from build import ROOT, VARIANTS, VERSION
@@ -126,3 +129,17 @@ def test_nobody_imports_what_is_not_theirs():
 
     assert len(found) > 30
     assert {name: names for name, names in found.items() if not names <= allowed[name.split("/")[0]]} == {}
+
+
+def test_what_jobs_install_is_what_the_build_tested_and_goes_with_the_images_numpy():
+    """The training image pins NumPy below 2, and a package that demands 2 would fail where only AWS can see it."""
+    locked = (ROOT / "seed_code/common/requirements.txt").read_text()
+    pins = {name: version for name, version in re.findall(r"(?m)^([\w.-]+)==([\w.]+)(?: ;[^\\\n]*)? \\$", locked)}
+    installed = re.findall(r"(?m)^([\w-]+)==([\w.]+)", (ROOT / "seed_code/common/src/requirements.txt").read_text())
+
+    assert len(installed) == 3
+    assert [(name, version) for name, version in installed if pins[name] != version] == []
+    assert re.findall(r"(?m)^numpy==(1\.\S+) ; python_full_version < '3\.13'", locked) == ["1.26.4"]
+    if sys.version_info < (3, 13):
+        assert importlib.metadata.version("numpy") == "1.26.4"
+    assert pyarrow.array([1, 2]).to_numpy().tolist() == [1, 2]  # which pyarrow 26 refuses with NumPy 1

@@ -59,7 +59,7 @@ class Builds:
         """Clone the repository at the build's source version, with the role's own git credentials."""
         adapter.begin_phase(build, "DOWNLOAD_SOURCE")
         version = build["sourceVersion"].removeprefix("refs/heads/")
-        options = git_credentials(Path(os.environ["REHEARSAL_PYTHON"]).parent / "aws")
+        options = git_credentials(os.environ["REHEARSAL_PYTHON"])
         commands = (
             ["git", *options, "clone", "--quiet", project["source"]["location"], "src"],
             ["git", "-C", "src", "checkout", "--quiet", version],

@@ -196,7 +196,7 @@ class CodeCommit(Service):
             return 403, {"Content-Type": "text/plain"}, f"{error}\n".encode()
         except PermissionError:
             challenge = {"WWW-Authenticate": 'Basic realm="CodeCommit"', "Content-Type": "text/plain"}
-            return 401, challenge, b"credentials are needed: use `aws codecommit credential-helper`\n"
+            return 401, challenge, b"credentials are needed, by a credential helper for CodeCommit\n"
         if name not in self.repositories:
             return 404, {"Content-Type": "text/plain"}, f"repository {name} does not exist\n".encode()
         return None

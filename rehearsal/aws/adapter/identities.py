@@ -77,9 +77,9 @@ def role_of(access_key: str) -> str | None:
 
 
 def verify_git_signature(username: str, password: str, host: str, path: str) -> str:
-    """The access key behind `aws codecommit credential-helper`'s answer. Raises AccessDenied for a wrong signature.
+    """The access key behind what a credential helper for CodeCommit gave git. Raises AccessDenied for a wrong signature.
 
-    The helper signs the request "GIT <path>" with Signature Version 4 (awscli/customizations/codecommit.py).
+    rehearsal/git_credentials.py says what is signed.
     """
     access_key, _, token = username.partition("%")
     found = iam_evaluator.resolve_credential(access_key, ACCOUNT, token or None)
