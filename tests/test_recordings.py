@@ -1,7 +1,6 @@
 """The emulated AWS responds as the real one did when its responses were recorded, but for what has a reason."""
 
 import importlib
-import json
 import pkgutil
 from fnmatch import fnmatchcase
 
@@ -38,14 +37,14 @@ def test_the_emulated_aws_responds_as_recorded(key, played):
     expected = next(recorded(service)[key] for service in SERVICES if key in recorded(service))
 
     differences = {
-        path: {"recorded": there, "emulated": here}
+        path: f"{path}: recorded {there!r}, emulated {here!r}"
         for path, there, here in Comparison().differences(expected, REPLAYS[key](played))
     }
 
     reasons = ACCEPTED.get(key, {})
-    unexplained = {path: difference for path, difference in differences.items() if not explained(path, reasons)}
+    unexplained = [difference for path, difference in differences.items() if not explained(path, reasons)]
     gone = [pattern for pattern in reasons if not any(fnmatchcase(path, pattern) for path in differences)]
-    assert not unexplained, json.dumps(unexplained, indent=1, default=str)
+    assert not unexplained, "\n".join(unexplained)
     assert not gone, "no longer different: remove them from ACCEPTED"
 
 

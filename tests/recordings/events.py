@@ -75,7 +75,7 @@ def transformed(aws: PlayedAws, template: str, paths: dict[str, str], seconds: i
 def replay_template(template: str) -> None:
     """Register the replay of one template. Where nothing was recorded, AWS delivered nothing."""
 
-    @replays(f"{NESTED}[{template}]")
+    @replays(f"{NESTED}[{template}]".replace("\n", "\\n"))
     def replay(aws: PlayedAws) -> Responses:
         messages = transformed(aws, template, PATHS)
         return {"input-transformed-messages": messages} if messages else {}
