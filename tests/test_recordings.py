@@ -32,7 +32,7 @@ def test_nothing_is_accepted_of_a_recording_that_is_not_replayed():
     assert ACCEPTED.keys() <= REPLAYS.keys()
 
 
-@pytest.mark.parametrize("key", sorted(REPLAYS))
+@pytest.mark.parametrize("key", sorted(REPLAYS), ids=lambda key: key.replace(":", "."))
 def test_the_emulated_aws_responds_as_recorded(key, played):
     expected = next(recorded(service)[key] for service in SERVICES if key in recorded(service))
 

@@ -100,7 +100,7 @@ class Comparison:
         """Yield path, recorded and emulated value of each difference."""
         if isinstance(expected, dict | list) and isinstance(actual, str):
             actual = _parsed(actual)
-        if path.endswith("ResponseMetadata"):
+        if path.endswith("ResponseMetadata") and MISSING not in (expected, actual):
             expected, actual = ({"HTTPStatusCode": each["HTTPStatusCode"]} for each in (expected, actual))
         if isinstance(expected, dict) and isinstance(actual, dict):
             for name in sorted(expected.keys() | actual.keys()):

@@ -261,7 +261,8 @@ def presigned_upload(aws: PlayedAws) -> Responses:
     bucket, url = to_queue(aws, "s3:ObjectCreated:*")
     place = {"Bucket": bucket, "Key": "key-by-hostname"}
     address = aws.client("s3").generate_presigned_url("put_object", Params=place)
-    urllib.request.urlopen(urllib.request.Request(address, data=b"something", method="PUT"), timeout=10).close()
+    request = urllib.request.Request(address, data=b"something", method="PUT")  # noqa: S310 (the emulator's own address)
+    urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 (the same)
     return {"receive_messages": {"messages": records_of(aws, url, 1)}}
 
 
