@@ -27,9 +27,12 @@ SEAMS = {
         "_rules", "_targets",
     ],
     "ministack.services.lambda_svc": [
-        "_execution_record_for_config", "_functions", "_get_func_record_for_ref", "invoke_async_with_retry",
+        "_add_permission", "_create_function", "_execute_function_warm", "_execution_record_for_config", "_fetch_code_from_s3",
+        "_func_arn", "_function_qualifier_exists", "_functions", "_get_func_record_for_ref", "_get_policy",
+        "_put_event_invoke_config", "_qp_first", "_qualifier_from_path_or_query", "_remove_permission", "_route_async_failure",
+        "_update_code", "_update_config", "error_response_json", "invoke_async_with_retry", "json_response",
     ],
-    "ministack.services.s3": ["_error", "_fire_s3_event"],
+    "ministack.services.s3": ["_buckets", "_error", "_fire_s3_event"],
     "ministack.services.codebuild": [
         "EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_get_docker", "_record_phase", "_stop_requested",
     ],
@@ -46,6 +49,15 @@ SEAMS = {
     "ministack.services.tagging": ["_RESOURCE_TAG_COLLECTORS"],
 }  # fmt: skip
 ARGUMENTS = {
+    "ministack.services.lambda_svc._add_permission": ["func_name", "data", "query_params", "path_qualifier"],
+    "ministack.services.lambda_svc._create_function": ["data"],
+    "ministack.services.lambda_svc._execute_function_warm": ["func", "event", "request_id"],
+    "ministack.services.lambda_svc._get_policy": ["func_name", "query_params", "path_qualifier"],
+    "ministack.services.lambda_svc._put_event_invoke_config": ["func_name", "qualifier", "data"],
+    "ministack.services.lambda_svc._remove_permission": ["func_name", "sid", "query_params", "path_qualifier"],
+    "ministack.services.lambda_svc._route_async_failure": ["target_arn", "func_name", "event", "result"],
+    "ministack.services.lambda_svc._update_code": ["name", "data"],
+    "ministack.services.lambda_svc._update_config": ["name", "data"],
     "ministack.services.cloudwatch._dispatch_alarm_actions": ["alarm", "old_state", "new_state", "reason"],
     "ministack.services.cloudwatch._evaluate_alarm": ["alarm"],
     "ministack.services.cloudwatch._get_metric_data": ["params", "cbor_data", "is_cbor", "is_json"],

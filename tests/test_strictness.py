@@ -1,7 +1,9 @@
 """The emulated AWS refuses, drops and delivers as AWS does, where ministack takes or does anything."""
 
+import io
 import json
 import uuid
+import zipfile
 from typing import Any
 
 import pytest
@@ -194,3 +196,100 @@ def test_an_alarm_sees_a_queues_messages_and_publishes_where_the_topic_lets_it(p
     wait_for(lambda: state(played, queue) == "ALARM")
 
     assert len(received(played, inbox)) == arrive
+
+
+# --- Lambda ----------------------------------------------------------------------------------------------------------
+
+
+def zipped(source: str) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("main.py", source)
+    return data.getvalue()
+
+
+@pytest.fixture(scope="module")
+def function_role(make_role) -> str:
+    return make_role("strict-function", "lambda", "sqs:SendMessage")
+
+
+@pytest.fixture(scope="module")
+def powerless_role(make_role) -> str:
+    return make_role("strict-powerless", "lambda")
+
+
+@pytest.fixture(scope="module")
+def build_role(make_role) -> str:
+    return make_role("strict-build", "codebuild")
+
+
+def function(role: str, **more: Any) -> dict[str, Any]:
+    """Return the parameters of a function that raises."""
+    code = {"ZipFile": zipped("def handler(event, context):\n    raise ValueError('on purpose')\n")}
+    defaults = {"FunctionName": unique("strict"), "Runtime": "python3.12", "Handler": "main.handler"}
+    return defaults | {"Role": role, "Code": code} | more
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"Runtime": "python3.8"}, "The runtime parameter of python3.8 is no longer supported"),
+        ({"Runtime": "python3.99"}, "Value 'python3.99' at 'runtime' failed to satisfy constraint"),
+        ({"Timeout": 901}, "Value '901' at 'timeout' failed to satisfy constraint"),
+        ({"Environment": {"Variables": {"LONG": "x" * 4096}}}, "exceeded the 4KB limit"),
+        ({"Code": {"S3Bucket": "tests-111122223333", "S3Key": "none"}}, "S3 Error Code: NoSuchKey."),
+        ({"Code": {"S3Bucket": "no-such-bucket", "S3Key": "none"}}, "S3 Error Code: NoSuchBucket."),
+    ],
+    ids=["deprecated", "unknown", "timeout", "environment", "no zip", "no bucket"],
+)
+def test_a_function_that_lambda_refuses_is_refused(played, bucket, function_role, more, message):
+    refused = refusal(played.client("lambda", config=UNCHECKED).create_function, **function(function_role, **more))
+
+    assert refused[0] == "InvalidParameterValueException"
+    assert message in refused[1]
+
+
+def test_a_role_that_lambda_may_not_assume_is_refused(played, build_role):
+    refused = refusal(played.client("lambda").create_function, **function(build_role))
+
+    assert refused[1] == "The role defined for the function cannot be assumed by Lambda."
+
+
+def test_a_dead_letter_queue_that_the_functions_role_may_not_send_to_is_refused(played, powerless_role):
+    dead = {"TargetArn": create_queue(played)[1]}
+
+    refused = refusal(played.client("lambda").create_function, **function(powerless_role, DeadLetterConfig=dead))
+
+    assert refused[1] == "The provided execution role does not have permissions to call SendMessage on SQS"
+
+
+FUNCTION = """
+Resources:
+  Function:
+    Type: AWS::Lambda::Function
+    Properties: {Role: "%s", Runtime: python3.12, Handler: main.handler, Code: {ZipFile: "x = 1"}}
+"""
+
+
+def test_a_stack_with_a_function_that_lambda_refuses_fails(played, build_role):
+    cloudformation, stack = played.client("cloudformation"), unique("strict")
+    template = FUNCTION % build_role
+    cloudformation.create_stack(StackName=stack, TemplateBody=template, OnFailure="DO_NOTHING")
+
+    reasons = wait_for(lambda: failures(cloudformation, stack))
+
+    assert "cannot be assumed by Lambda" in reasons[0]
+
+
+def test_an_event_on_which_a_function_fails_is_tried_three_times_and_kept_as_it_came(played, function_role):
+    functions, logs, (url, dead) = played.client("lambda"), played.client("logs"), create_queue(played)
+    name = functions.create_function(**function(function_role, DeadLetterConfig={"TargetArn": dead}))["FunctionName"]
+    functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+
+    functions.invoke(FunctionName=name, InvocationType="Event", Payload='{"number": 1}')
+
+    message = received(played, url, seconds=20)[0]
+    lines = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}", filterPattern="START")["events"]
+    assert len(lines) == 3
+    assert json.loads(message["Body"]) == {"number": 1}
+    assert message["MessageAttributes"]["ErrorMessage"]["StringValue"] == "on purpose"

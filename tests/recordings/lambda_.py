@@ -9,7 +9,11 @@ from typing import Any
 from recordings import Responses, create_queue, refusal, replays, unique
 from rehearsal.server import PlayedAws
 
-ACCEPTED: dict[str, dict[str, str]] = {}
+ACCEPTED: dict[str, dict[str, str]] = {
+    "test_lambda_destinations::TestLambdaDLQ::test_dead_letter_queue": {
+        "log_result.result": "ministack's tail of a log lacks START and END, and has levels as Python writes them"
+    }
+}
 NOT_REPLAYED: dict[str, str] = {}
 
 LINE = 'raise Exception("Test exception (this is intentional)")'
