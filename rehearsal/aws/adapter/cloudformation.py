@@ -10,7 +10,7 @@ from ministack import app as ministack_app
 from ministack.services import iam, lambda_svc
 from ministack.services.cloudformation import provisioners, stacks
 
-from rehearsal.aws import acting
+from rehearsal.aws import acting, schemas
 from rehearsal.aws.adapter.identities import AccessDenied, caller_may, credentials_of, role_of
 from rehearsal.aws.adapter.services import Response
 
@@ -41,13 +41,16 @@ def when_made(resource_type: str, also: Callable[[str, dict[str, Any]], None]) -
 
 
 def _keep_boundary(name: str, properties: dict[str, Any]) -> None:
+    iam._roles[name].pop("PermissionsBoundary", None)
     if "PermissionsBoundary" in properties:
         iam._roles[name]["PermissionsBoundary"] = properties["PermissionsBoundary"]
 
 
 def _keep_dead_letters(name: str, properties: dict[str, Any]) -> None:
+    configuration = lambda_svc._functions[name]["config"]
+    configuration.pop("DeadLetterConfig", None)
     if "DeadLetterConfig" in properties:
-        lambda_svc._functions[name]["config"]["DeadLetterConfig"] = properties["DeadLetterConfig"]
+        configuration["DeadLetterConfig"] = properties["DeadLetterConfig"]
 
 
 when_made("AWS::IAM::Role", _keep_boundary)
@@ -93,21 +96,63 @@ async def _cloudformation(
     return await _original_cloudformation(method, path, headers, body, query)
 
 
-def _require(resource_type: str, operation: str, properties: dict[str, Any], stack_name: str | None) -> None:
+def _require(
+    resource_type: str, operation: str, properties: dict[str, Any], stack_name: str | None, **more: Any
+) -> None:
     """Raise ValueError unless the stack's role may do what CloudFormation does to a resource."""
     credentials = _acts_as.get(stack_name or "")
-    for action, resource, context in acting.needed(resource_type, operation, properties) if credentials else []:
+    for action, resource, context in acting.needed(resource_type, operation, properties, **more) if credentials else []:
         try:
             caller_may(credentials["AWS_ACCESS_KEY_ID"], action, resource, context)
         except AccessDenied as denied:
             raise ValueError(str(denied)) from denied
 
 
+def _validate(resource_type: str, logical_id: str, properties: dict[str, Any]) -> None:
+    """Raise ValueError with CloudFormation's reason for a resource whose properties its schema does not permit."""
+    if resource_type.startswith("Custom::") or resource_type == "AWS::CloudFormation::CustomResource":
+        return
+    if problems := schemas.problems(resource_type, _own(properties)):
+        text = "\n".join(problems)
+        raise ValueError(f"Properties validation failed for resource {logical_id} with message:\n{text}")
+
+
+def _own(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the properties without the tags that CloudFormation adds itself, whose keys no template may use."""
+    tags = properties.get("Tags")
+    if isinstance(tags, list):
+        own = [tag for tag in tags if not str(tag.get("Key")).startswith("aws:cloudformation:")]
+        properties = {**properties, "Tags": own} if own else {k: v for k, v in properties.items() if k != "Tags"}
+    return properties
+
+
 def _provision_resource(resource_type: str, logical_id: str, props: dict, stack_name: str) -> tuple:
+    _validate(resource_type, logical_id, props)
     _require(resource_type, "create", props, stack_name)
     made = _original_provision(resource_type, logical_id, props, stack_name)
     for also in _also_made.get(resource_type, []):
         also(made[0], props)
+    return made
+
+
+def _update_resource(
+    resource_type: str,
+    physical_id: str,
+    old_props: dict,
+    new_props: dict,
+    stack_name: str,
+    logical_id: str | None = None,
+    old_attrs: dict | None = None,
+) -> tuple:
+    changed = {name for name in old_props | new_props if old_props.get(name) != new_props.get(name)}
+    if changed:
+        _validate(resource_type, logical_id or physical_id, new_props)
+        replaces = provisioners._replacing_change(resource_type, old_props, new_props)
+        operation = "create" if replaces else "update"
+        _require(resource_type, operation, new_props, stack_name, changed=changed)
+    made = _original_update(resource_type, physical_id, old_props, new_props, stack_name, logical_id, old_attrs)
+    for also in _also_made.get(resource_type, []) if changed else []:
+        also(made[0], new_props)
     return made
 
 
@@ -129,6 +174,8 @@ _original_cloudformation = ministack_app.SERVICE_HANDLERS["cloudformation"]
 ministack_app.SERVICE_HANDLERS["cloudformation"] = _cloudformation
 _original_provision, _original_delete = stacks._provision_resource, stacks._delete_resource
 stacks._provision_resource, stacks._delete_resource = _provision_resource, _delete_resource
+_original_update = stacks._update_resource
+stacks._update_resource = _update_resource
 
 
 def physical_name(stack: str, logical_id: str, longest: int) -> str:
