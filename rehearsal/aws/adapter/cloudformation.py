@@ -7,10 +7,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ministack import app as ministack_app
+from ministack.services import cloudformation as cloudformation_state
 from ministack.services import iam, lambda_svc
-from ministack.services.cloudformation import provisioners, stacks
+from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
 
-from rehearsal.aws import acting, schemas
+from rehearsal.aws import acting, schemas, templates
 from rehearsal.aws.adapter.identities import AccessDenied, caller_may, credentials_of, role_of
 from rehearsal.aws.adapter.services import Response
 
@@ -93,6 +94,8 @@ async def _cloudformation(
         except AccessDenied as denied:
             text = f"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>{denied}</Message></Error></ErrorResponse>"
             return 403, {"Content-Type": "text/xml"}, text.encode()
+    if refused := _refused(form.get("Action", ""), name):
+        return refused
     return await _original_cloudformation(method, path, headers, body, query)
 
 
@@ -176,6 +179,67 @@ _original_provision, _original_delete = stacks._provision_resource, stacks._dele
 stacks._provision_resource, stacks._delete_resource = _provision_resource, _delete_resource
 _original_update = stacks._update_resource
 stacks._update_resource = _update_resource
+
+
+# --- templates and parameters ----------------------------------------------------------------------------------------
+
+
+def _resolve_parameters(template: dict, provided_params: list[dict], previous_params: dict | None = None) -> dict:
+    templates.check_format(template)
+    templates.check_parameters(template, provided_params)
+    return _original_parameters(template, provided_params, previous_params)
+
+
+def _validate_template(template: dict, conditions: dict, params: dict | None = None) -> None:
+    templates.check_format(template)
+    _original_template(template, conditions, params)
+    if params is not None:
+        templates.check_dependencies(template, conditions)
+        try:
+            engine._topological_sort(template["Resources"], conditions)
+        except ValueError as circular:
+            names = str(circular).rsplit(": ", 1)[-1]
+            raise ValueError(f"Circular dependency between resources: [{names}]") from circular
+
+
+def _has_no_updates(
+    stack: dict,
+    template: dict,
+    param_values: dict,
+    tags: list,
+    use_previous_template: bool = False,
+    tags_given: bool = False,
+) -> bool:
+    """Return whether an update changes nothing that counts: see `templates.effective`."""
+    dynamic = not use_previous_template and engine._has_dynamic_references(template)
+    if dynamic or stacks._stack_tags_changed(stack, tags, tags_given):
+        return False
+    return _effective(template, param_values) == _effective(stack["_template"], stack["_resolved_params"])
+
+
+def _effective(template: dict, parameters: dict) -> dict[str, Any]:
+    values = {name: each["Value"] for name, each in parameters.items()}
+    return templates.effective(template, engine._evaluate_conditions(template, parameters), values)
+
+
+_original_parameters, _original_template = engine._resolve_parameters, engine.validate_template_support
+for _module in (engine, handlers, changesets):
+    _module._resolve_parameters = _resolve_parameters
+    _module.validate_template_support = _validate_template
+handlers._stack_has_no_updates = _has_no_updates
+
+
+def _refused(action: str, name: str) -> Response | None:
+    """Return AWS's refusal of an operation that a stack's status does not permit, if it is one."""
+    stack = cloudformation_state._stacks.get(name)
+    status = stack["StackStatus"] if stack else ""
+    if action == "CreateStack" and status not in ("", "DELETE_COMPLETE"):
+        return handlers._error("AlreadyExistsException", f"Stack [{name}] already exists")
+    # docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html: what rolled back can only be deleted.
+    if action == "UpdateStack" and status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"):
+        reason = f"Stack:{stack['StackId']} is in {status} state and can not be updated."
+        return handlers._error("ValidationError", reason)
+    return None
 
 
 def physical_name(stack: str, logical_id: str, longest: int) -> str:
