@@ -20,7 +20,10 @@ SEAMS = {
         "resolve_credential", "resolve_principal",
     ],
     "ministack.services.sts": ["register_session"],
-    "ministack.services.iam": ["_roles"],
+    "ministack.services.iam": [
+        "_IAM_HANDLERS", "_create_policy", "_create_policy_version", "_create_role", "_error", "_p", "_put_role_policy",
+        "_put_user_policy", "_roles", "_update_assume_role_policy",
+    ],
     "ministack.services.eventbridge": [
         "_dispatch_event", "_dispatch_to_lambda", "_dispatch_to_sns", "_invoke_target", "_list_targets_by_rule",
         "_opaque_offset_decode", "_opaque_offset_encode", "_pattern_event_view", "_put_events", "_put_targets", "_rule_key",
@@ -32,7 +35,12 @@ SEAMS = {
         "_put_event_invoke_config", "_qp_first", "_qualifier_from_path_or_query", "_remove_permission", "_route_async_failure",
         "_update_code", "_update_config", "error_response_json", "invoke_async_with_retry", "json_response",
     ],
-    "ministack.services.s3": ["_buckets", "_error", "_fire_s3_event"],
+    "ministack.services.s3": [
+        "_MALFORMED_XML", "_S3_EVENTBRIDGE_EVENT_DETAIL_TYPE", "_bucket_versioning", "_buckets", "_delete_objects", "_deliver_event_to_lambda", "_deliver_event_to_sns",
+        "_deliver_event_to_sqs", "_error", "_fire_s3_event", "_fire_s3_event_async", "_get_object_acl", "_next_event_sequencer",
+        "_object_error", "_object_response_headers", "_object_versions", "_put_bucket_policy", "_put_object", "_put_object_acl",
+        "_restore_expiry_iso", "fromstring",
+    ],
     "ministack.services.codebuild": [
         "EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_get_docker", "_record_phase", "_stop_requested",
     ],
@@ -44,11 +52,29 @@ SEAMS = {
         "_evaluate_parent_alarms", "_get_metric_data", "_history_entries", "_json_ok", "_metrics", "_p", "_put_metric_alarm",
         "_record_history", "_stat_value", "_ts_iso", "record_metric",
     ],
-    "ministack.services.sns": ["_topics", "publish_internal"],
-    "ministack.services.sqs": ["_act_send_message", "_dispatch", "_queue_by_arn", "_queues", "_refresh_counts"],
+    "ministack.services.sns": [
+        "_create_topic", "_deliver_to_lambda", "_error", "_p", "_publish", "_set_topic_attributes", "_subscribe", "_topics",
+        "publish_internal",
+    ],
+    "ministack.services.sqs": ["_Err", "_HANDLERS", "_act_send_message", "_dispatch", "_queue_by_arn", "_queues", "_refresh_counts"],
     "ministack.services.tagging": ["_RESOURCE_TAG_COLLECTORS"],
 }  # fmt: skip
 ARGUMENTS = {
+    "ministack.services.sns._deliver_to_lambda": [
+        "endpoint",
+        "envelope",
+        "topic_arn",
+        "sub_arn",
+        "msg_id",
+        "raw_message",
+        "message_attributes",
+    ],
+    "ministack.services.sns._error": ["code", "message", "status"],
+    "ministack.services.s3._delete_objects": ["bucket_name", "body", "headers"],
+    "ministack.services.s3._object_response_headers": ["obj", "bucket_name", "key", "include_checksums"],
+    "ministack.services.s3._put_bucket_policy": ["name", "body"],
+    "ministack.services.s3._put_object": ["bucket_name", "key", "body", "headers"],
+    "ministack.services.s3._put_object_acl": ["bucket_name", "key", "body", "headers", "query_params"],
     "ministack.services.lambda_svc._add_permission": ["func_name", "data", "query_params", "path_qualifier"],
     "ministack.services.lambda_svc._create_function": ["data"],
     "ministack.services.lambda_svc._execute_function_warm": ["func", "event", "request_id"],

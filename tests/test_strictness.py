@@ -293,3 +293,165 @@ def test_an_event_on_which_a_function_fails_is_tried_three_times_and_kept_as_it_
     assert len(lines) == 3
     assert json.loads(message["Body"]) == {"number": 1}
     assert message["MessageAttributes"]["ErrorMessage"]["StringValue"] == "on purpose"
+
+
+# --- S3 --------------------------------------------------------------------------------------------------------------
+
+
+def test_more_than_a_thousand_objects_in_one_deletion_are_refused(played, bucket):
+    objects = [{"Key": str(number)} for number in range(1001)]
+
+    assert refusal(played.client("s3").delete_objects, Bucket=bucket, Delete={"Objects": objects})[0] == "MalformedXML"
+
+
+BUCKET = """
+Resources:
+  Bucket:
+    Type: AWS::S3::Bucket
+    Properties:
+      BucketName: %s
+      LifecycleConfiguration:
+        Rules:
+          - {Id: Old, Status: Enabled, NoncurrentVersionExpiration: {NoncurrentDays: 90}}
+          - {Id: Parts, Status: Enabled, Prefix: runs/, AbortIncompleteMultipartUpload: {DaysAfterInitiation: 7}}
+      Tags: [{Key: team, Value: vision}]
+"""
+
+
+def test_lifecycle_rules_and_tags_of_a_templates_bucket_are_its_own(played):
+    cloudformation, s3, name = played.client("cloudformation"), played.client("s3"), unique("strict")
+    cloudformation.create_stack(StackName=name, TemplateBody=BUCKET % name)
+    cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+
+    rules = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+
+    assert {rule["ID"]: rule["Filter"] for rule in rules} == {"Old": {"Prefix": ""}, "Parts": {"Prefix": "runs/"}}
+    assert rules[0]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
+    assert {"Key": "team", "Value": "vision"} in s3.get_bucket_tagging(Bucket=name)["TagSet"]
+
+
+STATEMENT = {
+    "Effect": "Allow",
+    "Principal": "*",
+    "Action": "s3:GetObject",
+    "Resource": "arn:aws:s3:::tests-111122223333/*",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"Resource": "arn:aws:s3:::another/*"}, "Policy has invalid resource"),
+        ({"Action": "sqs:SendMessage"}, "Policy has invalid action"),
+        ({"Effect": "allow"}, "Invalid effect: allow"),
+    ],
+)
+def test_a_bucket_policy_that_s3_refuses_is_refused(played, bucket, changes, message):
+    put = played.client("s3").put_bucket_policy
+
+    assert refusal(put, Bucket=bucket, Policy=policy(STATEMENT | changes)) == ("MalformedPolicy", message)
+
+
+# --- SNS and SQS -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("subject", ["x" * 101, "two\nlines"])
+def test_a_subject_that_is_too_long_or_has_line_breaks_is_refused(played, subject):
+    sns = played.client("sns")
+    topic = sns.create_topic(Name=unique("strict"))["TopicArn"]
+
+    refused = refusal(sns.publish, TopicArn=topic, Message="message", Subject=subject)
+
+    assert refused == ("InvalidParameter", "Invalid parameter: Subject")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "code"),
+    [
+        ({"Policy": "{"}, "InvalidAttributeValue"),
+        ({"Unknown": "1"}, "InvalidAttributeName"),
+        ({}, "InvalidParameterValue"),
+    ],
+)
+def test_a_queue_that_sqs_refuses_is_refused(played, attributes, code):
+    name = unique("strict") if attributes else "with a blank"
+
+    assert refusal(played.client("sqs").create_queue, QueueName=name, Attributes=attributes)[0].endswith(code)
+
+
+# --- IAM -------------------------------------------------------------------------------------------------------------
+
+TRUST = allow("lambda", "sts:AssumeRole", "*")
+del TRUST["Resource"]
+NOBODY = f"arn:aws:iam::{ACCOUNT}:role/no-such-role"
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        (TRUST | {"Resource": "*"}, "Has prohibited field Resource"),
+        (TRUST | {"Action": "s3:GetObject"}, "AssumeRole policy may only specify STS AssumeRole actions."),
+        (TRUST | {"Principal": {"AWS": NOBODY}}, f'Invalid principal in policy: "AWS":"{NOBODY}"'),
+        ({"Effect": "Allow", "Action": "sts:AssumeRole"}, "Missing required field Principal"),
+        (
+            TRUST | {"Condition": {"StringEquls": {"aws:SourceAccount": ACCOUNT}}},
+            "Invalid Condition type : StringEquls.",
+        ),
+    ],
+)
+def test_a_trust_policy_that_iam_refuses_is_refused(played, statement, message):
+    create = played.client("iam").create_role
+
+    refused = refusal(create, RoleName=unique("strict"), AssumeRolePolicyDocument=policy(statement))
+
+    assert refused == ("MalformedPolicyDocument", message)
+
+
+READ = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+LONG = READ | {"Resource": [f"arn:aws:s3:::{'x' * 60}{number}" for number in range(80)]}  # about 6,000 characters
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        (READ | {"Resource": "bucket"}, 'Resource bucket must be in ARN format or "*".'),
+        (READ | {"Action": "GetObject"}, "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."),
+        (READ | {"Principal": "*"}, "Policy document should not specify a principal."),
+        (READ | {"Efect": "Deny"}, "Syntax errors in policy."),
+    ],
+)
+def test_an_inline_policy_that_iam_refuses_is_refused(played, function_role, statement, message):
+    parts = {"RoleName": "strict-function", "PolicyName": "wrong", "PolicyDocument": policy(statement)}
+
+    assert refusal(played.client("iam").put_role_policy, **parts) == ("MalformedPolicyDocument", message)
+
+
+def test_inline_policies_that_are_too_long_together_are_refused(played, make_role):
+    iam, role = played.client("iam"), make_role(unique("strict"), "lambda").rsplit("/", 1)[-1]
+    iam.put_role_policy(RoleName=role, PolicyName="first", PolicyDocument=policy(LONG))
+
+    refused = refusal(iam.put_role_policy, RoleName=role, PolicyName="second", PolicyDocument=policy(LONG))
+
+    assert refused == ("LimitExceeded", f"Maximum policy size of 10240 bytes exceeded for role {role}")
+
+
+ROLE = """
+Resources:
+  Role:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument: %s
+      Policies: [{PolicyName: one, PolicyDocument: %s}, {PolicyName: two, PolicyDocument: %s}]
+"""
+
+
+def test_a_stack_with_a_role_that_iam_refuses_fails(played):
+    cloudformation, stack = played.client("cloudformation"), unique("strict")
+    template = ROLE % (policy(TRUST), policy(LONG), policy(LONG))
+    cloudformation.create_stack(
+        StackName=stack, TemplateBody=template, OnFailure="DO_NOTHING", Capabilities=["CAPABILITY_IAM"]
+    )
+
+    reasons = wait_for(lambda: failures(cloudformation, stack))
+
+    assert "Maximum policy size of 10240 bytes exceeded" in reasons[0]

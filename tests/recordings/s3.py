@@ -2,12 +2,30 @@
 
 import json
 import urllib.request
+import uuid
 from typing import Any
 
 from recordings import Responses, create_queue, receive, refusal, replays, unique
 from rehearsal.server import PlayedAws
 
-ACCEPTED: dict[str, dict[str, str]] = {}
+RESOURCE = "ministack names the resource in its errors; AWS does in some"
+OWNER = "ministack's owner has a name, which AWS no longer returns"
+UNSUBSCRIBE = "nothing opens the address that ends a subscription, so the emulator has no true one"
+ACCEPTED: dict[str, dict[str, str]] = {
+    "test_s3::TestS3DeepArchive::test_s3_get_deep_archive_object_restore": {"*.Error.Resource": RESOURCE},
+    "test_s3_api::TestS3BucketCRUD::test_delete_versioned_bucket_with_objects": {"*.Error.Resource": RESOURCE},
+    "test_s3_api::TestS3ObjectCRUD::test_delete_object_versioned": {
+        "*.Error.Resource": RESOURCE,
+        "*.Owner.DisplayName": OWNER,
+        "list-object-versions.EncodingType": "boto3 asks for it by itself, and decodes it; ministack sends keys as they are",
+        "list-object-versions.Versions.0.Checksum*": "ministack does not list checksums",
+        "get-object-with-version.ContentType": "ministack's default is application/octet-stream",
+    },
+    "test_s3_notifications_sns::TestS3NotificationsToSns::test_object_created_put": {"*.UnsubscribeURL": UNSUBSCRIBE},
+    "test_s3_notifications_sqs::TestS3NotificationsToSQS::test_object_created_put_with_presigned_url_upload": {
+        "receive_messages_region_2": "a rehearsal has one region"
+    },
+}
 NOT_REPLAYED: dict[str, str] = {
     "test_s3_notifications_eventbridge::TestS3NotificationsToEventBridge::test_object_created_put_in_different_region": (
         "a rehearsal has one region"
@@ -101,12 +119,13 @@ def many_deleted_versions(aws: PlayedAws) -> Responses:
         return s3.delete_objects(Bucket=place["Bucket"], Delete={"Objects": listed})
 
     markers = delete(("test-delete", None), ("wrongkey", None), ("wrongkey-x", None))
-    marker = markers["Deleted"][0]["DeleteMarkerVersionId"]
+    marker = by_key(markers)["Deleted"][0]["DeleteMarkerVersionId"]
+    absent = str(uuid.uuid4())  # an id as the emulator's are
     return {
         "put-object": put,
         "delete-objects-no-version-id": by_key(markers),
         "delete-objects-version-id": delete(("test-delete", put["VersionId"])),
-        "delete-objects-wrong-version-id": by_key(delete(("test-delete", "wrong"), ("wrong-key-2", "wrong"))),
+        "delete-objects-wrong-version-id": by_key(delete(("test-delete", absent), ("wrong-key-2", absent))),
         "delete-objects-marker": delete(("test-delete", marker)),
     }
 
@@ -206,9 +225,9 @@ def put_acls(aws: PlayedAws, bucket: str, key: str) -> None:
     s3, place = aws.client("s3"), {"Bucket": bucket, "Key": key}
     s3.put_object(**place, Body=b"something")
     s3.put_object_acl(**place, ACL="public-read")
+    public = s3.get_object_acl(**place)
     s3.put_object_acl(**place, ACL="private")
-    owned = s3.get_object_acl(**place)
-    s3.put_object_acl(**place, AccessControlPolicy={"Owner": owned["Owner"], "Grants": owned["Grants"]})
+    s3.put_object_acl(**place, AccessControlPolicy={"Owner": public["Owner"], "Grants": public["Grants"]})
 
 
 @replays(f"{EVENTS}_object_put_acl")

@@ -40,8 +40,8 @@ def _broken(shape: Shape, value: Any, where: str) -> Iterator[str]:
             yield _failed(value, where, f"Member must satisfy enum value set: [{', '.join(shape.enum)}]")
         elif pattern and "\\p{" not in pattern and not re.fullmatch(pattern, value):
             yield _failed(value, where, f"Member must satisfy regular expression pattern: {pattern}")
-    elif shape.type_name in ("integer", "long") and isinstance(value, int):
-        yield from _outside(shape, value, where, value, "value")
+    elif shape.type_name in ("integer", "long") and str(value).lstrip("-").isdigit():  # text in forms and templates
+        yield from _outside(shape, value, where, int(value), "value")
 
 
 def _outside(shape: Shape, value: Any, where: str, size: int, measure: str) -> Iterator[str]:
