@@ -1,7 +1,7 @@
 """Validate a resource's properties against its provider schema, as CloudFormation does before it calls the provider.
 
 docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/resource-type-schema.html says what a schema holds. cfn-lint has
-the schemas of AWS's types, and brings jsonschema along; both are in the jobs' environment and not in the emulator's,
+the schemas of AWS's types, and brings jsonschema and regex along; all are in the jobs' environment and not in the emulator's,
 whose boto3 ministack pins.
 """
 
@@ -21,8 +21,6 @@ REGION = "us-east-1"
 # .../UserGuide/parameters-section-structure.html: "CloudFormation stores numbers as strings".
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _JSON_NAMES = {dict: "JSONObject", list: "JSONArray", str: "String", bool: "Boolean", int: "Number", float: "Number"}
-# Python's `re` has no \p{...}: letters, marks and numbers are \w, separators \s.
-_CLASSES = {"L": r"\w", "M": r"\w", "N": r"\w", "Z": r"\s"}
 
 
 @cache
@@ -44,14 +42,21 @@ def schema_of(resource_type: str) -> dict[str, Any] | None:
 
 
 @cache
+def _import(name: str) -> Any:
+    """Import a package of the jobs' environment, which comes last and only for this import."""
+    # ministack must not see what else is installed there: it changes with what it can import.
+    folder = str(_site_packages())
+    sys.path.append(folder)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)
+
+
+@cache
 def _validator() -> Any:
     """Return jsonschema's validator with CloudFormation's conversions and words."""
-    # The jobs' environment comes last and only for this import: ministack must not see what else is installed there.
-    sys.path.append(str(_site_packages()))
-    try:
-        jsonschema = importlib.import_module("jsonschema")
-    finally:
-        sys.path.remove(str(_site_packages()))
+    jsonschema = _import("jsonschema")
     keywords = {
         "type": _type, "enum": _enum, "required": _required, "additionalProperties": _additional, "pattern": _pattern,
         "minimum": _minimum, "maximum": _maximum,
@@ -123,12 +128,13 @@ def _number(value: Any) -> float | None:
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    translated = re.sub(r"\\p\{([LMNZ])\w?\}", lambda match: _CLASSES[match[1]], pattern)
+def _compiled(pattern: str) -> Any:
+    """Return a compiled pattern of a schema. Raise ValueError where it is none."""
+    regex = _import("regex")  # Python's own has no \p{...}
     try:
-        return re.compile(translated)
-    except re.error as error:
-        raise ValueError(f"the pattern {pattern} is not emulated: {error}") from error
+        return regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"the schema's pattern {pattern} cannot be checked: {error}") from error
 
 
 def problems(resource_type: str, properties: dict[str, Any]) -> list[str]:

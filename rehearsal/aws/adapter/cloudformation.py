@@ -7,11 +7,13 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ministack import app as ministack_app
+from ministack.core.responses import now_iso
 from ministack.services import cloudformation as cloudformation_state
 from ministack.services import iam, lambda_svc
-from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
+from ministack.services.cloudformation import changesets, custom_resource, engine, handlers, provisioners, stacks
 
 from rehearsal.aws import acting, schemas, templates
+from rehearsal.aws.adapter.existing import refuse_existing
 from rehearsal.aws.adapter.identities import AccessDenied, caller_may, credentials_of, role_of
 from rehearsal.aws.adapter.services import Response
 
@@ -113,7 +115,7 @@ def _require(
 
 def _validate(resource_type: str, logical_id: str, properties: dict[str, Any]) -> None:
     """Raise ValueError with CloudFormation's reason for a resource whose properties its schema does not permit."""
-    if resource_type.startswith("Custom::") or resource_type == "AWS::CloudFormation::CustomResource":
+    if _is_custom(resource_type):
         return
     if problems := schemas.problems(resource_type, _own(properties)):
         text = "\n".join(problems)
@@ -132,7 +134,13 @@ def _own(properties: dict[str, Any]) -> dict[str, Any]:
 def _provision_resource(resource_type: str, logical_id: str, props: dict, stack_name: str) -> tuple:
     _validate(resource_type, logical_id, props)
     _require(resource_type, "create", props, stack_name)
-    made = _original_provision(resource_type, logical_id, props, stack_name)
+    refuse_existing(resource_type, props)
+    try:
+        made = _original_provision(resource_type, logical_id, props, stack_name)
+    except Exception:
+        if _is_custom(resource_type):
+            _keep_failed(resource_type, logical_id, props, stack_name)
+        raise
     for also in _also_made.get(resource_type, []):
         also(made[0], props)
     return made
@@ -168,7 +176,7 @@ def _delete_resource(
     try:
         _original_delete(resource_type, physical_id, props, stack_name, logical_id)
     except Exception:
-        if resource_type.startswith("Custom::") and stack_name:
+        if _is_custom(resource_type) and stack_name:
             _stopped_deletes[stack_name] = logical_id or resource_type
         raise
 
@@ -179,6 +187,51 @@ _original_provision, _original_delete = stacks._provision_resource, stacks._dele
 stacks._provision_resource, stacks._delete_resource = _provision_resource, _delete_resource
 _original_update = stacks._update_resource
 stacks._update_resource = _update_resource
+
+
+# --- custom resources that fail at their creation --------------------------------------------------------------------
+# docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html: the response to a Create that failed has
+# a PhysicalResourceId, too. The rollback sends a Delete with it, as the deletion of a stack that was not rolled back does.
+
+_CREATE_FAILED = "CREATE_FAILED"
+_physical_ids: dict[tuple[str, str], str] = {}  # stack and logical id -> what the last response called the resource
+
+
+def _is_custom(resource_type: str) -> bool:
+    return resource_type.startswith("Custom::") or resource_type == "AWS::CloudFormation::CustomResource"
+
+
+def _deliver_response(token: str, response: dict) -> bool:
+    if physical_id := response.get("PhysicalResourceId"):
+        _physical_ids[response.get("StackId", ""), response.get("LogicalResourceId", "")] = physical_id
+    return _original_deliver(token, response)
+
+
+def _keep_failed(resource_type: str, logical_id: str, properties: dict[str, Any], stack_name: str) -> None:
+    """Keep a custom resource that could not be created in its stack, so that it gets a Delete."""
+    stack = cloudformation_state._stacks[stack_name]
+    stack["_resources"][logical_id] = {
+        "PhysicalResourceId": _physical_ids.pop((stack["StackId"], logical_id), "")
+        or physical_name(stack_name, logical_id, 128),
+        "ResourceType": resource_type,
+        "ResourceStatus": _CREATE_FAILED,
+        "LogicalResourceId": logical_id,
+        "Properties": properties,
+        "Attributes": {},
+        "Timestamp": now_iso(),
+    }
+
+
+async def _roll_back(stack_name: str, stack_id: str, stack: dict, operation: dict, reason_override: str = "") -> None:
+    failed = operation.get("failed_logical_id")
+    if stack.get("_resources", {}).get(failed, {}).get("ResourceStatus") == _CREATE_FAILED:
+        operation = {**operation, "created": [*operation.get("created", []), failed]}
+    await _original_roll_back(stack_name, stack_id, stack, operation, reason_override)
+
+
+_original_deliver, _original_roll_back = custom_resource.deliver_response, stacks._roll_back_operation
+custom_resource.deliver_response = _deliver_response
+stacks._roll_back_operation = handlers._roll_back_operation = _roll_back
 
 
 # --- templates and parameters ----------------------------------------------------------------------------------------

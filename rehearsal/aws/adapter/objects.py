@@ -28,6 +28,7 @@ async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, quer
         argument = {"ArgumentName": "versionId", "ArgumentValue": version}
         return s3._object_error("InvalidArgument", "Invalid version id specified", 400, **argument)
     status, response_headers, content = await _original_s3(method, path, headers, body, query)
+    content = content.encode() if isinstance(content, str) else content
     return status, response_headers, _explained(method, path, status, response_headers, content, version)
 
 
