@@ -58,7 +58,7 @@ def _validator() -> Any:
     """Return jsonschema's validator with CloudFormation's conversions and words."""
     jsonschema = _import("jsonschema")
     keywords = {
-        "type": _type, "enum": _enum, "required": _required, "additionalProperties": _additional, "pattern": _pattern,
+        "type": _type, "enum": _enum, "required": _required, "additionalProperties": _additional, "pattern": _pattern, "patternProperties": _pattern_properties,
         "minimum": _minimum, "maximum": _maximum,
     }  # fmt: skip
 
@@ -109,6 +109,12 @@ def _additional(validator: Any, allowed: Any, value: Any, schema: dict[str, Any]
 def _pattern(validator: Any, pattern: str, value: Any, schema: dict[str, Any]) -> Iterator[str]:
     if isinstance(value, str) and not _compiled(pattern).search(value):
         yield f"string [{value}] does not match pattern {pattern}"
+
+
+def _pattern_properties(validator: Any, patterns: dict[str, Any], value: Any, schema: dict[str, Any]) -> Iterator[Any]:
+    for pattern, described in patterns.items() if isinstance(value, dict) else ():
+        for name in filter(_compiled(pattern).search, value):
+            yield from validator.descend(value[name], described, path=name)
 
 
 def _minimum(validator: Any, least: float, value: Any, schema: dict[str, Any]) -> Iterator[str]:

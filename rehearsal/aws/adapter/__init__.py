@@ -11,6 +11,7 @@ from rehearsal.aws.adapter import (  # noqa: F401  (they change services)
     object_events,
     objects,
     queues,
+    stack_descriptions,
     topics,
 )
 from rehearsal.aws.adapter.buckets import bucket_allows_origin

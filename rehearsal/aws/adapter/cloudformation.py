@@ -2,7 +2,8 @@
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -13,6 +14,7 @@ from ministack.services import iam, lambda_svc
 from ministack.services.cloudformation import changesets, custom_resource, engine, handlers, provisioners, stacks
 
 from rehearsal.aws import acting, schemas, templates
+from rehearsal.aws.adapter import stack_descriptions
 from rehearsal.aws.adapter.existing import refuse_existing
 from rehearsal.aws.adapter.identities import AccessDenied, caller_may, credentials_of, role_of
 from rehearsal.aws.adapter.services import Response
@@ -96,8 +98,9 @@ async def _cloudformation(
         except AccessDenied as denied:
             text = f"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>{denied}</Message></Error></ErrorResponse>"
             return 403, {"Content-Type": "text/xml"}, text.encode()
-    if refused := _refused(form.get("Action", ""), name):
+    if refused := _refused(form, name):
         return refused
+    _keep_deleted(form.get("Action"), name)
     return await _original_cloudformation(method, path, headers, body, query)
 
 
@@ -167,6 +170,22 @@ def _update_resource(
     return made
 
 
+@contextmanager
+def _deletion_events(
+    resource_type: str, physical_id: str, stack_name: str | None, logical_id: str | None
+) -> Iterator[None]:
+    """Add the events of a deletion that ministack adds none for: of what an update replaces or no longer has."""
+    stack = cloudformation_state._stacks.get(stack_name or "")
+    last = stack_descriptions.last_event(stack["StackId"], logical_id or "") if stack else {}
+    silent = stack and logical_id and last["ResourceStatus"] != "DELETE_IN_PROGRESS"
+    event = (stack["StackId"], stack_name, logical_id, resource_type) if silent else ()
+    if event:
+        stacks._add_event(*event, "DELETE_IN_PROGRESS", "", physical_id)
+    yield
+    if event:
+        stacks._add_event(*event, "DELETE_COMPLETE", "", physical_id)
+
+
 def _delete_resource(
     resource_type: str, physical_id: str, props: dict, stack_name: str | None = None, logical_id: str | None = None
 ) -> None:
@@ -174,7 +193,8 @@ def _delete_resource(
         raise ValueError(f"not tried: {_stopped_deletes[stack_name]}, which needs it, could not be deleted")
     _require(resource_type, "delete", props, stack_name)
     try:
-        _original_delete(resource_type, physical_id, props, stack_name, logical_id)
+        with _deletion_events(resource_type, physical_id, stack_name, logical_id):
+            _original_delete(resource_type, physical_id, props, stack_name, logical_id)
     except Exception:
         if _is_custom(resource_type) and stack_name:
             _stopped_deletes[stack_name] = logical_id or resource_type
@@ -282,17 +302,30 @@ for _module in (engine, handlers, changesets):
 handlers._stack_has_no_updates = _has_no_updates
 
 
-def _refused(action: str, name: str) -> Response | None:
+def _refused(form: dict[str, str], name: str) -> Response | None:
     """Return AWS's refusal of an operation that a stack's status does not permit, if it is one."""
     stack = cloudformation_state._stacks.get(name)
-    status = stack["StackStatus"] if stack else ""
-    if action == "CreateStack" and status not in ("", "DELETE_COMPLETE"):
+    if not stack or stack["StackStatus"] == "DELETE_COMPLETE":
+        return None
+    action, status = form.get("Action"), stack["StackStatus"]
+    if action == "CreateStack":
         return handlers._error("AlreadyExistsException", f"Stack [{name}] already exists")
+    if action == "CreateChangeSet" and form.get("ChangeSetType") == "CREATE" and status != "REVIEW_IN_PROGRESS":
+        changes = form.get("ChangeSetName", "")
+        reason = f"Stack [{name}] already exists and cannot be created again with the changeSet [{changes}]."
+        return handlers._error("ValidationError", reason)
     # docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html: what rolled back can only be deleted.
     if action == "UpdateStack" and status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"):
         reason = f"Stack:{stack['StackId']} is in {status} state and can not be updated."
         return handlers._error("ValidationError", reason)
     return None
+
+
+def _keep_deleted(action: str | None, name: str) -> None:
+    """Keep a deleted stack under its id when another one takes its name, as AWS does for 90 days."""
+    stack = cloudformation_state._stacks.get(name)
+    if action in ("CreateStack", "CreateChangeSet") and stack and stack["StackStatus"] == "DELETE_COMPLETE":
+        cloudformation_state._stacks[stack["StackId"]] = cloudformation_state._stacks.pop(name)
 
 
 def physical_name(stack: str, logical_id: str, longest: int) -> str:
