@@ -13,7 +13,7 @@ SEAMS = {
     "ministack.app": ["app", "SERVICE_HANDLERS"],
     "ministack.core.router": ["SERVICE_PATTERNS", "detect_service"],
     "ministack.core.concurrency": ["run_reentrant"],
-    "ministack.core.responses": ["error_response_json", "json_response", "request_scope"],
+    "ministack.core.responses": ["error_response_json", "json_response", "now_iso", "request_scope"],
     "ministack.core.iam_actions": ["SERVICE_TO_IAM_NAMESPACE", "extract_iam_action", "extract_resource_arn"],
     "ministack.core.iam_evaluator": [
         "EvalContext", "_conditions_met", "_service_principal_matches", "enforce", "evaluate", "evaluate_resource_policy",
@@ -42,11 +42,26 @@ SEAMS = {
         "_restore_expiry_iso", "fromstring",
     ],
     "ministack.services.codebuild": [
-        "EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_get_docker", "_record_phase", "_stop_requested",
+        "EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_get_docker", "_projects", "_record_phase",
+        "_stop_requested",
     ],
     "ministack.services.cloudwatch_logs": ["_append_log_events", "_log_groups", "_make_group_arn"],
-    "ministack.services.cloudformation.provisioners": ["_RESOURCE_HANDLERS"],
-    "ministack.services.cloudformation.stacks": ["_add_event", "_delete_resource", "_provision_resource", "_runs_on_worker_thread"],
+    "ministack.services.cloudformation": ["_stack_events", "_stacks"],
+    "ministack.services.cloudformation.changesets": ["_add_event", "_resolve_parameters", "validate_template_support"],
+    "ministack.services.cloudformation.custom_resource": ["deliver_response"],
+    "ministack.services.cloudformation.engine": [
+        "_evaluate_conditions", "_has_dynamic_references", "_resolve_parameters", "_topological_sort", "validate_template_support",
+    ],
+    "ministack.services.cloudformation.handlers": [
+        "_ACTION_HANDLERS", "_add_event", "_create_stack", "_describe_change_set", "_describe_stack_events", "_describe_stacks",
+        "_error", "_p", "_resolve_parameters", "_resolve_stack", "_roll_back_operation", "_stack_has_no_updates",
+        "validate_template_support",
+    ],
+    "ministack.services.cloudformation.provisioners": ["_RESOURCE_HANDLERS", "_replacing_change"],
+    "ministack.services.cloudformation.stacks": [
+        "_add_event", "_delete_resource", "_provision_resource", "_roll_back_operation", "_runs_on_worker_thread",
+        "_stack_tags_changed", "_update_resource",
+    ],
     "ministack.services.cloudwatch": [
         "_alarms", "_calc_stats", "_cbor_ok", "_dims_key", "_dispatch_alarm_actions", "_evaluate_alarm", "_evaluate_all_alarms",
         "_evaluate_parent_alarms", "_get_metric_data", "_history_entries", "_json_ok", "_metrics", "_p", "_put_metric_alarm",
@@ -56,7 +71,7 @@ SEAMS = {
         "_create_topic", "_deliver_to_lambda", "_error", "_p", "_publish", "_set_topic_attributes", "_subscribe", "_topics",
         "publish_internal",
     ],
-    "ministack.services.sqs": ["_Err", "_HANDLERS", "_act_send_message", "_dispatch", "_queue_by_arn", "_queues", "_refresh_counts"],
+    "ministack.services.sqs": ["_Err", "_HANDLERS", "_act_send_message", "_dispatch", "_queue_by_arn", "_queue_name_to_url", "_queues", "_refresh_counts"],
     "ministack.services.tagging": ["_RESOURCE_TAG_COLLECTORS"],
 }  # fmt: skip
 ARGUMENTS = {
@@ -112,6 +127,43 @@ ARGUMENTS = {
         "stack_name",
     ],
     "ministack.services.cloudformation.stacks._runs_on_worker_thread": ["resource_type"],
+    "ministack.services.cloudformation.custom_resource.deliver_response": ["token", "response"],
+    "ministack.services.cloudformation.engine._resolve_parameters": ["template", "provided_params", "previous_params"],
+    "ministack.services.cloudformation.engine.validate_template_support": ["template", "conditions", "params"],
+    "ministack.services.cloudformation.handlers._stack_has_no_updates": [
+        "stack",
+        "template",
+        "param_values",
+        "tags",
+        "use_previous_template",
+        "tags_given",
+    ],
+    "ministack.services.cloudformation.stacks._add_event": [
+        "stack_id",
+        "stack_name",
+        "logical_id",
+        "resource_type",
+        "status",
+        "reason",
+        "physical_id",
+        "detailed_status",
+    ],
+    "ministack.services.cloudformation.stacks._roll_back_operation": [
+        "stack_name",
+        "stack_id",
+        "stack",
+        "operation",
+        "reason_override",
+    ],
+    "ministack.services.cloudformation.stacks._update_resource": [
+        "resource_type",
+        "physical_id",
+        "old_props",
+        "new_props",
+        "stack_name",
+        "logical_id",
+        "old_attrs",
+    ],
 }
 
 
