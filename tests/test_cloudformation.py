@@ -4,13 +4,19 @@ import io
 import json
 import uuid
 import zipfile
+from pathlib import Path
 from typing import Any
 
+import cfnlint
 import pytest
 from botocore.exceptions import ClientError
 from conftest import wait_for
 
+from build.template import load
+from rehearsal.aws import acting
 from rehearsal.server import PlayedAws
+
+SCHEMAS = Path(cfnlint.__file__).parent / "data/schemas/resources"
 
 TOPIC = "AWS::SNS::Topic"
 TRUST = {
@@ -374,3 +380,38 @@ def test_an_update_needs_its_own_permission(played, make_role, more, status):
     assert ended(played, stack) == "CREATE_COMPLETE"
 
     assert update(played, stack, resource(TOPIC, DisplayName="b"), RoleARN=role) == status
+
+
+def test_every_type_of_the_templates_needs_what_its_schema_lists():
+    """Types without handlers in their schema, which CloudFormation still makes itself, are not compared."""
+    types = {each["Type"] for name in ("portfolio.yaml", "project.yaml") for each in load(name)["Resources"].values()}
+    types -= {"Custom::ProjectLifecycle", "AWS::CodeBuild::Project"}
+    schemas = {
+        schema["typeName"]: schema for schema in map(json.loads, (p.read_text() for p in SCHEMAS.glob("*.json")))
+    }
+    for name in types:
+        handlers = schemas[name]["handlers"].values()
+        listed = {permission.lower() for handler in handlers for permission in handler["permissions"]}
+        needs = acting.NEEDS[name]
+        actions = {*needs.create, *needs.delete, *(action for each in needs.update.values() for action in each)}
+
+        assert {action for action in actions if action.lower() not in listed} == set(), name
+        assert needs.update.keys() - {f"-{each}" for each in schemas[name]["properties"]} <= {
+            "*",
+            *schemas[name]["properties"],
+        }
+
+
+def test_dead_letters_that_an_update_adds_are_kept(played, make_role):
+    role, name = make_role(unique("dead"), "lambda", "sqs:SendMessage"), unique()
+    queue = f"arn:aws:sqs:us-east-1:111122223333:{name}"
+    played.client("sqs").create_queue(QueueName=name)
+    code = {"ZipFile": "def handler(event, context):\n    return 1\n"}
+    plain = {"FunctionName": name, "Code": code, "Handler": "index.handler", "Runtime": "python3.12", "Role": role}
+    stack = create(played, resource("AWS::Lambda::Function", **plain))
+    ended(played, stack)
+
+    update(played, stack, resource("AWS::Lambda::Function", **plain, DeadLetterConfig={"TargetArn": queue}))
+
+    found = played.client("lambda").get_function_configuration(FunctionName=name)
+    assert found["DeadLetterConfig"] == {"TargetArn": queue}
