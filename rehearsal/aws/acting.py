@@ -1,7 +1,8 @@
-"""What CloudFormation does with a stack's role: for each resource the actions that its making and deleting take.
+"""What CloudFormation does with a stack's role: IAM actions needed to create, update and delete each resource type.
 
-The essential ones of each type, as its resource schema lists them under handlers; those that only read are left out, and
-tests/test_launch_role.py has all of them against the launch role.
+The essential ones of each type, as its resource schema lists them under handlers (tests/test_cloudformation.py compares);
+those that only read are left out, and tests/test_launch_role.py has all of them against the launch role. A type that is
+not listed is refused.
 """
 
 from collections.abc import Callable, Set
@@ -304,7 +305,7 @@ def needed(
 
     Raise ValueError for a resource type that is not listed: without needs it would be free for every role.
     """
-    if resource_type.startswith("Custom::"):
+    if resource_type.startswith("Custom::") or resource_type == "AWS::CloudFormation::CustomResource":
         return [("lambda:InvokeFunction", properties["ServiceToken"], {})]
     if resource_type not in NEEDS:
         raise ValueError(
