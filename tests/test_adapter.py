@@ -30,7 +30,7 @@ SEAMS = {
         "_rules", "_targets",
     ],
     "ministack.services.lambda_svc": [
-        "_add_permission", "_create_function", "_execute_function_warm", "_execution_record_for_config", "_fetch_code_from_s3",
+        "_add_permission", "_create_function", "_execute_function", "_execute_function_warm", "_execution_record_for_config", "_fetch_code_from_s3",
         "_func_arn", "_function_qualifier_exists", "_functions", "_get_func_record_for_ref", "_get_policy",
         "_put_event_invoke_config", "_qp_first", "_qualifier_from_path_or_query", "_remove_permission", "_route_async_failure",
         "_update_code", "_update_config", "error_response_json", "invoke_async_with_retry", "json_response",
@@ -48,18 +48,20 @@ SEAMS = {
     "ministack.services.cloudformation.provisioners": ["_RESOURCE_HANDLERS"],
     "ministack.services.cloudformation.stacks": ["_add_event", "_delete_resource", "_provision_resource", "_runs_on_worker_thread"],
     "ministack.services.cloudwatch": [
-        "_alarms", "_calc_stats", "_cbor_ok", "_dims_key", "_dispatch_alarm_actions", "_evaluate_alarm", "_evaluate_all_alarms",
+        "_alarms", "_calc_stats", "_cbor_ok", "_dims_key", "_error", "_dispatch_alarm_actions", "_evaluate_alarm", "_evaluate_all_alarms",
         "_evaluate_parent_alarms", "_get_metric_data", "_history_entries", "_json_ok", "_metrics", "_p", "_put_metric_alarm",
         "_record_history", "_stat_value", "_ts_iso", "record_metric",
     ],
     "ministack.services.sns": [
         "_create_topic", "_deliver_to_lambda", "_error", "_p", "_publish", "_set_topic_attributes", "_subscribe", "_topics",
-        "publish_internal",
+        "publish_internal", "topic_policy_allows",
     ],
-    "ministack.services.sqs": ["_Err", "_HANDLERS", "_act_send_message", "_dispatch", "_queue_by_arn", "_queues", "_refresh_counts"],
+    "ministack.services.sqs": ["_Err", "_HANDLERS", "_act_send_message", "_dispatch", "_queue_by_arn", "_queues", "_refresh_counts", "queue_policy_allows"],
     "ministack.services.tagging": ["_RESOURCE_TAG_COLLECTORS"],
 }  # fmt: skip
 ARGUMENTS = {
+    "ministack.services.sns.topic_policy_allows": ["topic_arn", "service", "source_arn", "source_account"],
+    "ministack.services.sqs.queue_policy_allows": ["queue_arn", "service", "source_arn", "source_account"],
     "ministack.services.sns._deliver_to_lambda": [
         "endpoint",
         "envelope",

@@ -150,7 +150,8 @@ def problem_of_request(operation: str, request: dict[str, Any]) -> tuple[str, st
 
 def _checked(operation: str, original: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
     def handle(parameters: dict[str, Any]) -> Any:
-        request = {name: iam._p(parameters, name) for name in parameters if "." not in name}
+        first = {name: iam._p(parameters, name) for name in parameters if "." not in name}
+        request = {name: value for name, value in first.items() if isinstance(value, str)}
         if problem := problem_of_request(operation, request):
             return iam._error(409 if problem[0] == "LimitExceeded" else 400, *problem)
         return original(parameters)

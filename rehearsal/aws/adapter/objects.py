@@ -1,8 +1,8 @@
 """S3: what it refuses, and what it returns about an object."""
 
 import json
-import re
 import uuid
+from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element, ParseError, SubElement, tostring
@@ -161,7 +161,8 @@ def _problem_of_statement(bucket: str, statement: dict[str, Any]) -> str | None:
         return f"Invalid effect: {statement['Effect']}"
     resources, actions = (statement.get(name, []) for name in ("Resource", "Action"))
     for resource in resources if isinstance(resources, list) else [resources]:
-        if resource != "*" and not re.match(rf"arn:aws:s3:::({re.escape(bucket)}(/|$)|.*[*?])", resource):
+        named = resource.removeprefix("arn:aws:s3:::").split("/")[0]
+        if resource != "*" and not (resource.startswith("arn:aws:s3:::") and fnmatchcase(bucket, named)):
             return "Policy has invalid resource"
     for action in actions if isinstance(actions, list) else [actions]:
         if action != "*" and not action.lower().startswith("s3:"):

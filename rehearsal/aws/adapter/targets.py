@@ -40,7 +40,7 @@ def problem_of_targets(
     rule: str, targets: list[dict[str, Any]], present: list[dict[str, Any]]
 ) -> tuple[str, str] | None:
     """Return code and message of AWS's refusal of targets for a rule that has some already; None where it takes them."""
-    if broken := violation("events", "PutTargets", {"Rule": rule, "Targets": targets}):
+    if broken := violation("events", "PutTargets", {"Rule": rule, "Targets": targets}, complete=True):
         return "ValidationException", broken
     if len({target["Id"] for target in [*present, *targets]}) > MAX_TARGETS:
         return "LimitExceededException", "The requested resource exceeds the maximum number allowed."
@@ -62,19 +62,20 @@ def _problem_of_target(target: dict[str, Any]) -> str | None:
 
 
 def _put_targets(data: dict[str, Any]) -> Any:
-    present = eventbridge._targets.get(eventbridge._rule_key(data["Rule"], data.get("EventBusName", "default")), [])
-    if problem := problem_of_targets(data["Rule"], data.get("Targets", []), present):
+    rule = data.get("Rule", "")
+    present = eventbridge._targets.get(eventbridge._rule_key(rule, data.get("EventBusName", "default")), [])
+    if problem := problem_of_targets(rule, data.get("Targets", []), present):
         return error_response_json(*problem)
     return _original_put_targets(data)
 
 
 def _list_targets_by_rule(data: dict[str, Any]) -> Any:
     """Return the targets in pages, or the refusal of a rule that does not exist: ministack has neither."""
-    key = eventbridge._rule_key(data["Rule"], data.get("EventBusName", "default"))
+    rule, bus = data.get("Rule", ""), data.get("EventBusName", "default")
+    key = eventbridge._rule_key(rule, bus)
     if key not in eventbridge._rules:
-        return error_response_json(
-            "ResourceNotFoundException", f"Rule {data['Rule']} does not exist on EventBus default."
-        )
+        message = f"Rule {rule} does not exist on EventBus {bus}."
+        return error_response_json("ResourceNotFoundException", message)
     start, limit = eventbridge._opaque_offset_decode(data.get("NextToken", "")), data.get("Limit", 100)
     targets = eventbridge._targets.get(key, [])
     page: dict[str, Any] = {"Targets": targets[start : start + limit]}
