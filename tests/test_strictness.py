@@ -81,6 +81,7 @@ QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:any"
     [
         ({"RetryPolicy": {"MaximumRetryAttempts": 186}}, "ValidationException", "less than or equal to 185"),
         ({"RetryPolicy": {"MaximumEventAgeInSeconds": 59}}, "ValidationException", "greater than or equal to 60"),
+        ({"Arn": "queue"}, "ValidationException", "Parameter queue is not valid. Reason: Provided Arn is not in correct format."),
         ({"Id": "a b"}, "ValidationException", "regular expression pattern"),
         ({"Input": "{"}, "ValidationException", "JSON syntax error in input for target one."),
         ({"Input": "1", "InputTransformer": {"InputTemplate": '"x"'}}, "ValidationException", "Only one of Input, InputPath"),

@@ -79,14 +79,14 @@ def _datapoints(alarm: Alarm) -> list[tuple[float, float, float] | None]:
     points = cloudwatch._metrics.get((alarm["Namespace"], alarm["MetricName"], dimensions)) or []
     period, now = alarm.get("Period", 60), time.time()
     statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic", "Average")
-    found: list[tuple[float, float, float] | None] = []
+    datapoints: list[tuple[float, float, float] | None] = []
     for number in range(alarm.get("EvaluationPeriods", 1)):
         start = now - period * (number + 1)
         inside = [point for point in points if start < point["Timestamp"] <= start + period]
         statistics = cloudwatch._calc_stats(inside)
         value = cloudwatch._stat_value(statistics, statistic, inside) if inside else None
-        found.append(None if value is None else (start, float(value), statistics["SampleCount"]))
-    return found
+        datapoints.append(None if value is None else (start, float(value), statistics["SampleCount"]))
+    return datapoints
 
 
 def _evaluate_alarm(alarm: Alarm) -> None:

@@ -206,14 +206,16 @@ def _qualifier_problem(name: str, qualifier: str | None) -> Response | None:
 
 
 def _add_permission(name: str, data: dict[str, Any], query: Any = None, path_qualifier: str | None = None) -> Response:
-    asked = lambda_svc._qp_first(query, "Qualifier") if query else None
+    query_qualifier = lambda_svc._qp_first(query, "Qualifier") if query else None
     checked = {member: data[member] for member in ("StatementId", "Action", "SourceAccount") if member in data}
-    if broken := violation("lambda", "AddPermission", checked | ({"Qualifier": asked} if asked else {})):
+    if broken := violation(
+        "lambda", "AddPermission", checked | ({"Qualifier": query_qualifier} if query_qualifier else {})
+    ):
         return _error("ValidationException", broken)
-    if path_qualifier and asked and path_qualifier != asked:
+    if path_qualifier and query_qualifier and path_qualifier != query_qualifier:
         problem = "The derived qualifier from the function name does not match the specified qualifier."
         return _error("InvalidParameterValueException", problem)
-    qualifier = path_qualifier or asked
+    qualifier = path_qualifier or query_qualifier
     if qualifier == "$LATEST":
         return _error("InvalidParameterValueException", "We currently do not support adding policies for $LATEST.")
     if not re.fullmatch(r"\*|\d{12}|arn:aws:.+|[a-z0-9.-]+\.amazonaws\.com", data.get("Principal", "")):

@@ -1,4 +1,4 @@
-"""EventBridge: the targets of rules, what they are given, and where it goes when it cannot be delivered."""
+"""EventBridge: the targets of rules, what they get, and where it goes when it cannot be delivered."""
 
 import datetime
 import json
@@ -8,10 +8,10 @@ from typing import Any
 
 from ministack.core.responses import error_response_json, json_response
 from ministack.services import eventbridge
-from ministack.services.cloudformation import provisioners
 
 from rehearsal.aws.adapter import queues
 from rehearsal.aws.adapter.constraints import violation
+from rehearsal.aws.adapter.templates import hold_to
 
 logger = logging.getLogger("rehearsal")
 
@@ -50,6 +50,8 @@ def problem_of_targets(
 
 def _problem_of_target(target: dict[str, Any]) -> str | None:
     name, transformer = target["Id"], target.get("InputTransformer")
+    if not re.fullmatch(r"arn:[^:]+:[^:]+:[^:]*:[^:]*:.+", target["Arn"]):
+        return f"Parameter {target['Arn']} is not valid. Reason: Provided Arn is not in correct format."
     if len([kind for kind in ("Input", "InputPath", "InputTransformer") if target.get(kind)]) > 1:
         return f"Only one of Input, InputPath, or InputTransformer must be provided for target {name}."
     if target.get("Input") and not _is_json(target["Input"]):
@@ -84,17 +86,14 @@ def _list_targets_by_rule(data: dict[str, Any]) -> Any:
     return json_response(page)
 
 
-def _create_rule(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
-    """Hold a template's rule to what PutTargets holds it to: ministack writes its record past that."""
-    if problem := problem_of_targets(logical_id, properties.get("Targets", []), []):
+def _require_rule(name: str, properties: dict[str, Any]) -> None:
+    if problem := problem_of_targets(name, properties.get("Targets", []), []):
         raise ValueError(f"{problem[1]} (Service: EventBridge, Status Code: 400, Error Code: {problem[0]})")
-    return _original_create_rule(logical_id, properties, stack_name)
 
 
 _original_put_targets = eventbridge._put_targets
 eventbridge._put_targets, eventbridge._list_targets_by_rule = _put_targets, _list_targets_by_rule
-_original_create_rule = provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]["create"]
-provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]["create"] = _create_rule
+hold_to("AWS::Events::Rule", _require_rule)
 
 
 # --- what a target gets ----------------------------------------------------------------------------------------------
@@ -190,13 +189,13 @@ def put_aside(target: dict[str, Any], event: str, rule: dict[str, Any], problem:
     """
     logger.warning("rule %s: an event for %s is dropped: %s", rule["Name"], target["Arn"], problem)
     queue = target.get("DeadLetterConfig", {}).get("Arn")
-    facts = {
+    details = {
         "RULE_ARN": rule["Arn"],
         "TARGET_ARN": target["Arn"],
         "ERROR_CODE": problem.code,
         "ERROR_MESSAGE": str(problem),
     }
-    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in facts.items()}
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in details.items()}
     try:
         if queue:
             queues.send_as_service("events.amazonaws.com", queue, rule["Arn"], event, attributes)
