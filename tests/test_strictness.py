@@ -537,3 +537,26 @@ def test_a_stack_with_a_role_that_iam_refuses_fails(played):
     reasons = wait_for(lambda: failures(cloudformation, stack))
 
     assert "Maximum policy size of 10240 bytes exceeded" in reasons[0]
+
+
+WRONG = {"Version": "2012-10-17", "Statement": [{"Efect": "Allow"}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "properties"),
+    [
+        ("AWS::IAM::ManagedPolicy", {}),
+        ("AWS::SNS::TopicPolicy", {"Topics": [f"arn:aws:sns:{REGION}:{ACCOUNT}:any"]}),
+        ("AWS::SQS::QueuePolicy", {"Queues": [f"http://sqs.{REGION}.localhost/{ACCOUNT}/any"]}),
+        ("AWS::S3::BucketPolicy", {"Bucket": "tests-111122223333"}),
+    ],
+)
+def test_a_stack_with_a_malformed_policy_fails(played, bucket, kind, properties):
+    cloudformation, stack = played.client("cloudformation"), unique("strict")
+    resource = {"Type": kind, "Properties": properties | {"PolicyDocument": WRONG}}
+    template, capabilities = json.dumps({"Resources": {"Policy": resource}}), ["CAPABILITY_IAM"]
+    cloudformation.create_stack(
+        StackName=stack, TemplateBody=template, OnFailure="DO_NOTHING", Capabilities=capabilities
+    )
+
+    assert wait_for(lambda: failures(cloudformation, stack))
