@@ -15,8 +15,12 @@ SEAMS = {
     "ministack.core.concurrency": ["run_reentrant"],
     "ministack.core.responses": ["error_response_json", "json_response", "now_iso", "request_scope"],
     "ministack.core.iam_actions": ["SERVICE_TO_IAM_NAMESPACE", "extract_iam_action", "extract_resource_arn"],
+    "ministack.core.sigv4": [
+        "header_signature_failure", "parse_header_signature", "parse_query_signature", "presigned_request_is_expired",
+        "request_time_failure",
+    ],
     "ministack.core.iam_evaluator": [
-        "EvalContext", "_conditions_met", "_service_principal_matches", "enforce", "evaluate", "evaluate_resource_policy",
+        "is_root_access_key", "CredentialResolutionError", "EvalContext", "_conditions_met", "_service_principal_matches", "enforce", "evaluate", "evaluate_resource_policy",
         "resolve_credential", "resolve_principal",
     ],
     "ministack.services.sts": ["register_session"],
@@ -30,7 +34,7 @@ SEAMS = {
         "_rules", "_targets",
     ],
     "ministack.services.lambda_svc": [
-        "_add_permission", "_create_function", "_execute_function_warm", "_execution_record_for_config", "_fetch_code_from_s3",
+        "_add_permission", "_create_function", "_execute_function", "_execute_function_warm", "_execution_record_for_config", "_fetch_code_from_s3",
         "_func_arn", "_function_qualifier_exists", "_functions", "_get_func_record_for_ref", "_get_policy",
         "_put_event_invoke_config", "_qp_first", "_qualifier_from_path_or_query", "_remove_permission", "_route_async_failure",
         "_update_code", "_update_config", "error_response_json", "invoke_async_with_retry", "json_response",
@@ -48,7 +52,7 @@ SEAMS = {
     "ministack.services.cloudwatch_logs": ["_append_log_events", "_log_groups", "_make_group_arn"],
     "ministack.services.cloudformation": ["_stack_events", "_stacks"],
     "ministack.services.cloudformation.changesets": ["_add_event", "_resolve_parameters", "validate_template_support"],
-    "ministack.services.cloudformation.custom_resource": ["deliver_response"],
+    "ministack.services.cloudformation.custom_resource": ["_lock", "_pending", "deliver_response"],
     "ministack.services.cloudformation.engine": [
         "_evaluate_conditions", "_has_dynamic_references", "_resolve_parameters", "_topological_sort", "validate_template_support",
     ],
@@ -63,18 +67,23 @@ SEAMS = {
         "_stack_tags_changed", "_update_resource",
     ],
     "ministack.services.cloudwatch": [
-        "_alarms", "_calc_stats", "_cbor_ok", "_dims_key", "_dispatch_alarm_actions", "_evaluate_alarm", "_evaluate_all_alarms",
+        "_alarms", "_calc_stats", "_cbor_ok", "_dims_key", "_error", "_dispatch_alarm_actions", "_evaluate_alarm", "_evaluate_all_alarms",
         "_evaluate_parent_alarms", "_get_metric_data", "_history_entries", "_json_ok", "_metrics", "_p", "_put_metric_alarm",
         "_record_history", "_stat_value", "_ts_iso", "record_metric",
     ],
     "ministack.services.sns": [
         "_create_topic", "_deliver_to_lambda", "_error", "_p", "_publish", "_set_topic_attributes", "_subscribe", "_topics",
-        "publish_internal",
+        "publish_internal", "topic_policy_allows",
     ],
-    "ministack.services.sqs": ["_Err", "_HANDLERS", "_act_send_message", "_dispatch", "_queue_by_arn", "_queue_name_to_url", "_queues", "_refresh_counts"],
+    "ministack.services.sqs": [
+        "_Err", "_HANDLERS", "_act_send_message", "_dispatch", "_queue_by_arn", "_queue_name_to_url", "_queues", "_refresh_counts",
+        "queue_policy_allows",
+    ],
     "ministack.services.tagging": ["_RESOURCE_TAG_COLLECTORS"],
 }  # fmt: skip
 ARGUMENTS = {
+    "ministack.services.sns.topic_policy_allows": ["topic_arn", "service", "source_arn", "source_account"],
+    "ministack.services.sqs.queue_policy_allows": ["queue_arn", "service", "source_arn", "source_account"],
     "ministack.services.sns._deliver_to_lambda": [
         "endpoint",
         "envelope",

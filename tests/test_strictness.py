@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import uuid
 import zipfile
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from conftest import wait_for
+from conftest import ROOT, wait_for
 
 from rehearsal.server import ACCOUNT, REGION, PlayedAws
 
@@ -80,6 +81,7 @@ QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:any"
     [
         ({"RetryPolicy": {"MaximumRetryAttempts": 186}}, "ValidationException", "less than or equal to 185"),
         ({"RetryPolicy": {"MaximumEventAgeInSeconds": 59}}, "ValidationException", "greater than or equal to 60"),
+        ({"Arn": "queue"}, "ValidationException", "Parameter queue is not valid. Reason: Provided Arn is not in correct format."),
         ({"Id": "a b"}, "ValidationException", "regular expression pattern"),
         ({"Input": "{"}, "ValidationException", "JSON syntax error in input for target one."),
         ({"Input": "1", "InputTransformer": {"InputTemplate": '"x"'}}, "ValidationException", "Only one of Input, InputPath"),
@@ -198,6 +200,42 @@ def test_an_alarm_sees_a_queues_messages_and_publishes_where_the_topic_lets_it(p
     assert len(received(played, inbox)) == arrive
 
 
+def section(name: str) -> str:
+    """Return the text of a resource of the project's template."""
+    text = (ROOT / "templates/project.yaml").read_text()
+    return re.search(rf"(?m)^  {name}:\n(?:    .*\n|\n)*", text)[0]
+
+
+PROJECT = """
+Parameters:
+  SageMakerProjectId: {Type: String, Default: p-strict}
+  SageMakerProjectName: {Type: String, Default: strict}
+Conditions: {HasBudget: !Equals [a, b]}
+Resources:
+"""
+
+
+def test_the_alarm_of_a_projects_dead_letters_reaches_its_topic(played):
+    rules = r"(?s)          - Sid: TakeNoticesOfRules.*?(?=          - Sid: )"  # theirs are no part of this
+    parts = [section(name) for name in ("Notices", "NoticesPolicy", "DeadLetters", "DeadLettersAlarm")]
+    cloudformation, sns, (inbox, endpoint) = (
+        played.client("cloudformation"),
+        played.client("sns"),
+        create_queue(played, allow("sns", "sqs:SendMessage", "*")),
+    )
+    template = PROJECT + re.sub(rules, "", "".join(parts))
+    cloudformation.create_stack(StackName="strict-project", TemplateBody=template)
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="strict-project", WaiterConfig={"Delay": 1})
+    topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-p-strict-notices"
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint)
+
+    url = played.client("sqs").get_queue_url(QueueName="sagemaker-p-strict-dead-letters")["QueueUrl"]
+    played.client("sqs").send_message(QueueUrl=url, MessageBody="dead")
+
+    notice = json.loads(received(played, inbox, seconds=20)[0]["Body"])
+    assert notice["Subject"].startswith('ALARM: "sagemaker-p-strict-dead-letters"')
+
+
 # --- Lambda ----------------------------------------------------------------------------------------------------------
 
 
@@ -295,6 +333,37 @@ def test_an_event_on_which_a_function_fails_is_tried_three_times_and_kept_as_it_
     assert message["MessageAttributes"]["ErrorMessage"]["StringValue"] == "on purpose"
 
 
+def test_what_an_asynchronous_function_returns_goes_to_its_destination(played, function_role):
+    functions, (url, arn) = played.client("lambda"), create_queue(played)
+    code = {"ZipFile": zipped("def handler(event, context):\n    return event['number'] + 1\n")}
+    name = functions.create_function(**function(function_role, Code=code))["FunctionName"]
+    functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+    destination = {"OnSuccess": {"Destination": arn}}
+    functions.put_function_event_invoke_config(FunctionName=name, DestinationConfig=destination)
+
+    functions.invoke(FunctionName=name, InvocationType="Event", Payload='{"number": 1}')
+
+    record = json.loads(received(played, url, seconds=20)[0]["Body"])
+    assert (record["requestContext"]["condition"], record["responsePayload"]) == ("Success", 2)
+
+
+@pytest.mark.parametrize("permitted", [True, False])
+def test_a_topic_invokes_a_function_that_lets_it(played, function_role, permitted):
+    functions, sns, (url, dead) = played.client("lambda"), played.client("sns"), create_queue(played)
+    created = functions.create_function(**function(function_role, DeadLetterConfig={"TargetArn": dead}))
+    name, topic = created["FunctionName"], sns.create_topic(Name=unique("strict"))["TopicArn"]
+    functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+    functions.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0)
+    source = topic if permitted else f"{topic}-other"
+    action = {"Action": "lambda:InvokeFunction", "Principal": "sns.amazonaws.com", "SourceArn": source}
+    functions.add_permission(FunctionName=name, StatementId="sns", **action)
+    sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=created["FunctionArn"])
+
+    sns.publish(TopicArn=topic, Message="message")
+
+    assert len(received(played, url, seconds=20 if permitted else 2)) == permitted
+
+
 # --- S3 --------------------------------------------------------------------------------------------------------------
 
 
@@ -332,7 +401,7 @@ def test_lifecycle_rules_and_tags_of_a_templates_bucket_are_its_own(played):
 
 STATEMENT = {
     "Effect": "Allow",
-    "Principal": "*",
+    "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
     "Action": "s3:GetObject",
     "Resource": "arn:aws:s3:::tests-111122223333/*",
 }
@@ -377,6 +446,19 @@ def test_a_queue_that_sqs_refuses_is_refused(played, attributes, code):
     name = unique("strict") if attributes else "with a blank"
 
     assert refusal(played.client("sqs").create_queue, QueueName=name, Attributes=attributes)[0].endswith(code)
+
+
+def test_a_deny_in_the_policy_of_a_queue_or_a_topic_holds_for_people(played):
+    everybody = {"Effect": "Deny", "Principal": "*", "Resource": "*"}
+    sns, (url, _) = played.client("sns"), create_queue(played, everybody | {"Action": "sqs:SendMessage"})
+    topic = sns.create_topic(Name=unique("strict"))["TopicArn"]
+    denied = policy(everybody | {"Action": "sns:Publish"})
+    sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=denied)
+
+    sent = refusal(played.client("sqs").send_message, QueueUrl=url, MessageBody="message")
+    published = refusal(sns.publish, TopicArn=topic, Message="message")
+
+    assert {sent[0], published[0]} <= {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 
 
 # --- IAM -------------------------------------------------------------------------------------------------------------
@@ -455,3 +537,26 @@ def test_a_stack_with_a_role_that_iam_refuses_fails(played):
     reasons = wait_for(lambda: failures(cloudformation, stack))
 
     assert "Maximum policy size of 10240 bytes exceeded" in reasons[0]
+
+
+WRONG = {"Version": "2012-10-17", "Statement": [{"Efect": "Allow"}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "properties"),
+    [
+        ("AWS::IAM::ManagedPolicy", {}),
+        ("AWS::SNS::TopicPolicy", {"Topics": [f"arn:aws:sns:{REGION}:{ACCOUNT}:any"]}),
+        ("AWS::SQS::QueuePolicy", {"Queues": [f"http://sqs.{REGION}.localhost/{ACCOUNT}/any"]}),
+        ("AWS::S3::BucketPolicy", {"Bucket": "tests-111122223333"}),
+    ],
+)
+def test_a_stack_with_a_malformed_policy_fails(played, bucket, kind, properties):
+    cloudformation, stack = played.client("cloudformation"), unique("strict")
+    resource = {"Type": kind, "Properties": properties | {"PolicyDocument": WRONG}}
+    template, capabilities = json.dumps({"Resources": {"Policy": resource}}), ["CAPABILITY_IAM"]
+    cloudformation.create_stack(
+        StackName=stack, TemplateBody=template, OnFailure="DO_NOTHING", Capabilities=capabilities
+    )
+
+    assert wait_for(lambda: failures(cloudformation, stack))

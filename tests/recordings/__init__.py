@@ -123,9 +123,9 @@ class Comparison:
     def _fits(self, expected: str, actual: str) -> bool:
         names = _PLACEHOLDER.findall(expected)
         literals = [re.escape(part) for part in _PLACEHOLDER.split(expected)]
-        found = re.fullmatch("(.+?)".join(literals), actual, re.DOTALL)
-        pairs = zip(names, found.groups(), strict=True) if found else []
-        return found is not None and all(
+        match = re.fullmatch("(.+?)".join(literals), actual, re.DOTALL)
+        pairs = zip(names, match.groups(), strict=True) if match else []
+        return match is not None and all(
             self.values.setdefault(name, value) == value for name, value in pairs if re.search(r":\d+>$", name)
         )
 

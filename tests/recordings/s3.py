@@ -8,14 +8,10 @@ from typing import Any
 from recordings import Responses, create_queue, receive, refusal, replays, unique
 from rehearsal.server import PlayedAws
 
-RESOURCE = "ministack names the resource in its errors; AWS does in some"
 OWNER = "ministack's owner has a name, which AWS no longer returns"
 UNSUBSCRIBE = "nothing opens the address that ends a subscription, so the emulator has no true one"
 ACCEPTED: dict[str, dict[str, str]] = {
-    "test_s3::TestS3DeepArchive::test_s3_get_deep_archive_object_restore": {"*.Error.Resource": RESOURCE},
-    "test_s3_api::TestS3BucketCRUD::test_delete_versioned_bucket_with_objects": {"*.Error.Resource": RESOURCE},
     "test_s3_api::TestS3ObjectCRUD::test_delete_object_versioned": {
-        "*.Error.Resource": RESOURCE,
         "*.Owner.DisplayName": OWNER,
         "list-object-versions.EncodingType": "boto3 asks for it by itself, and decodes it; ministack sends keys as they are",
         "list-object-versions.Versions.0.Checksum*": "ministack does not list checksums",

@@ -21,10 +21,10 @@ def attributes_of_dead_letters(aws: PlayedAws) -> Responses:
     header = {"AWSTraceHeader": {"DataType": "String", "StringValue": TRACE}}
     sqs.send_message(QueueUrl=url, MessageBody="message-1", MessageAttributes=attribute, MessageSystemAttributes=header)
     sqs.send_message(QueueUrl=url, MessageBody="message-2")
-    wanted = {"MessageAttributeNames": ["All"], "MessageSystemAttributeNames": NAMES, "MaxNumberOfMessages": 10}
-    first = sqs.receive_message(QueueUrl=url, **wanted)["Messages"]
+    options = {"MessageAttributeNames": ["All"], "MessageSystemAttributeNames": NAMES, "MaxNumberOfMessages": 10}
+    first = sqs.receive_message(QueueUrl=url, **options)["Messages"]
     sqs.receive_message(QueueUrl=url)
-    dead = sqs.receive_message(QueueUrl=dead_url, WaitTimeSeconds=5, **wanted).get("Messages", [])
+    dead = sqs.receive_message(QueueUrl=dead_url, WaitTimeSeconds=5, **options).get("Messages", [])
     return {"sourcen-arn": arn, "dlq-arn": dead_arn, "rec-pre-dlq": first, "dlq-messages": dead}
 
 

@@ -79,14 +79,14 @@ def _datapoints(alarm: Alarm) -> list[tuple[float, float, float] | None]:
     points = cloudwatch._metrics.get((alarm["Namespace"], alarm["MetricName"], dimensions)) or []
     period, now = alarm.get("Period", 60), time.time()
     statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic", "Average")
-    found: list[tuple[float, float, float] | None] = []
+    datapoints: list[tuple[float, float, float] | None] = []
     for number in range(alarm.get("EvaluationPeriods", 1)):
         start = now - period * (number + 1)
         inside = [point for point in points if start < point["Timestamp"] <= start + period]
         statistics = cloudwatch._calc_stats(inside)
         value = cloudwatch._stat_value(statistics, statistic, inside) if inside else None
-        found.append(None if value is None else (start, float(value), statistics["SampleCount"]))
-    return found
+        datapoints.append(None if value is None else (start, float(value), statistics["SampleCount"]))
+    return datapoints
 
 
 def _evaluate_alarm(alarm: Alarm) -> None:
@@ -220,6 +220,10 @@ def _message(alarm: Alarm, old_state: str, new_state: str, reason: str) -> dict[
 def _put_metric_alarm(params: dict[str, Any], decoded: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Any:
     """Keep what ministack drops of an alarm, and leave out what it adds."""
     request = decoded if is_cbor or is_json else params
+    operator = cloudwatch._p(request, "ComparisonOperator")
+    if operator not in _OPERATORS:
+        message = f"The emulator has no ComparisonOperator {operator!r}. It has: {', '.join(_OPERATORS)}."
+        return cloudwatch._error("ValidationError", message, 400, use_json=is_json, use_cbor=is_cbor)
     response = _original_put(params, decoded, is_cbor, is_json)
     if response[0] == 200:
         alarm = cloudwatch._alarms[cloudwatch._p(request, "AlarmName")]

@@ -11,27 +11,37 @@ _loader = Loader()
 _models: dict[str, ServiceModel] = {}
 
 
-def violation(service: str, operation: str, parameters: dict[str, Any]) -> str | None:
-    """Return AWS's message about the parameters that break the model of an operation; None where none does."""
+def violation(service: str, operation: str, parameters: dict[str, Any], *, complete: bool = False) -> str | None:
+    """Return AWS's message about the parameters that break the model of an operation; None where none does.
+
+    Members that it requires may be missing unless the parameters are `complete`.
+    """
     if service not in _models:
         _models[service] = ServiceModel(_loader.load_service_model(service, "service-2"), service)
     if operation not in _models[service].operation_names:
         return None
     shape = _models[service].operation_model(operation).input_shape
-    broken = list(_broken(shape, parameters, "")) if shape else []
+    broken = list(_broken(shape, parameters, "", complete)) if shape else []
     errors = "1 validation error" if len(broken) == 1 else f"{len(broken)} validation errors"
     return f"{errors} detected: {'; '.join(broken)}" if broken else None
 
 
-def _broken(shape: Shape, value: Any, where: str) -> Iterator[str]:
-    if shape.type_name == "structure" and isinstance(value, dict):
-        for name in value.keys() & shape.members.keys():
-            yield from _broken(shape.members[name], value[name], _join(where, name[:1].lower() + name[1:]))
-    elif shape.type_name == "list" and isinstance(value, list):
+_CONTAINERS = {"structure": dict, "map": dict, "list": list}
+
+
+def _broken(shape: Shape, value: Any, where: str, complete: bool) -> Iterator[str]:
+    if not isinstance(value, _CONTAINERS.get(shape.type_name, object)):
+        yield _failed(value, where, f"Member must be a {shape.type_name}")
+    elif shape.type_name == "structure":
+        for name in sorted(set(shape.required_members) - value.keys()) if complete else []:
+            yield f"Value null at '{_join(where, name)}' failed to satisfy constraint: Member must not be null"
+        for name in sorted(value.keys() & shape.members.keys()):
+            yield from _broken(shape.members[name], value[name], _join(where, name), complete)
+    elif shape.type_name == "list":
         yield from _outside(shape, value, where, len(value), "length")
         for number, member in enumerate(value, 1):
-            yield from _broken(shape.member, member, f"{where}.{number}.member")
-    elif shape.type_name == "map" and isinstance(value, dict):
+            yield from _broken(shape.member, member, f"{where}.{number}.member", complete)
+    elif shape.type_name == "map":
         yield from _outside(shape, value, where, len(value), "length")
     elif shape.type_name == "string" and isinstance(value, str):
         yield from _outside(shape, value, where, len(value), "length")
@@ -57,4 +67,5 @@ def _failed(value: Any, where: str, rule: str) -> str:
 
 
 def _join(where: str, name: str) -> str:
+    name = name[:1].lower() + name[1:]
     return f"{where}.{name}" if where else name

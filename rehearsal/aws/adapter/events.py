@@ -42,16 +42,17 @@ def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str
         _original_invoke(target, event, rule, view)
         return
     try:
-        given = targets.input_of(target, rule, view)
+        payload = targets.input_of(target, rule, view)
         _require_permission(spec.service, target["Arn"], rule["Arn"])
     except targets.UndeliverableError as problem:
         targets.put_aside(target, json.dumps(view.event_with_detail()), rule, problem)
         return
     if spec.service in _target_services:
-        in_background(_target_services[spec.service], target, given if "InputTransformer" in target else None)
+        is_own = {"Input", "InputPath", "InputTransformer"} & target.keys()  # else it is the event, which builds ignore
+        in_background(_target_services[spec.service], target, payload if is_own else None)
     else:
         bare = {name: value for name, value in target.items() if name not in ("InputPath", "InputTransformer")}
-        _original_invoke({**bare, "Input": given}, event, rule, view)
+        _original_invoke({**bare, "Input": payload}, event, rule, view)
 
 
 def _require_permission(service: str, arn: str, rule: str) -> None:

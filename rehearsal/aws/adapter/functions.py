@@ -1,8 +1,10 @@
 """Lambda: what it refuses of a function, how a function's error looks, and where an event goes that it failed on."""
 
+import contextvars
 import json
 import logging
 import re
+import uuid
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -204,14 +206,16 @@ def _qualifier_problem(name: str, qualifier: str | None) -> Response | None:
 
 
 def _add_permission(name: str, data: dict[str, Any], query: Any = None, path_qualifier: str | None = None) -> Response:
-    asked = lambda_svc._qp_first(query, "Qualifier") if query else None
+    query_qualifier = lambda_svc._qp_first(query, "Qualifier") if query else None
     checked = {member: data[member] for member in ("StatementId", "Action", "SourceAccount") if member in data}
-    if broken := violation("lambda", "AddPermission", checked | ({"Qualifier": asked} if asked else {})):
+    if broken := violation(
+        "lambda", "AddPermission", checked | ({"Qualifier": query_qualifier} if query_qualifier else {})
+    ):
         return _error("ValidationException", broken)
-    if path_qualifier and asked and path_qualifier != asked:
+    if path_qualifier and query_qualifier and path_qualifier != query_qualifier:
         problem = "The derived qualifier from the function name does not match the specified qualifier."
         return _error("InvalidParameterValueException", problem)
-    qualifier = path_qualifier or asked
+    qualifier = path_qualifier or query_qualifier
     if qualifier == "$LATEST":
         return _error("InvalidParameterValueException", "We currently do not support adding policies for $LATEST.")
     if not re.fullmatch(r"\*|\d{12}|arn:aws:.+|[a-z0-9.-]+\.amazonaws\.com", data.get("Principal", "")):
@@ -284,13 +288,11 @@ def _route_async_failure(target: str, name: str, event: Any, result: dict[str, A
     docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html: the queue gets the event itself, with
     attributes; the destination gets a record of the invocation, in which the event is.
     """
-    record = lambda_svc._functions[name]
-    settings = record.get("event_invoke_config") or (record.get("event_invoke_configs") or {}).get("$LATEST") or {}
-    error = result.get("body") if isinstance(result.get("body"), dict) else {}
-    if destination := (settings.get("DestinationConfig") or {}).get("OnFailure", {}).get("Destination"):
-        tries = settings.get("MaximumRetryAttempts", 2) + 1
-        _send(name, destination, json.dumps(_record_of(name, event, result, error, tries)), {})
-    if queue := (record["config"].get("DeadLetterConfig") or {}).get("TargetArn"):
+    error = result["body"] if isinstance(result.get("body"), dict) else {}
+    if destination := _destination_of(name, "OnFailure"):
+        tries = _invoke_settings(name).get("MaximumRetryAttempts", 2) + 1
+        _send(name, destination, json.dumps(_record_of(name, event, result, tries)), {})
+    if queue := (lambda_svc._functions[name]["config"].get("DeadLetterConfig") or {}).get("TargetArn"):
         attributes = {
             "ErrorCode": {"DataType": "Number", "StringValue": "200"},
             "ErrorMessage": {"DataType": "String", "StringValue": error.get("errorMessage", "")[:1024] or "Unknown"},
@@ -299,18 +301,59 @@ def _route_async_failure(target: str, name: str, event: Any, result: dict[str, A
         _send(name, queue, json.dumps(event), attributes)
 
 
-def _record_of(name: str, event: Any, result: dict[str, Any], error: dict[str, Any], tries: int) -> dict[str, Any]:
-    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}:$LATEST"
-    request = {"requestId": error.get("requestId"), "functionArn": arn, "condition": "RetriesExhausted"}
-    kind = result.get("function_error") or "Unhandled"
+def _record_of(name: str, event: Any, result: dict[str, Any], tries: int) -> dict[str, Any]:
+    """Return the record of an asynchronous invocation that a destination gets."""
+    failed, body = result.get("error"), result.get("body")
+    request_id = body.get("requestId") if failed and isinstance(body, dict) else str(uuid.uuid4())
+    kind = {"functionError": result.get("function_error") or "Unhandled"} if failed else {}
     return {
         "version": "1.0",
         "timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}.000Z",
-        "requestContext": request | {"approximateInvokeCount": tries},
+        "requestContext": {
+            "requestId": request_id,
+            "functionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}:$LATEST",
+            "condition": "RetriesExhausted" if failed else "Success",
+            "approximateInvokeCount": tries,
+        },
         "requestPayload": event,
-        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": kind},
-        "responsePayload": error,
+        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST"} | kind,
+        "responsePayload": body,
     }
+
+
+_asynchronous: contextvars.ContextVar[bool] = contextvars.ContextVar("asynchronous", default=False)
+
+
+def _invoke_async(function: dict[str, Any], event: Any) -> None:
+    token = _asynchronous.set(True)
+    try:
+        _original_invoke_async(function, event)  # on a thread, which takes this context along
+    finally:
+        _asynchronous.reset(token)
+
+
+def _execute_any(function: dict[str, Any], event: Any) -> dict[str, Any]:
+    """Run a function; what an asynchronous one returns goes to its destination, which ministack ignores."""
+    result = _original_execute_any(function, event)
+    name = (function.get("config") or function)["FunctionName"]
+    if (
+        _asynchronous.get()
+        and name in lambda_svc._functions
+        and not result.get("error")
+        and (target := _destination_of(name, "OnSuccess"))
+    ):
+        _send(name, target, json.dumps(_record_of(name, event, result, 1)), {})
+    return result
+
+
+def _destination_of(name: str, kind: str) -> str | None:
+    settings = _invoke_settings(name).get("DestinationConfig") or {}
+    return settings.get(kind, {}).get("Destination")
+
+
+def _invoke_settings(name: str) -> dict[str, Any]:
+    record = lambda_svc._functions[name]
+    return record.get("event_invoke_config") or (record.get("event_invoke_configs") or {}).get("$LATEST") or {}
 
 
 def _send(name: str, target: str, body: str, attributes: dict[str, Any]) -> None:
@@ -344,5 +387,7 @@ def _put_event_invoke_config(name: str, qualifier: str | None, data: dict[str, A
 
 
 lambda_svc._route_async_failure = _route_async_failure
+_original_invoke_async, _original_execute_any = lambda_svc.invoke_async_with_retry, lambda_svc._execute_function
+lambda_svc.invoke_async_with_retry, lambda_svc._execute_function = _invoke_async, _execute_any
 _original_put_invoke = lambda_svc._put_event_invoke_config
 lambda_svc._put_event_invoke_config = _put_event_invoke_config

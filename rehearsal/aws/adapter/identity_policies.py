@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ministack.services import iam
-from ministack.services.cloudformation import provisioners
 
 from rehearsal.aws.adapter.constraints import violation
 from rehearsal.aws.adapter.running import ACCOUNT
+from rehearsal.aws.adapter.templates import hold_to
 
 Statement = dict[str, Any]
 MAX_INLINE_CHARACTERS = 10_240  # of all inline policies of a role, without white space
@@ -52,6 +52,17 @@ def problem_of_identity_policy(document: str | dict[str, Any]) -> str | None:
     if len(set(names)) < len(names):
         return "Statement IDs (SID) in a single policy must be unique."
     return next((problem for statement in statements if (problem := _problem_of_statement(statement))), None)
+
+
+def problem_of_resource_policy(document: str | dict[str, Any]) -> str | None:
+    """Return what is wrong with the policy of a topic or a queue; None where it is right."""
+    statements = _statements(document)
+    if isinstance(statements, str):
+        return "The policy is no JSON object." if statements == "json" else statements
+    for member, other in (("Principal", "NotPrincipal"), ("Action", "NotAction")):
+        if any(member not in statement and other not in statement for statement in statements):
+            return f"Missing required field {member}"
+    return None
 
 
 def _problem_of_statement(statement: Statement) -> str | None:
@@ -150,7 +161,8 @@ def problem_of_request(operation: str, request: dict[str, Any]) -> tuple[str, st
 
 def _checked(operation: str, original: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
     def handle(parameters: dict[str, Any]) -> Any:
-        request = {name: iam._p(parameters, name) for name in parameters if "." not in name}
+        first = {name: iam._p(parameters, name) for name in parameters if "." not in name}
+        request = {name: value for name, value in first.items() if isinstance(value, str)}
         if problem := problem_of_request(operation, request):
             return iam._error(409 if problem[0] == "LimitExceeded" else 400, *problem)
         return original(parameters)
@@ -189,16 +201,17 @@ def _require_role(name: str, properties: dict[str, Any]) -> None:
         raise ValueError(f"{problem[1]} (Service: Iam, Status Code: 400, Error Code: {problem[0]})")
 
 
-def _create_role(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
-    _require_role(logical_id, properties)
-    return _original_create_role(logical_id, properties, stack_name)
+def _require_managed(name: str, properties: dict[str, Any]) -> None:
+    if problem := problem_of_identity_policy(properties.get("PolicyDocument", {})):
+        raise ValueError(f"{problem} (Service: Iam, Status Code: 400, Error Code: MalformedPolicyDocument)")
 
 
-def _update_role(physical_id: str, old: dict[str, Any], new: dict[str, Any], *more: Any) -> Any:
-    _require_role(physical_id, new)
-    return _original_update_role(physical_id, old, new, *more)
+def _require_resource_policy(name: str, properties: dict[str, Any]) -> None:
+    if problem := problem_of_resource_policy(properties.get("PolicyDocument", {})):
+        raise ValueError(f"{problem} (Status Code: 400, Error Code: InvalidAttributeValue)")
 
 
-_roles_of_templates = provisioners._RESOURCE_HANDLERS["AWS::IAM::Role"]
-_original_create_role, _original_update_role = _roles_of_templates["create"], _roles_of_templates["update"]
-_roles_of_templates["create"], _roles_of_templates["update"] = _create_role, _update_role
+hold_to("AWS::IAM::ManagedPolicy", _require_managed)
+hold_to("AWS::IAM::Role", _require_role)
+hold_to("AWS::SNS::TopicPolicy", _require_resource_policy)
+hold_to("AWS::SQS::QueuePolicy", _require_resource_policy)

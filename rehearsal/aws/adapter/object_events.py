@@ -4,11 +4,15 @@ docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.htm
 """
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
-from ministack.services import eventbridge, s3
+from ministack.services import eventbridge, lambda_svc, s3
 
+from rehearsal.aws.adapter.policies import service_may
+
+logger = logging.getLogger("rehearsal")
 Event = dict[str, Any]
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"  # of a delete marker, which has no content
 
@@ -41,9 +45,20 @@ def _deliver(original: Callable[..., None]) -> Callable[..., None]:
     return deliver
 
 
+def _invoke(arn: str, payload: Event, *more: Any) -> None:
+    """Invoke a function of a notification, if its policy lets the bucket: ministack does not ask."""
+    bucket = payload["Records"][0]["s3"]["bucket"]["arn"]
+    record = lambda_svc._get_func_record_for_ref(arn)[0]
+    if record and not service_may("s3.amazonaws.com", "lambda:InvokeFunction", arn, record["policy"], bucket):
+        logger.warning("%s may not invoke %s: its event is dropped", bucket, arn)
+        return
+    _original_invoke(arn, payload, *more)
+
+
+_original_invoke = s3._deliver_event_to_lambda
 s3._deliver_event_to_sqs = _deliver(s3._deliver_event_to_sqs)
 s3._deliver_event_to_sns = _deliver(s3._deliver_event_to_sns)
-s3._deliver_event_to_lambda = _deliver(s3._deliver_event_to_lambda)
+s3._deliver_event_to_lambda = _deliver(_invoke)
 
 
 def _detail_as_aws(kind: str, detail: Event) -> Event:

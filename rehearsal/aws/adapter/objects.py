@@ -3,16 +3,17 @@
 import json
 import re
 import uuid
+from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element, ParseError, SubElement, tostring
 
 from ministack import app as ministack_app
 from ministack.services import s3
-from ministack.services.cloudformation import provisioners
 
 from rehearsal.aws.adapter import buckets
 from rehearsal.aws.adapter.services import Response
+from rehearsal.aws.adapter.templates import hold_to
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 MAX_DELETED = 1000  # docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
@@ -26,6 +27,8 @@ async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, quer
     version = (query.get("versionId") or ["null"])[0]
     if version != "null" and not _is_uuid(version):
         argument = {"ArgumentName": "versionId", "ArgumentValue": version}
+        if method == "HEAD":
+            return 400, {}, b""
         return s3._object_error("InvalidArgument", "Invalid version id specified", 400, **argument)
     status, response_headers, content = await _original_s3(method, path, headers, body, query)
     content = content.encode() if isinstance(content, str) else content
@@ -33,18 +36,21 @@ async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, quer
 
 
 def _explained(method: str, path: str, status: int, headers: dict[str, str], content: bytes, version: str) -> bytes:
-    """Add what AWS says in an error of a version beyond code and message."""
+    """Return the content of an error with the members that AWS gives it beyond code and message."""
     bucket, _, key = unquote(path).lstrip("/").partition("/")
-    more: dict[str, str] = {}
-    if b"<Code>NoSuchVersion</Code>" in content:
-        more = {"Key": key, "VersionId": version}
-    elif status == 405 and headers.get("x-amz-delete-marker"):
-        more = {"Method": method, "ResourceType": "DeleteMarker"}
-    elif b"<Code>BucketNotEmpty</Code>" in content:
-        more = {"BucketName": bucket}
-    if not more or status < 400:
+    code = re.search(rb"<Code>(\w+)</Code>", content) if status >= 400 else None
+    more = {
+        b"NoSuchVersion": {"Key": key, "VersionId": version},
+        b"MethodNotAllowed": {"Method": method}
+        | ({"ResourceType": "DeleteMarker"} if "x-amz-delete-marker" in headers else {}),
+        b"BucketNotEmpty": {"BucketName": bucket},
+        b"InvalidObjectState": {},
+    }.get(code[1] if code else b"")
+    if more is None:
         return content
     root = s3.fromstring(content)
+    for resource in root.findall("Resource"):  # AWS names it in other errors
+        root.remove(resource)
     for name, value in more.items():
         SubElement(root, name).text = value
     if "BucketName" in more and s3._bucket_versioning.get(bucket):
@@ -162,7 +168,8 @@ def _problem_of_statement(bucket: str, statement: dict[str, Any]) -> str | None:
         return f"Invalid effect: {statement['Effect']}"
     resources, actions = (statement.get(name, []) for name in ("Resource", "Action"))
     for resource in resources if isinstance(resources, list) else [resources]:
-        if resource != "*" and not re.match(rf"arn:aws:s3:::({re.escape(bucket)}(/|$)|.*[*?])", resource):
+        named = resource.removeprefix("arn:aws:s3:::").split("/")[0]
+        if resource != "*" and not (resource.startswith("arn:aws:s3:::") and fnmatchcase(bucket, named)):
             return "Policy has invalid resource"
     for action in actions if isinstance(actions, list) else [actions]:
         if action != "*" and not action.lower().startswith("s3:"):
@@ -175,27 +182,13 @@ def _put_bucket_policy(name: str, body: bytes) -> Response:
     return s3._object_error("MalformedPolicy", problem, 400) if problem else _original_put_policy(name, body)
 
 
-def _require_policy(properties: dict[str, Any]) -> None:
+def _require_policy(name: str, properties: dict[str, Any]) -> None:
     document = properties.get("PolicyDocument", {})
     text = document if isinstance(document, str) else json.dumps(document)
     if problem := problem_of_policy(properties["Bucket"], text):
         raise ValueError(f"{problem} (Service: S3, Status Code: 400, Error Code: MalformedPolicy)")
 
 
-def _create_policy(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
-    """Hold a template's policy to the same: ministack writes it past the API."""
-    _require_policy(properties)
-    return _original_create_policy(logical_id, properties, stack_name)
-
-
-def _update_policy(physical_id: str, old: dict[str, Any], new: dict[str, Any], *more: Any) -> Any:
-    _require_policy(new)
-    return _original_update_policy(physical_id, old, new, *more)
-
-
 _original_put_policy = s3._put_bucket_policy
 s3._put_bucket_policy = _put_bucket_policy
-_original_create_policy = provisioners._RESOURCE_HANDLERS["AWS::S3::BucketPolicy"]["create"]
-provisioners._RESOURCE_HANDLERS["AWS::S3::BucketPolicy"]["create"] = _create_policy
-_original_update_policy = provisioners._RESOURCE_HANDLERS["AWS::S3::BucketPolicy"]["update"]
-provisioners._RESOURCE_HANDLERS["AWS::S3::BucketPolicy"]["update"] = _update_policy
+hold_to("AWS::S3::BucketPolicy", _require_policy)

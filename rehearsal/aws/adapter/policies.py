@@ -3,6 +3,7 @@
 from typing import Any
 
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
+from ministack.services import sns, sqs
 
 from rehearsal.aws.adapter.running import ACCOUNT, REGION
 
@@ -19,13 +20,29 @@ def service_may(service: str, action: str, resource: str, policy: str | dict[str
         action=action,
         resource_arn=resource,
         region=REGION,
+        secure_transport=True,
         service_context={
             "aws:sourcearn": source,
             "aws:sourceaccount": ACCOUNT,
-            "aws:securetransport": "true",
             "aws:principalisawsservice": "true",
             "aws:principalservicename": service,
         }
         | owner,
     )
     return evaluate_resource_policy(policy, context, service=service).decision == "Allow"
+
+
+def _queue_policy_allows(queue: str, service: str, source: str, account: str) -> bool:
+    """Return whether a queue takes a message of a service; ministack's own answer takes services for plain HTTP."""
+    record = sqs._queue_by_arn(queue)
+    return record is not None and service_may(
+        service, "sqs:SendMessage", queue, record["attributes"].get("Policy"), source
+    )
+
+
+def _topic_policy_allows(topic: str, service: str, source: str, account: str) -> bool:
+    record = sns._topics.get(topic)
+    return record is not None and service_may(service, "sns:Publish", topic, record["attributes"].get("Policy"), source)
+
+
+sqs.queue_policy_allows, sns.topic_policy_allows = _queue_policy_allows, _topic_policy_allows

@@ -1,11 +1,11 @@
 """SQS: messages that AWS services send, and what it refuses."""
 
-import json
 import re
 from typing import Any
 
 from ministack.services import sqs
 
+from rehearsal.aws.adapter.identity_policies import problem_of_resource_policy
 from rehearsal.aws.adapter.policies import service_may
 
 
@@ -40,12 +40,7 @@ _SETTABLE = {
 def _require_attributes(attributes: dict[str, Any]) -> None:
     for name in attributes.keys() - _SETTABLE:
         raise sqs._Err("InvalidAttributeName", f"Unknown Attribute {name}.")
-    policy = attributes.get("Policy")
-    try:
-        is_policy = not policy or bool(json.loads(policy).get("Statement"))
-    except (ValueError, AttributeError):
-        is_policy = False
-    if not is_policy:
+    if attributes.get("Policy") and problem_of_resource_policy(attributes["Policy"]):
         raise sqs._Err("InvalidAttributeValue", "Invalid value for the parameter Policy.")
 
 

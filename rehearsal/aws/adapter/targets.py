@@ -1,4 +1,4 @@
-"""EventBridge: the targets of rules, what they are given, and where it goes when it cannot be delivered."""
+"""EventBridge: the targets of rules, what they get, and where it goes when it cannot be delivered."""
 
 import datetime
 import json
@@ -8,10 +8,10 @@ from typing import Any
 
 from ministack.core.responses import error_response_json, json_response
 from ministack.services import eventbridge
-from ministack.services.cloudformation import provisioners
 
 from rehearsal.aws.adapter import queues
 from rehearsal.aws.adapter.constraints import violation
+from rehearsal.aws.adapter.templates import hold_to
 
 logger = logging.getLogger("rehearsal")
 
@@ -40,7 +40,7 @@ def problem_of_targets(
     rule: str, targets: list[dict[str, Any]], present: list[dict[str, Any]]
 ) -> tuple[str, str] | None:
     """Return code and message of AWS's refusal of targets for a rule that has some already; None where it takes them."""
-    if broken := violation("events", "PutTargets", {"Rule": rule, "Targets": targets}):
+    if broken := violation("events", "PutTargets", {"Rule": rule, "Targets": targets}, complete=True):
         return "ValidationException", broken
     if len({target["Id"] for target in [*present, *targets]}) > MAX_TARGETS:
         return "LimitExceededException", "The requested resource exceeds the maximum number allowed."
@@ -50,6 +50,8 @@ def problem_of_targets(
 
 def _problem_of_target(target: dict[str, Any]) -> str | None:
     name, transformer = target["Id"], target.get("InputTransformer")
+    if not re.fullmatch(r"arn:[^:]+:[^:]+:[^:]*:[^:]*:.+", target["Arn"]):
+        return f"Parameter {target['Arn']} is not valid. Reason: Provided Arn is not in correct format."
     if len([kind for kind in ("Input", "InputPath", "InputTransformer") if target.get(kind)]) > 1:
         return f"Only one of Input, InputPath, or InputTransformer must be provided for target {name}."
     if target.get("Input") and not _is_json(target["Input"]):
@@ -62,19 +64,20 @@ def _problem_of_target(target: dict[str, Any]) -> str | None:
 
 
 def _put_targets(data: dict[str, Any]) -> Any:
-    present = eventbridge._targets.get(eventbridge._rule_key(data["Rule"], data.get("EventBusName", "default")), [])
-    if problem := problem_of_targets(data["Rule"], data.get("Targets", []), present):
+    rule = data.get("Rule", "")
+    present = eventbridge._targets.get(eventbridge._rule_key(rule, data.get("EventBusName", "default")), [])
+    if problem := problem_of_targets(rule, data.get("Targets", []), present):
         return error_response_json(*problem)
     return _original_put_targets(data)
 
 
 def _list_targets_by_rule(data: dict[str, Any]) -> Any:
     """Return the targets in pages, or the refusal of a rule that does not exist: ministack has neither."""
-    key = eventbridge._rule_key(data["Rule"], data.get("EventBusName", "default"))
+    rule, bus = data.get("Rule", ""), data.get("EventBusName", "default")
+    key = eventbridge._rule_key(rule, bus)
     if key not in eventbridge._rules:
-        return error_response_json(
-            "ResourceNotFoundException", f"Rule {data['Rule']} does not exist on EventBus default."
-        )
+        message = f"Rule {rule} does not exist on EventBus {bus}."
+        return error_response_json("ResourceNotFoundException", message)
     start, limit = eventbridge._opaque_offset_decode(data.get("NextToken", "")), data.get("Limit", 100)
     targets = eventbridge._targets.get(key, [])
     page: dict[str, Any] = {"Targets": targets[start : start + limit]}
@@ -83,17 +86,14 @@ def _list_targets_by_rule(data: dict[str, Any]) -> Any:
     return json_response(page)
 
 
-def _create_rule(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
-    """Hold a template's rule to what PutTargets holds it to: ministack writes its record past that."""
-    if problem := problem_of_targets(logical_id, properties.get("Targets", []), []):
+def _require_rule(name: str, properties: dict[str, Any]) -> None:
+    if problem := problem_of_targets(name, properties.get("Targets", []), []):
         raise ValueError(f"{problem[1]} (Service: EventBridge, Status Code: 400, Error Code: {problem[0]})")
-    return _original_create_rule(logical_id, properties, stack_name)
 
 
 _original_put_targets = eventbridge._put_targets
 eventbridge._put_targets, eventbridge._list_targets_by_rule = _put_targets, _list_targets_by_rule
-_original_create_rule = provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]["create"]
-provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]["create"] = _create_rule
+hold_to("AWS::Events::Rule", _require_rule)
 
 
 # --- what a target gets ----------------------------------------------------------------------------------------------
@@ -189,13 +189,13 @@ def put_aside(target: dict[str, Any], event: str, rule: dict[str, Any], problem:
     """
     logger.warning("rule %s: an event for %s is dropped: %s", rule["Name"], target["Arn"], problem)
     queue = target.get("DeadLetterConfig", {}).get("Arn")
-    facts = {
+    details = {
         "RULE_ARN": rule["Arn"],
         "TARGET_ARN": target["Arn"],
         "ERROR_CODE": problem.code,
         "ERROR_MESSAGE": str(problem),
     }
-    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in facts.items()}
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in details.items()}
     try:
         if queue:
             queues.send_as_service("events.amazonaws.com", queue, rule["Arn"], event, attributes)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ministack.services import lambda_svc, sns
 
+from rehearsal.aws.adapter.identity_policies import problem_of_resource_policy
 from rehearsal.aws.adapter.policies import service_may
 
 logger = logging.getLogger("rehearsal")
@@ -62,16 +63,9 @@ def _set_topic_attributes(params: dict[str, Any]) -> Any:
     name, value = sns._p(params, "AttributeName"), sns._p(params, "AttributeValue")
     if name not in _ATTRIBUTES and not _FEEDBACK.fullmatch(name):
         return _refused("AttributeName")
-    if name == "Policy" and not _is_policy(value):
-        return _refused("Policy Error: null")
+    if name == "Policy" and (problem := problem_of_resource_policy(value)):
+        return _refused(f"Policy Error: {problem}")
     return _original_set_attributes(params)
-
-
-def _is_policy(text: str) -> bool:
-    try:
-        return bool(json.loads(text).get("Statement"))
-    except (ValueError, AttributeError):
-        return False
 
 
 def _error(code: str, message: str, status: int) -> Any:
