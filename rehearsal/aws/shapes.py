@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,6 +15,12 @@ import botocore.validate
 _loader = botocore.loaders.Loader()
 MODELS = {"monitoring": "cloudwatch", "servicequotas": "service-quotas"}  # where a signature names a service otherwise
 INTEGERS = ("integer", "long")
+# What botocore says of a number that is too small, and what AWS does.
+TOO_SMALL = re.compile(r"Invalid value for parameter (\S+), value: (\S+), valid min value: (\S+)")
+IN_WORDS_OF_AWS = (
+    r"1 validation error detected: Value '\2' at '\1' failed to satisfy constraint: "
+    r"Member must have value greater than or equal to \3"
+)
 # Our own services check their requests themselves, after they have refused what they do not emulate: protocol.py.
 OWN = ("codecommit", "sagemaker", "servicecatalog", "servicequotas")
 
@@ -44,7 +51,7 @@ def json_problem(service: str, target: str, body: bytes) -> str | None:
     parameters = json.loads(body or b"{}")
     report = botocore.validate.ParamValidator().validate(parameters, shape)
     if report.has_errors():
-        return report.generate_report()
+        return TOO_SMALL.sub(IN_WORDS_OF_AWS, report.generate_report())
     token = parameters.get("NextToken", "0")
     if service == "sqs" and not token.isdecimal():  # ministack's tokens are numbers, and it trips over any other
         return f"The NextToken {token!r} is not one that was returned."

@@ -5,6 +5,8 @@ import urllib.request
 import uuid
 from typing import Any
 
+from botocore.config import Config
+
 from recordings import Responses, create_queue, receive, refusal, replays, unique
 from rehearsal.server import PlayedAws
 
@@ -275,7 +277,9 @@ def created_to_queue(aws: PlayedAws) -> Responses:
 def presigned_upload(aws: PlayedAws) -> Responses:
     bucket, url = to_queue(aws, "s3:ObjectCreated:*")
     place = {"Bucket": bucket, "Key": "key-by-hostname"}
-    address = aws.client("s3").generate_presigned_url("put_object", Params=place)
+    address = aws.client("s3", config=Config(signature_version="s3v4")).generate_presigned_url(
+        "put_object", Params=place
+    )
     request = urllib.request.Request(address, data=b"something", method="PUT")  # noqa: S310 (the emulator's own address)
     urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 (the same)
     return {"receive_messages": {"messages": records_of(aws, url, 1)}}
