@@ -4,9 +4,10 @@ import json
 import re
 
 import pytest
+import yaml
 
 from build import ROOT
-from build.policies import Template
+from build.policies import Loader, Template
 
 TEMPLATES = ("portfolio.yaml", "project.yaml")
 
@@ -59,6 +60,19 @@ def test_every_star_resource_has_its_reason_above_it():
     for number in stars:
         statement = next(n for n in range(number, 0, -1) if "- Sid:" in lines[n])
         assert lines[statement - 1].strip().startswith("#"), lines[statement]
+
+
+def test_rules_publish_to_the_topic_without_a_condition_or_a_role():
+    """With either, EventBridge delivers nothing and says nothing: the template says where AWS has it."""
+    resources = yaml.load(text_of("project.yaml"), Loader)["Resources"]
+    statements = resources["NoticesPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    (allowing,) = [each for each in statements if each.get("Principal") == {"Service": "events.amazonaws.com"}]
+    rules = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::Events::Rule"]
+    to_topic = [target for rule in rules for target in rule["Targets"] if target["Arn"] == {"Ref": "Notices"}]
+
+    assert "Condition" not in allowing
+    assert len(to_topic) == 3
+    assert [target for target in to_topic if "RoleArn" in target] == []
 
 
 LONGEST_INLINE = 10_240  # characters of all inline policies of a role, without white space (IAM's quotas)

@@ -59,10 +59,15 @@ def _rule_may_invoke(rule: str, function: str) -> bool:
 
 
 def _rule_may_publish(rule: str, topic: str) -> bool:
-    """Whether a topic's own policy lets a rule publish to it."""
+    """Whether a topic's own policy lets a rule publish to it: a statement with a Condition never does.
+
+    docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html, Amazon SNS permissions: "You can't use
+    Condition blocks in Amazon SNS topic policies for EventBridge."
+    """
     record = sns._topics.get(topic)
     policy = json.loads((record or {}).get("attributes", {}).get("Policy") or '{"Statement": []}')
-    return _rule_may(rule, "sns:Publish", topic, policy)
+    unconditional = [statement for statement in policy["Statement"] if not statement.get("Condition")]
+    return _rule_may(rule, "sns:Publish", topic, {**policy, "Statement": unconditional})
 
 
 def _rule_may(rule: str, action: str, resource: str, policy: dict[str, Any]) -> bool:
