@@ -20,6 +20,7 @@ PSEUDO_PARAMETERS = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Partition": "aws",
     "AWS::Region": "eu-west-1",
+    "AWS::StackId": f"arn:aws:cloudformation:eu-west-1:{ACCOUNT}:stack/SP-p-0123456789ab/01234567-89ab-cdef-0123-456789abcdef",
     "AWS::StackName": "stack",
     "AWS::URLSuffix": "amazonaws.com",
 }

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-
 from conftest import wait_for
+
 from rehearsal.notices import Mailbox
 
 ALLOW = {"Sid": "Rules", "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sns:Publish"}

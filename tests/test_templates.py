@@ -4,10 +4,9 @@ import json
 import re
 
 import pytest
-import yaml
 
 from build import ROOT
-from build.policies import Loader, Template
+from build.policies import Template
 
 TEMPLATES = ("portfolio.yaml", "project.yaml")
 
@@ -64,7 +63,7 @@ def test_every_star_resource_has_its_reason_above_it():
 
 def test_rules_publish_to_the_topic_without_a_condition_or_a_role():
     """With either, EventBridge delivers nothing and says nothing: the template says where AWS has it."""
-    resources = yaml.load(text_of("project.yaml"), Loader)["Resources"]
+    resources = Template(text_of("project.yaml")).body["Resources"]
     statements = resources["NoticesPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     (allowing,) = [each for each in statements if each.get("Principal") == {"Service": "events.amazonaws.com"}]
     rules = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::Events::Rule"]
