@@ -1,6 +1,9 @@
 """Who may do what: a sample of the statements that `make prove` takes away one by one, and what no role may do."""
 
+import json
 import re
+import uuid
+from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import ClientError
@@ -9,6 +12,10 @@ from benchmarks import permissions
 from benchmarks.permissions import BUCKET, all_statements, install, roles_of, take_away, try_all
 from benchmarks.small_project import Walk
 from build import ROOT
+from build.policies import Template
+from rehearsal.aws import trust
+
+TOPIC = "Resources:\n  Topic: {Type: 'AWS::SNS::Topic'}\n"
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +64,69 @@ def test_every_reason_for_a_statement_is_one_of_a_statement():
     assert set(permissions.REASONS.values()) <= permissions.KEPT.keys()
 
 
-def test_every_trust_names_one_account_or_says_why_not():
+def trust_statements() -> Iterator[tuple[str, set[str], set[str]]]:
+    """Each statement of a role's trust policy: the role, the services that it trusts, the keys that it asks for."""
+    for name in ("portfolio.yaml", "project.yaml"):
+        resources = Template((ROOT / "templates" / name).read_text()).body["Resources"]
+        for role in (role for role in resources if resources[role]["Type"] == "AWS::IAM::Role"):
+            for statement in resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
+                services = statement["Principal"]["Service"]
+                keys = {key for asked in statement.get("Condition", {}).values() for key in asked}
+                yield role, set(listed(services)), keys
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def test_every_trust_asks_for_a_key_that_its_services_send_or_for_none_where_they_send_none():
+    trusts = list(trust_statements())
+    sent = [set.intersection(*(set(trust.SERVICES[name].keys) for name in services)) for _, services, _ in trusts]
+
+    assert len(trusts) == 10
+    assert {service for _, services, _ in trusts for service in services} == trust.SERVICES.keys()
+    assert [role for (role, _, asked), keys in zip(trusts, sent, strict=True) if asked - keys] == []
+    assert [role for (role, _, asked), keys in zip(trusts, sent, strict=True) if keys and not asked] == []
+
+
+def test_every_trust_without_a_condition_says_why():
     for name in ("portfolio.yaml", "project.yaml"):
         text = (ROOT / "templates" / name).read_text()
         trusts = re.findall(r"AssumeRolePolicyDocument:\n(.*?)      Policies:", text, re.DOTALL)
+
         assert trusts
-        for trust in trusts:
-            assert "aws:SourceAccount" in trust or "# " in trust, trust
+        assert [each for each in trusts if "Condition:" not in each and "# " not in each] == []
+
+
+@pytest.mark.parametrize(
+    "service, condition, refused",
+    [
+        ("cloudformation.amazonaws.com", {"StringEquals": {"aws:SourceAccount": "111122223333"}}, True),
+        ("cloudformation.amazonaws.com", {"StringEqualsIfExists": {"aws:SourceAccount": "111122223333"}}, False),
+        ("cloudformation.amazonaws.com", {}, False),
+        ("lambda.amazonaws.com", {}, True),
+    ],
+)
+def test_a_service_is_refused_by_a_trust_that_asks_for_a_key_that_it_does_not_send(
+    account, service, condition, refused
+):
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": service},
+        "Action": "sts:AssumeRole",
+        "Condition": condition,
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    name = f"trusts-{uuid.uuid4().hex[:8]}"
+    role = account.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+
+    try:
+        account.client("cloudformation").create_stack(StackName=name, TemplateBody=TOPIC, RoleARN=role)
+        denied = ""
+    except ClientError as error:
+        denied = error.response["Error"]["Message"]
+
+    assert denied == (f"cloudformation.amazonaws.com is not authorized to assume role {role}" if refused else "")
 
 
 def test_what_is_denied_is_denied_with_a_word(account, project):

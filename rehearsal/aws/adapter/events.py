@@ -15,7 +15,8 @@ from rehearsal.aws.adapter.running import ACCOUNT, REGION, in_background, on_loo
 
 logger = logging.getLogger("rehearsal")
 
-_target_services: dict[str, Callable[[dict[str, Any], str | None], None]] = {}
+Deliver = Callable[[str, dict[str, Any], str | None], None]
+_target_services: dict[str, Deliver] = {}
 
 
 def raise_event(source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
@@ -29,8 +30,8 @@ def raise_event(source: str, detail_type: str, detail: dict[str, Any], resources
     on_loop(put)
 
 
-def add_target(service: str, deliver: Callable[[dict[str, Any], str | None], None]) -> None:
-    """Deliver events to targets of a service: deliver(target, transformed input)."""
+def add_target(service: str, deliver: Deliver) -> None:
+    """Deliver events to targets of a service: deliver(rule's ARN, target, transformed input)."""
     _target_services[service] = deliver
 
 
@@ -49,7 +50,7 @@ def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str
     if target.get("InputTransformer"):
         view = view or eventbridge._pattern_event_view(event)
         given = eventbridge._apply_input_transformer(target["InputTransformer"], rule, view)
-    in_background(_target_services[service], target, given)
+    in_background(_target_services[service], rule["Arn"], target, given)
 
 
 def _rule_may_invoke(rule: str, function: str) -> bool:
