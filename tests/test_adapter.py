@@ -13,7 +13,7 @@ SEAMS = {
     "ministack.app": ["app", "SERVICE_HANDLERS"],
     "ministack.core.router": ["SERVICE_PATTERNS", "detect_service"],
     "ministack.core.concurrency": ["run_reentrant"],
-    "ministack.core.responses": ["request_scope"],
+    "ministack.core.responses": ["error_response_json", "request_scope"],
     "ministack.core.iam_actions": ["SERVICE_TO_IAM_NAMESPACE", "extract_iam_action", "extract_resource_arn"],
     "ministack.core.iam_evaluator": [
         "EvalContext", "_conditions_met", "_service_principal_matches", "enforce", "evaluate", "resolve_credential",
@@ -23,6 +23,7 @@ SEAMS = {
     "ministack.services.iam": ["_roles"],
     "ministack.services.eventbridge": [
         "_apply_input_transformer", "_dispatch_event", "_dispatch_to_lambda", "_invoke_target", "_pattern_event_view", "_put_events",
+        "_put_rule", "_rules",
     ],
     "ministack.services.lambda_svc": [
         "_execution_record_for_config", "_functions", "_get_func_record_for_ref", "invoke_async_with_retry",
@@ -40,6 +41,7 @@ SEAMS = {
 ARGUMENTS = {
     "ministack.services.eventbridge._invoke_target": ["target", "event", "rule", "view"],
     "ministack.services.eventbridge._dispatch_event": ["event", "view"],
+    "ministack.services.eventbridge._put_rule": ["data"],
     "ministack.services.codebuild._execute_build": ["build_id", "project"],
     "ministack.services.eventbridge._dispatch_to_lambda": ["arn", "payload"],
     "ministack.services.lambda_svc.invoke_async_with_retry": ["func", "event"],

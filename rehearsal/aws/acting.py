@@ -70,6 +70,7 @@ NEEDS: dict[str, Needs] = {
         lambda p: f"arn:aws:budgets::{ACCOUNT}:budget/{p['Budget']['BudgetName']}",
         ("budgets:ModifyBudget",),
         ("budgets:ModifyBudget",),
+        lambda p: [("billing:GetBillingViewData", f"arn:aws:billing::{ACCOUNT}:billingview/primary", "")],
     ),
     "AWS::CloudWatch::Alarm": Needs(
         lambda p: arn("cloudwatch", f"alarm:{p['AlarmName']}"), ("cloudwatch:PutMetricAlarm",), ("cloudwatch:DeleteAlarms",)
