@@ -69,6 +69,7 @@ EACH_ITS_OWN = (
 RIGHT = {
     ("LaunchRole.project-stack", "RESOURCE_POLICY_PRIVILEGE_ESCALATION"): MADE_BY_LAUNCH,
     ("LaunchRole.project-stack", "RESOURCE_STAR"): "objects that Service Catalog tagged, wherever it keeps them",
+    ("LaunchRole.project-stack", "UNKNOWN_ACTION"): "billing:GetBillingViewData is new, and cfn-lint knows it",
     ("PipelineRole.ec2", "RESOURCE_MISMATCH"): EACH_ITS_OWN,
     ("EndpointRole.ec2", "RESOURCE_MISMATCH"): EACH_ITS_OWN,
     ("PipelineRole.sagemaker-mlflow", "UNKNOWN_ACTION"): "sagemaker:CallMlflowAppApi is new, and cfn-lint knows it",
