@@ -4,9 +4,11 @@ import json
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import wait_for
+from conftest import ROOT, wait_for
 
+from build.policies import Template
 from rehearsal.notices import Mailbox
+from rehearsal.server import ACCOUNT
 
 ALLOW = {"Sid": "Rules", "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sns:Publish"}
 FROM_ACCOUNT = {"StringEquals": {"aws:SourceAccount": "111122223333"}}
@@ -84,3 +86,47 @@ def test_a_stack_with_too_long_a_pattern_is_not_created(played):
     assert wait_for(ended) == "ROLLBACK_COMPLETE"
     stack_events = cloudformation.describe_stack_events(StackName="long-pattern")["StackEvents"]
     assert [e for e in stack_events if "InvalidEventPatternException" in e.get("ResourceStatusReason", "")]
+
+
+PLACE = {"AWS::Region": "us-east-1", "SageMakerProjectId": "p-ours", "SageMakerProjectName": "Ours"}
+
+
+def matches(events, rule: str, source: str, kind: str, resource: str, detail: dict, account: str = ACCOUNT) -> bool:
+    """Whether a rule of the project template matches an event, in the form that AWS documents."""
+    template = Template((ROOT / "templates/project.yaml").read_text(), PLACE)
+    pattern = template.resolve(template.body["Resources"][rule]["Properties"]["EventPattern"])
+    about = {"source": source, "detail-type": kind, "account": account, "region": "us-east-1"}
+    event = {**about, "id": "1", "time": "2026-01-01T00:00:00Z", "resources": [resource], "detail": detail}
+    return events.test_event_pattern(EventPattern=json.dumps(pattern), Event=json.dumps(event))["Result"]
+
+
+@pytest.mark.parametrize(
+    "pipeline, account, matched",
+    [
+        ("Ours-p-ours", ACCOUNT, True),
+        ("ours-p-ours", ACCOUNT, True),
+        ("ours-p-ours", "999999999999", False),
+        ("theirs-p-theirs", ACCOUNT, False),
+        ("ours-p-ours-2", ACCOUNT, False),
+    ],
+)
+def test_the_rule_of_failed_runs_matches_the_projects_own_pipeline_alone(events, pipeline, account, matched):
+    """docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html"""
+    arn = f"arn:aws:sagemaker:us-east-1:{account}:pipeline/{pipeline}"
+    kind = "SageMaker Model Building Pipeline Execution Status Change"
+    detail = {"currentPipelineExecutionStatus": "Failed"}
+
+    assert matches(events, "FailedRunRule", "aws.sagemaker", kind, arn, detail, account) == matched
+
+
+@pytest.mark.parametrize(
+    "stack, matched",
+    [("sagemaker-p-ours-staging", True), ("sagemaker-p-ours2-staging", False), ("SP-p-ours", False)],
+)
+def test_the_rule_of_failed_deployments_matches_the_projects_own_stacks_alone(events, stack, matched):
+    """docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/eventbridge-events-reference.html"""
+    arn = f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/{stack}/01234567-89ab-cdef-0123-456789abcdef"
+    detail = {"status-details": {"status": "ROLLBACK_COMPLETE"}}
+    kind = "CloudFormation Stack Status Change"
+
+    assert matches(events, "FailedDeploymentRule", "aws.cloudformation", kind, arn, detail) == matched
