@@ -4,6 +4,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -19,11 +20,17 @@ TOPIC = "Resources:\n  Topic: {Type: 'AWS::SNS::Topic'}\n"
 
 
 @pytest.fixture(scope="module")
-def project(account) -> Walk:
-    """A small project that came as far as its endpoint, from a whole template."""
+def template(account) -> tuple[str, str, str]:
+    """The launch role, the bucket and the key of the whole template."""
     launch, key = install(account)
+    return launch, BUCKET, key
+
+
+@pytest.fixture(scope="module")
+def project(account, template) -> Walk:
+    """A small project that came as far as its endpoint, from a whole template."""
     walk = Walk(account, "Whole")
-    walk.create(launch, BUCKET, key)
+    walk.create(*template)
     walk.build()
     walk.deploy(walk.run())
     walk.push()
@@ -38,6 +45,49 @@ def test_no_role_may_do_what_is_not_its_projects(account, project):
     assert len({role for role, _, _ in tried}) == 10
     assert len(tried) == 10 * 14
     assert [(role, what) for role, what, denied in tried if not denied] == []
+
+
+COMPARED = ("AWS::CodeBuild::Project", "AWS::Lambda::Function", "AWS::IAM::Role")
+
+
+def made(account, project: Walk) -> dict[str, Any]:
+    """What a project's stack made: its resources, the environments of builds and functions, and the roles' policies."""
+    cloudformation, stack_name = account.client("cloudformation"), f"SP-{project.id}"
+    resources = cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
+    names = {
+        kind: [each["PhysicalResourceId"] for each in resources if each["ResourceType"] == kind] for kind in COMPARED
+    }
+    iam, functions = account.client("iam"), account.client("lambda")
+    builds = account.client("codebuild").batch_get_projects(names=names["AWS::CodeBuild::Project"])["projects"]
+    result = {
+        "resources": sorted(each["LogicalResourceId"] for each in resources),
+        "builds": {each["name"]: each["environment"] for each in builds},
+        "functions": {
+            name: functions.get_function_configuration(FunctionName=name)["Environment"]
+            for name in names["AWS::Lambda::Function"]
+        },
+        "roles": {
+            f"{role}/{policy}": iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+            for role in names["AWS::IAM::Role"]
+            for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]
+        },
+    }
+    stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]["StackId"]
+    return json.loads(
+        json.dumps(result).replace(stack, "STACK").replace(project.id, "ID").replace(project.name, "NAME")
+    )
+
+
+def test_a_project_with_an_empty_string_for_every_optional_parameter_is_one_with_defaults(account, template, project):
+    """Studio may send one for whatever is left empty."""
+    parameters = Template((ROOT / "templates/project.yaml").read_text()).body["Parameters"]
+    optional = [name for name, each in parameters.items() if "Default" in each]
+    empty = Walk(account, "Nothing")
+    empty.create(*template, **dict.fromkeys(optional, ""))
+
+    assert len(optional) == 11
+    assert len(made(account, project)["roles"]) > 20
+    assert made(account, empty) == made(account, project)
 
 
 @pytest.mark.parametrize(

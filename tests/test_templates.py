@@ -70,6 +70,28 @@ def test_rules_publish_to_the_topic_without_a_condition_or_a_role():
     assert [target for target in to_topic if "RoleArn" in target] == []
 
 
+def test_every_optional_parameter_takes_an_empty_string_and_is_marked_optional():
+    """Studio may send one for whatever is left empty."""
+    body = Template(text_of("project.yaml")).body
+    optional = {name: each for name, each in body["Parameters"].items() if "Default" in each}
+    rules = body["Metadata"]["SagemakerTemplateParameterRules"]
+
+    assert misfits(optional, dict.fromkeys(optional, "")) == []
+    assert {each["Type"] for each in optional.values()} == {"String"}
+    assert rules == dict.fromkeys(optional, {"Optional": True})
+    assert [name for name, each in optional.items() if not each["Description"].startswith("Optional")] == []
+
+
+@pytest.mark.parametrize("sum_in_dollars", ["", "0", "0.5", "0.01", "1", "49.99", "999999.99", "1000000"])
+def test_a_budget_may_be_a_sum_or_nothing(sum_in_dollars):
+    assert misfits(Template(text_of("project.yaml")).body["Parameters"], {"MonthlyBudget": sum_in_dollars}) == []
+
+
+@pytest.mark.parametrize("sum_in_dollars", ["0.0", "00", "-1", "1e3", "0.001", "1000000.5", "1000001", "50 USD"])
+def test_a_budget_that_is_no_sum_is_refused(sum_in_dollars):
+    assert len(misfits(Template(text_of("project.yaml")).body["Parameters"], {"MonthlyBudget": sum_in_dollars})) == 1
+
+
 # docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: characters of all inline policies of a role, and of a
 # trust policy, without white space.
 MAX_INLINE, MAX_TRUST = 10_240, 2_048
