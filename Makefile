@@ -38,8 +38,8 @@ package: .venv/ready ## Build dist/: seeds, functions and stamped templates (BUC
 install: .venv/ready ## Install the bundle in your account, or bring it up to date (DRY_RUN=1 BUCKET= STUDIO_ROLE= S3_ROUTE=1)
 	@$(BIN)/python -m build install $(ACCOUNT) $(if $(S3_ROUTE),--s3-route) $(if $(INSTANCE_TYPE),--instance-type $(INSTANCE_TYPE))
 
-upgrade: .venv/ready ## The same, and update running projects (PROJECTS=all, or names with commas)
-	@$(BIN)/python -m build install $(ACCOUNT) $(if $(S3_ROUTE),--s3-route) --projects "$(PROJECTS)"
+upgrade: .venv/ready ## The same, and update running projects (PROJECTS=all, or names with commas; PARAMETERS="Name=value")
+	@$(BIN)/python -m build install $(ACCOUNT) $(if $(S3_ROUTE),--s3-route) --projects "$(PROJECTS)" --parameters "$(PARAMETERS)"
 
 uninstall: .venv/ready ## Take the bundle away (DRY_RUN=1; FORCE=1 deletes its projects, too)
 	@$(BIN)/python -m build uninstall $(ACCOUNT) $(if $(FORCE),--force)

@@ -48,7 +48,7 @@ REASONS = {
     "TagTunings": "tuning", "StartTunings": "tuning", "FollowAndStopTunings": "tuning", "ReadOwnSecrets": "tracking", "LogRuns": "tracking",
     "CallApps": "tracking", "FindApprovedModel": "challenger", "WriteJobMetrics": "metrics", "WriteEndpointMetrics": "metrics",
     "PullRequestRole/PullSource": "pull request", "FindRepositories": "reads", "FindLogGroups": "reads",
-    "CheckTemplates": "reads", "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional",
+    "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional",
     "TellWhatStays": "optional", "RegisterModels": "both",
 }  # fmt: skip
 

@@ -1,13 +1,17 @@
 """The bundle's own build: python -m build <step>"""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+import botocore.exceptions
+
 from build import ROOT, VARIANTS, assemble, audit, definitions, install, lint, package, publish
+from build.account import connect
+from build.plan import Wish
 from build.redrive import redrive
 from build.seed_diff import seed_diff
+from build.upgrade import read_assignments
 from checks.__main__ import main as check_definition
 
 
@@ -41,6 +45,7 @@ def parse_arguments() -> argparse.Namespace:
             step.add_argument("--s3-route", action="store_true", help="offer the templates without Service Catalog too")
             step.add_argument("--instance-type", default="ml.g4dn.xlarge", help="whose spot quota is looked at")
             step.add_argument("--projects", default="", help="running projects to update: all, or names with commas")
+            step.add_argument("--parameters", default="", help="values for these projects: Name=value, with spaces")
         else:
             step.add_argument("--force", action="store_true", help="delete the projects made from it, too")
     step = steps.add_parser("redrive", help="deliver again what a project's functions could not do")
@@ -71,15 +76,11 @@ def build(arguments: argparse.Namespace) -> None:
 
 def change_account(arguments: argparse.Namespace) -> None:
     """install, uninstall and redrive: in the account of the credentials that are set."""
-    import boto3
-
-    account = install.Account(
-        boto3.Session(region_name=os.environ.get("AWS_REGION")), os.environ.get("AWS_ENDPOINT_URL")
-    )
+    account = connect()
     if arguments.step == "redrive":
         redrive(account, arguments.project)
         return
-    wish = install.Wish(bucket=arguments.bucket, studio_role=arguments.studio_role)
+    wish = Wish(bucket=arguments.bucket, studio_role=arguments.studio_role)
     if arguments.step == "uninstall":
         install.uninstall(account, wish, arguments.force, arguments.dry_run)
         return
@@ -87,8 +88,9 @@ def change_account(arguments: argparse.Namespace) -> None:
         "s3_route": arguments.s3_route,
         "instance_type": arguments.instance_type,
         "projects": tuple(name for name in arguments.projects.split(",") if name),
+        "parameters": read_assignments(arguments.parameters),
     }
-    install.install(account, install.Wish(**vars(wish) | more), arguments.dry_run)
+    install.install(account, Wish(**vars(wish) | more), arguments.dry_run)
 
 
 def main() -> None:
@@ -117,6 +119,6 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, TimeoutError) as error:
+    except (ValueError, TimeoutError, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -4,76 +4,38 @@ What is there is looked at first, and only what differs is done: a second run ch
 goes on where it was.
 """
 
+import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import botocore.exceptions
 
+from build.account import Account, identity
 from build.package import BUCKET_NAME, Package, Release, package
+from build.plan import Action, Check, Wish, carry_out
 from build.publish import upload
+from build.stacks import (
+    STACK,
+    delete_stack,
+    describe_stack,
+    outputs_of,
+    parameters_of,
+    read_template,
+    require,
+    template_text,
+    wait_for_stack,
+)
 from build.template import mapping
+from build.upgrade import NO_UPDATES, delete_project, our_projects, project_actions
 
-STACK = "sagemaker-project-templates"
 RELEASES = "releases.json"
+UNCHANGED = "unchanged.json"
 LOCATION_TAG = "sagemaker:projectS3TemplatesLocation"
 ROLE_POLICY = "sagemaker-project-templates"
 STUDIO_ORIGIN = "https://*.sagemaker.aws"
-WAIT_SECONDS = 3.0
-MOST_WAIT_SECONDS = 1800
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a platform engineer asks for. `studio_role` is found by the domain when it is not given."""
-
-    bucket: str = ""
-    studio_role: str = ""
-    s3_route: bool = False
-    instance_type: str = "ml.g4dn.xlarge"
-    projects: tuple[str, ...] = ()
-
-
-@dataclass
-class Account:
-    """Where it is installed: clients of one account and region."""
-
-    session: Any
-    endpoint: str | None = None
-    clients: dict[str, Any] = field(default_factory=dict)
-
-    def __getattr__(self, service: str) -> Any:
-        """The client of a service, as account.s3; _ stands for -."""
-        name = service.replace("_", "-")
-        if name not in self.clients:
-            self.clients[name] = self.session.client(name, endpoint_url=self.endpoint)
-        return self.clients[name]
-
-    @property
-    def region(self) -> str:
-        return self.session.region_name or ""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at: fit (True), not fit (False), or not to be known (None), and what to do."""
-
-    name: str
-    fit: bool | None
-    what: str
-
-    def __str__(self) -> str:
-        return f"{ {True: 'ok', False: 'NO', None: '? '}[self.fit] } {self.name:<28} {self.what}"
-
-
-@dataclass(frozen=True)
-class Action:
-    """One thing to do, in words, and how."""
-
-    what: str
-    do: Callable[[], Any]
+# Stacks whose creation failed: CloudFormation updates none of them.
+NEVER_MADE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
 
 
 # --- preflight -----------------------------------------------------------------------------------------------------------
@@ -81,17 +43,14 @@ class Action:
 
 def preflight(account: Account, wish: Wish) -> Iterator[Check]:
     """Everything that an installation relies on, a line each."""
-    try:
-        me = account.sts.get_caller_identity()
-        yield Check("credentials", True, me["Arn"])
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        yield Check("credentials", False, f"{error}. Log in, or set AWS_PROFILE.")
+    if account.region not in mapping("project.yaml", "Registries"):
+        what = f"{account.region} has no framework images" if account.region else "no region is set"
+        yield Check("region", False, f"{what}. Set AWS_REGION to one that has them, as in AWS_REGION=us-east-1.")
         return
-    regions = mapping("project.yaml", "Registries")
-    if account.region not in regions:
-        yield Check(
-            "region", False, f"{account.region or 'none'} has no framework images. Set AWS_REGION to one that has."
-        )
+    try:
+        yield Check("credentials", True, identity(account)["Arn"])
+    except ValueError as error:
+        yield Check("credentials", False, str(error))
         return
     yield Check("region", True, account.region)
     yield asked("CodeCommit", lambda: codecommit(account))
@@ -132,9 +91,14 @@ def studio_shows(account: Account) -> Check:
 
 
 def studio_role(account: Account, wish: Wish) -> str:
-    """The ARN of the role that creates projects. Raises ValueError when it cannot be told which one that is."""
+    """Return the ARN of the role that creates projects: the one that is named, the installed one, or the domain's.
+
+    Raises ValueError when it could be several.
+    """
     if wish.studio_role:
         return wish.studio_role
+    if installed := installed_role(account):
+        return installed
     roles = {}
     for domain in account.sagemaker.list_domains()["Domains"]:
         described = account.sagemaker.describe_domain(DomainId=domain["DomainId"])
@@ -170,7 +134,10 @@ def spot_quota(account: Account, wish: Wish) -> Check:
 
 
 def bucket_is_ours(account: Account, wish: Wish) -> Check:
-    name = bucket_name(account, wish)
+    try:
+        name = bucket_name(account, wish)
+    except ValueError as error:
+        return Check("bucket", False, str(error))
     if not BUCKET_NAME.fullmatch(name):
         return Check(
             "bucket", False, f"{name!r} is no bucket name: 3 to 63 lower case letters, digits, hyphens and dots."
@@ -206,7 +173,30 @@ def names_fit(account: Account) -> Check:
 
 
 def bucket_name(account: Account, wish: Wish) -> str:
-    return wish.bucket or f"sagemaker-templates-{account.sts.get_caller_identity()['Account']}-{account.region}"
+    """Return the bundle's bucket: the one that it was installed from, the one that is named, or one of the account's.
+
+    Raises ValueError for another one than it was installed from.
+    """
+    there = installed_bucket(account)
+    if there and wish.bucket not in ("", there):
+        raise ValueError(
+            f"BUCKET is {wish.bucket!r}, but the bundle is installed from {there!r}, and projects depend on it. "
+            f"Leave BUCKET out, or move by `make uninstall` and `make install BUCKET={wish.bucket}`."
+        )
+    return there or wish.bucket or f"sagemaker-templates-{identity(account)['Account']}-{account.region}"
+
+
+def installed_bucket(account: Account) -> str:
+    """Return the bucket that the installed portfolio's template is stamped with, "" where none is installed.
+
+    Raises ValueError for a stack of the portfolio's name that is none of this bundle.
+    """
+    if describe_stack(account, STACK) is None:
+        return ""
+    try:
+        return read_template(template_text(account, STACK))["Mappings"]["Bundle"]["Stamp"]["Bucket"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"stack {STACK} is not this bundle's: its template has no mapping Bundle.") from error
 
 
 def prepared(account: Account, wish: Wish) -> Package:
@@ -217,8 +207,9 @@ def prepared(account: Account, wish: Wish) -> Package:
 
 def plan(account: Account, wish: Wish, built: Package) -> list[Action]:
     """What an installation, or an upgrade, would do here."""
-    bucket = built.bucket
-    actions = bucket_actions(account, bucket, wish.s3_route)
+    bucket, before = built.bucket, installed_role(account)
+    s3_route = wish.s3_route or has_launch_policy(account, before)
+    actions = bucket_actions(account, bucket, s3_route)
     there = keys(account, bucket)
     for key in (key for key in built.objects if key not in there):
         actions.append(Action(f"upload s3://{bucket}/{key}", lambda key=key: upload(account.s3, built, key)))
@@ -231,20 +222,56 @@ def plan(account: Account, wish: Wish, built: Package) -> list[Action]:
             )
         )
     actions += stack_actions(account, wish, built)
-    if wish.s3_route:
+    if s3_route:
         actions += s3_route_actions(account, wish, bucket)
+    if before != studio_role(account, wish):
+        actions += revoke_actions(account, before)
     return actions
+
+
+def installed_role(account: Account) -> str:
+    """Return the ARN of the Studio role that the portfolio is granted to, "" where none is installed."""
+    stack = describe_stack(account, STACK)
+    return "" if stack is None or stack["StackStatus"] in NEVER_MADE else parameters_of(stack)["StudioRoleArn"]
+
+
+def has_launch_policy(account: Account, role: str) -> bool:
+    """Return whether a role may launch templates from S3: then an upgrade brings that up to date without being told."""
+    name = role.rsplit("/", 1)[-1]
+    return bool(name) and value_or_none(lambda: launch_policy(account, name)) is not None
+
+
+def launch_policy(account: Account, name: str) -> dict[str, Any]:
+    return account.iam.get_role_policy(RoleName=name, PolicyName=ROLE_POLICY)["PolicyDocument"]
+
+
+def revoke_actions(account: Account, role: str) -> list[Action]:
+    """Take from a role what lets it launch templates from S3, if it has that."""
+    name = role.rsplit("/", 1)[-1]
+    if not has_launch_policy(account, role):
+        return []
+    return [
+        Action(
+            f"take the launching of templates from role {name}",
+            lambda: account.iam.delete_role_policy(RoleName=name, PolicyName=ROLE_POLICY),
+        )
+    ]
 
 
 def installed(account: Account, bucket: str) -> tuple[Release, ...]:
     """The releases that were installed before, the oldest first."""
+    return tuple(Release(**entry) for entry in read_json(account, bucket, RELEASES) or [])
+
+
+def read_json(account: Account, bucket: str, key: str) -> Any:
+    """Return what a JSON object in a bucket holds, None where there is no such object or bucket."""
     try:
-        body = account.s3.get_object(Bucket=bucket, Key=RELEASES)["Body"].read()
+        body = account.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     except botocore.exceptions.ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket", "404"):
-            return ()
+            return None
         raise
-    return tuple(Release(**entry) for entry in json.loads(body))
+    return json.loads(body)
 
 
 def keys(account: Account, bucket: str) -> set[str]:
@@ -270,13 +297,22 @@ def bucket_actions(account: Account, bucket: str, s3_route: bool) -> list[Action
     }
     policy = {"Version": "2012-10-17", "Statement": [tls_only]}
     blocked = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
-    # What Studio's page of projects needs, for templates from S3.
+    # What Studio's page of projects needs, for templates from S3: the policy of AWS's own sample
+    # (github.com/aws-samples/sagemaker-custom-project-templates, s3_templates/README.md). The developer guide
+    # (sagemaker-projects-templates-custom) asks for a CORS policy and gives none.
     cors = [
         {
             "AllowedOrigins": [STUDIO_ORIGIN],
             "AllowedMethods": ["GET", "PUT", "POST", "HEAD", "DELETE"],
             "AllowedHeaders": ["*"],
-            "ExposeHeaders": ["ETag"],
+            "ExposeHeaders": [
+                "ETag",
+                "x-amz-delete-marker",
+                "x-amz-id-2",
+                "x-amz-request-id",
+                "x-amz-server-side-encryption",
+                "x-amz-version-id",
+            ],
         }
     ]
     actions = []
@@ -336,8 +372,7 @@ def value_or_none(look: Callable[[], Any]) -> Any:
 
 def stack_actions(account: Account, wish: Wish, built: Package) -> list[Action]:
     """Create the portfolio's stack, or update it, or neither."""
-    cloudformation = account.cloudformation
-    stack = describe_stack(cloudformation, STACK)
+    stack = describe_stack(account, STACK)
     role = studio_role(account, wish)
     request = {
         "StackName": STACK,
@@ -345,30 +380,54 @@ def stack_actions(account: Account, wish: Wish, built: Package) -> list[Action]:
         "Parameters": [{"ParameterKey": "StudioRoleArn", "ParameterValue": role}],
         "Capabilities": ["CAPABILITY_IAM"],
     }
-    if stack and stack["StackStatus"] in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"):
+    if stack and stack["StackStatus"] in NEVER_MADE:
         delete = Action(f"delete stack {STACK}, which is {stack['StackStatus']}", lambda: delete_stack(account, STACK))
         return [delete, create_action(account, request)]
     if stack is None:
         return [create_action(account, request)]
-    template = cloudformation.get_template(StackName=STACK, TemplateStage="Original")["TemplateBody"]
-    given = {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack.get("Parameters", [])}
-    if template == built.objects[built.portfolio].decode() and given.get("StudioRoleArn") == role:
+    if parameters_of(stack).get("StudioRoleArn") == role and has_template(account, built):
         return []
+    return [Action(f"update stack {STACK}: portfolio, products, launch role", lambda: update(account, built, request))]
 
-    def update() -> None:
-        wait_for_stack(cloudformation, STACK)
-        cloudformation.update_stack(**request)
-        require(wait_for_stack(cloudformation, STACK), "UPDATE_COMPLETE", cloudformation)
 
-    return [Action(f"update stack {STACK}: portfolio, products, launch role", update)]
+def has_template(account: Account, built: Package) -> bool:
+    """Return whether the stack has this package's portfolio, or one that CloudFormation sees no difference to."""
+    text = template_text(account, STACK)
+    return text == built.objects[built.portfolio].decode() or unchanged(account, built.bucket) == note_of(text, built)
+
+
+def note_of(text: str, built: Package) -> dict[str, str]:
+    """Return what says that a portfolio changes nothing of a stack that was made with a text."""
+    return {"stack": hashlib.sha256(text.encode()).hexdigest(), "portfolio": built.portfolio}
+
+
+def unchanged(account: Account, bucket: str) -> dict[str, str] | None:
+    return read_json(account, bucket, UNCHANGED)
+
+
+def update(account: Account, built: Package, request: dict[str, Any]) -> None:
+    """Update the portfolio's stack.
+
+    CloudFormation refuses what changes no resource, as another comment, description or output
+    (docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/troubleshooting.html, "No updates to perform"), and keeps the
+    template that it has. That is noted, so that the next run does not try the same again.
+    """
+    wait_for_stack(account, STACK)
+    try:
+        account.cloudformation.update_stack(**request)
+    except botocore.exceptions.ClientError as error:
+        if NO_UPDATES not in error.response["Error"]["Message"]:
+            raise
+        note = note_of(template_text(account, STACK), built)
+        account.s3.put_object(Bucket=built.bucket, Key=UNCHANGED, Body=json.dumps(note).encode())
+        return
+    require(account, wait_for_stack(account, STACK), "UPDATE_COMPLETE")
 
 
 def create_action(account: Account, request: dict[str, Any]) -> Action:
-    cloudformation = account.cloudformation
-
     def create() -> None:
-        cloudformation.create_stack(**request)
-        require(wait_for_stack(cloudformation, STACK), "CREATE_COMPLETE", cloudformation)
+        account.cloudformation.create_stack(**request)
+        require(account, wait_for_stack(account, STACK), "CREATE_COMPLETE")
 
     return Action(f"create stack {STACK}: portfolio, products, launch role", create)
 
@@ -380,38 +439,6 @@ def s3_address(account: Account, bucket: str) -> str:
     suffix = account.session._session.get_component("endpoint_resolver").get_partition_dns_suffix
     partition = account.session.get_partition_for_region(account.region)
     return f"https://{bucket}.s3.{account.region}.{suffix(partition)}"
-
-
-def describe_stack(cloudformation: Any, name: str) -> dict[str, Any] | None:
-    try:
-        return cloudformation.describe_stacks(StackName=name)["Stacks"][0]
-    except botocore.exceptions.ClientError as error:
-        if "does not exist" in error.response["Error"]["Message"]:
-            return None
-        raise
-
-
-def wait_for_stack(cloudformation: Any, name: str) -> dict[str, Any]:
-    """The stack when its operation has ended. Raises TimeoutError after half an hour."""
-    deadline = time.monotonic() + MOST_WAIT_SECONDS
-    while (stack := describe_stack(cloudformation, name)) and stack["StackStatus"].endswith("IN_PROGRESS"):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"stack {name} is still {stack['StackStatus']}. Run the same command again later.")
-        time.sleep(WAIT_SECONDS)
-    return stack or {"StackName": name, "StackStatus": "DELETE_COMPLETE"}
-
-
-def require(stack: dict[str, Any], status: str, cloudformation: Any) -> None:
-    """Raise ValueError with the first reason when a stack did not end as it should."""
-    if stack["StackStatus"] == status:
-        return
-    events = cloudformation.describe_stack_events(StackName=stack["StackName"])["StackEvents"]
-    failed = [event for event in events if event["ResourceStatus"].endswith("FAILED")]
-    first = failed[-1] if failed else {"LogicalResourceId": "?", "ResourceStatusReason": "see its events"}
-    raise ValueError(
-        f"stack {stack['StackName']} ended as {stack['StackStatus']}: "
-        f"{first['LogicalResourceId']}: {first.get('ResourceStatusReason', '')}. Mend that and run the same command again."
-    )
 
 
 def s3_route_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
@@ -433,15 +460,13 @@ def s3_route_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
     role = studio_role(account, wish).rsplit("/", 1)[-1]
 
     def policy() -> dict[str, Any]:
-        outputs = describe_stack(account.cloudformation, STACK)["Outputs"]
-        launch = next(output["OutputValue"] for output in outputs if output["OutputKey"] == "LaunchRoleArn")
-        return studio_policy(account, bucket, launch)
+        return studio_policy(account, bucket, outputs_of(describe_stack(account, STACK))["LaunchRoleArn"])
 
     def differs() -> bool:
-        found = value_or_none(lambda: account.iam.get_role_policy(RoleName=role, PolicyName=ROLE_POLICY))
-        return found is None or found["PolicyDocument"] != policy()
+        return value_or_none(lambda: launch_policy(account, role)) != policy()
 
-    if describe_stack(account.cloudformation, STACK) is None or differs():
+    stack = describe_stack(account, STACK)
+    if stack is None or stack["StackStatus"] in NEVER_MADE or differs():
         actions.append(
             Action(
                 f"let role {role} launch the templates",
@@ -454,7 +479,13 @@ def s3_route_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
 
 
 def studio_policy(account: Account, bucket: str, launch_role: str) -> dict[str, Any]:
-    """What a Studio role needs besides its own to create projects from templates in S3."""
+    """What a Studio role needs besides its own to create projects from templates in S3.
+
+    AWS's sample policies for this route name the actions on stacks, tagging among them
+    (github.com/aws-samples/sagemaker-custom-project-templates, s3_templates/mlops-github-actions/iam,
+    cfn-stack-sm-projects.json). The one for iam:PassRole names no service, and no page says which of the two the role
+    is handed to first, SageMaker or CloudFormation: so both.
+    """
     partition, number = launch_role.split(":")[1], launch_role.split(":")[4]
     stacks = f"arn:{partition}:cloudformation:{account.region}:{number}:stack/SP-*"
     return {
@@ -471,7 +502,9 @@ def studio_policy(account: Account, bucket: str, launch_role: str) -> dict[str, 
                 "Effect": "Allow",
                 "Action": "iam:PassRole",
                 "Resource": launch_role,
-                "Condition": {"StringEquals": {"iam:PassedToService": "cloudformation.amazonaws.com"}},
+                "Condition": {
+                    "StringEquals": {"iam:PassedToService": ["cloudformation.amazonaws.com", "sagemaker.amazonaws.com"]}
+                },
             },
             {
                 "Sid": "ManageProjectStacks",
@@ -481,100 +514,14 @@ def studio_policy(account: Account, bucket: str, launch_role: str) -> dict[str, 
                     "cloudformation:DeleteStack",
                     "cloudformation:DescribeStackEvents",
                     "cloudformation:DescribeStacks",
+                    "cloudformation:TagResource",
+                    "cloudformation:UntagResource",
                     "cloudformation:UpdateStack",
                 ],
                 "Resource": stacks,
             },
         ],
     }
-
-
-# --- running projects ------------------------------------------------------------------------------------------------------
-
-
-def our_projects(account: Account, bucket: str) -> list[dict[str, Any]]:
-    """The projects that were made from this bundle, by either route."""
-    stack = describe_stack(account.cloudformation, STACK)
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in (stack or {}).get("Outputs", [])}
-    products = {outputs.get("CvProductId"), outputs.get("NlpProductId")} - {None}
-    found = []
-    for page in account.sagemaker.get_paginator("list_projects").paginate():
-        for summary in page["ProjectSummaryList"]:
-            project = account.sagemaker.describe_project(ProjectName=summary["ProjectName"])
-            details = project.get("ServiceCatalogProvisioningDetails", {})
-            providers = [entry["CfnTemplateProviderDetail"] for entry in project.get("TemplateProviderDetails", [])]
-            if details.get("ProductId") in products or any(bucket in entry["TemplateURL"] for entry in providers):
-                found.append(project)
-    return found
-
-
-def project_actions(account: Account, wish: Wish, bucket: str, release: Release) -> list[Action]:
-    """Bring running projects to the newest templates; their repositories are their teams' and stay as they are."""
-    if not wish.projects:
-        return []
-    ours = {project["ProjectName"]: project for project in our_projects(account, bucket)}
-    chosen = list(ours) if wish.projects == ("all",) else list(wish.projects)
-    if unknown := [name for name in chosen if name not in ours]:
-        raise ValueError(
-            f"no project of this bundle is called {', '.join(unknown)}. There is: {', '.join(ours) or 'none'}."
-        )
-    return [
-        Action(f"update project {name}", lambda name=name: update_project(account, ours[name], release))
-        for name in chosen
-        if not has(account, ours[name], release)
-    ]
-
-
-def has(account: Account, project: dict[str, Any], release: Release) -> bool:
-    """Whether a project was made from a release, or updated to it."""
-    if details := project.get("ServiceCatalogProvisioningDetails"):
-        return details.get("ProvisioningArtifactId") == artifact_of(account, details["ProductId"], release)
-    (provider,) = project["TemplateProviderDetails"]
-    return provider["CfnTemplateProviderDetail"]["TemplateURL"].endswith((release.cv, release.nlp))
-
-
-def artifact_of(account: Account, product: str, release: Release) -> str | None:
-    """The id of a release's provisioning artifact."""
-    listed = account.servicecatalog.list_provisioning_artifacts(ProductId=product)["ProvisioningArtifactDetails"]
-    return next((artifact["Id"] for artifact in listed if artifact["Name"] == release.name), None)
-
-
-def update_project(account: Account, project: dict[str, Any], release: Release) -> None:
-    """Update one project and wait for it. Raises ValueError when it was rolled back."""
-    name = project["ProjectName"]
-    if details := project.get("ServiceCatalogProvisioningDetails"):
-        artifact = artifact_of(account, details["ProductId"], release)
-        change: dict[str, Any] = {"ServiceCatalogProvisioningUpdateDetails": {"ProvisioningArtifactId": artifact}}
-    else:
-        (provider,) = (entry["CfnTemplateProviderDetail"] for entry in project["TemplateProviderDetails"])
-        key = release.cv if "project-cv" in provider["TemplateURL"] else release.nlp
-        address = f"{provider['TemplateURL'].split('/templates/')[0]}/{key}"
-        update = {"TemplateName": provider["TemplateName"], "TemplateURL": address}
-        change = {"TemplateProvidersToUpdate": [{"CfnTemplateProvider": update}]}
-    account.sagemaker.update_project(ProjectName=name, **change)
-    settle_project(account, name, "UpdateCompleted")
-
-
-def settle_project(account: Account, name: str, wanted: str) -> None:
-    """Wait until a project's operation has ended as wanted; "gone" for one that is deleted."""
-    deadline = time.monotonic() + MOST_WAIT_SECONDS
-    while True:
-        try:
-            project = account.sagemaker.describe_project(ProjectName=name)
-        except botocore.exceptions.ClientError as error:
-            if wanted == "gone" and "does not exist" in error.response["Error"]["Message"]:
-                return
-            raise
-        status = project["ProjectStatus"]
-        if status == wanted or (wanted == "gone" and status == "DeleteCompleted"):
-            return
-        if status.endswith("Failed"):
-            raise ValueError(
-                f"project {name} is {status}. See the events of its stack, and run the same command again."
-            )
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"project {name} is still {status}. Run the same command again later.")
-        time.sleep(WAIT_SECONDS)
 
 
 # --- uninstall -------------------------------------------------------------------------------------------------------------
@@ -608,16 +555,8 @@ def removal(account: Account, wish: Wish, force: bool) -> list[Action]:
                     ),
                 )
             )
-    stack = describe_stack(account.cloudformation, STACK)
-    given = {entry["ParameterKey"]: entry["ParameterValue"] for entry in (stack or {}).get("Parameters", [])}
-    role = given.get("StudioRoleArn", wish.studio_role).rsplit("/", 1)[-1]
-    if role and value_or_none(lambda: account.iam.get_role_policy(RoleName=role, PolicyName=ROLE_POLICY)):
-        actions.append(
-            Action(
-                f"take the launching of templates from role {role}",
-                lambda: account.iam.delete_role_policy(RoleName=role, PolicyName=ROLE_POLICY),
-            )
-        )
+    stack = describe_stack(account, STACK)
+    actions += revoke_actions(account, parameters_of(stack).get("StudioRoleArn", wish.studio_role))
     if stack:
         actions.append(
             Action(f"delete stack {STACK}: portfolio, products, launch role", lambda: delete_stack(account, STACK))
@@ -625,18 +564,6 @@ def removal(account: Account, wish: Wish, force: bool) -> list[Action]:
     if exists(lambda: account.s3.head_bucket(Bucket=bucket)):
         actions.append(Action(f"empty and delete bucket {bucket}", lambda: delete_bucket(account, bucket)))
     return actions
-
-
-def delete_project(account: Account, name: str) -> None:
-    account.sagemaker.delete_project(ProjectName=name)
-    settle_project(account, name, "gone")
-
-
-def delete_stack(account: Account, name: str) -> None:
-    wait_for_stack(account.cloudformation, name)
-    stack_id = describe_stack(account.cloudformation, name)["StackId"]
-    account.cloudformation.delete_stack(StackName=name)
-    require(wait_for_stack(account.cloudformation, stack_id), "DELETE_COMPLETE", account.cloudformation)
 
 
 def delete_bucket(account: Account, bucket: str) -> None:
@@ -663,8 +590,8 @@ def install(account: Account, wish: Wish, dry_run: bool, say: Callable[[str], No
     if unfit := [check.name for check in checks if check.fit is False]:
         raise ValueError(f"not fit to install: {', '.join(unfit)}. Each line above says what to do.")
     built = prepared(account, wish)
-    done = carry_out(plan(account, wish, built), dry_run, say)
-    done += carry_out(project_actions(account, wish, built.bucket, built.releases[-1]), dry_run, say)
+    projects = project_actions(account, wish, built)  # which refuses what it cannot do, before anything changes
+    done = carry_out(plan(account, wish, built) + projects, dry_run, say)
     if not done:
         say("Nothing to change.")
     say(IDLE_COST)
@@ -672,16 +599,9 @@ def install(account: Account, wish: Wish, dry_run: bool, say: Callable[[str], No
 
 
 def uninstall(account: Account, wish: Wish, force: bool, dry_run: bool, say: Callable[[str], None] = print) -> int:
-    """Take everything away that installing made."""
+    """Take everything away that installing made. Raises ValueError without good credentials, or with projects in use."""
+    identity(account)
     done = carry_out(removal(account, wish, force), dry_run, say)
     if not done:
         say("Nothing is installed.")
     return done
-
-
-def carry_out(actions: list[Action], dry_run: bool, say: Callable[[str], None]) -> int:
-    for action in actions:
-        say(f"{'would ' if dry_run else ''}{action.what}")
-        if not dry_run:
-            action.do()
-    return len(actions)

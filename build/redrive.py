@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from build.install import Account
+from build.account import Account, identity
 
 # Which function an event is for, by the service that it comes from.
 FUNCTIONS = {"aws.s3": "execute-pipeline", "aws.sagemaker": "deploy-model"}
@@ -16,6 +16,7 @@ def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> 
     The functions bring things to their newest state whatever the event was, so nothing is done twice by this. Raises
     ValueError for a project that there is not.
     """
+    identity(account)
     number = number_of(account, name)
     queue = account.sqs.get_queue_url(QueueName=f"sagemaker-{number}-dead-letters")["QueueUrl"]
     count = 0

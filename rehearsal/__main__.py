@@ -6,21 +6,17 @@ import sys
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rehearsal import play
+from rehearsal.loopback import surroundings
 from rehearsal.story import StoryFailed
-
-
-def forget_surroundings() -> None:
-    """Drop what would lead git or AWS calls elsewhere: GIT_DIR inside a git hook, a proxy for the loopback interface."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        del os.environ[name]
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
 
 def main() -> int:
     if sys.argv[1:] not in (["play"], ["down"]):
         print(__doc__, file=sys.stderr)
         return 2
-    forget_surroundings()
+    kept = surroundings(dict(os.environ))
+    os.environ.clear()
+    os.environ.update(kept)
     try:
         if sys.argv[1] == "down":
             play.down()

@@ -16,6 +16,7 @@ from pathlib import Path
 from build import ROOT, VARIANTS
 from build.assemble import edit_settings
 from build.template import load
+from build.upgrade import read_assignments
 from rehearsal import server
 from rehearsal.console import Console
 from rehearsal.loopback import git_credentials
@@ -79,14 +80,11 @@ class Wish:
 def read_parameters(text: str) -> dict[str, str]:
     """Read the project's parameters, as in "MonthlyBudget=50 RetainData=true". Raises ValueError for unknown ones."""
     known = [name for name in load(ROOT / "templates/project.yaml")["Parameters"] if not name.startswith("SageMaker")]
-    for word in text.split():
-        if "=" not in word:
-            raise ValueError(f"PARAMETERS has {word!r}, no Name=value. Write it as in PARAMETERS='MonthlyBudget=50'.")
-    given = dict(word.split("=", 1) for word in text.split())
-    for name in given:
+    parameters = read_assignments(text)
+    for name in parameters:
         if name not in known:
             raise ValueError(f"PARAMETERS names {name!r}, no parameter of the project template: {', '.join(known)}.")
-    return given
+    return parameters
 
 
 def check_interruptible(settings: dict) -> None:

@@ -20,7 +20,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from rehearsal.loopback import free_port
+from rehearsal.loopback import free_port, surroundings
 
 ROOT = Path(__file__).parent.parent
 EMULATOR = ROOT / ".venv/emulator/bin/python"
@@ -72,6 +72,8 @@ class PlayedAws:
         chosen = credentials or self.credentials()
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_DEFAULT_REGION": REGION,
             **{name.upper(): value for name, value in chosen.items()},
         }
@@ -109,7 +111,7 @@ def start(port: int | None = None) -> PlayedAws:
     folder = tempfile.mkdtemp(prefix="rehearsal-")
     secret = secrets.token_hex(20)
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        **surroundings(dict(os.environ)),
         "AWS_SECRET_ACCESS_KEY": secret,
         "PYTHONPATH": str(ROOT),
         "REHEARSAL_PYTHON": sys.executable,

@@ -26,7 +26,15 @@ SHARED = ROOT.parent / "shared/data"
 # Rehearsals of a checkout know of each other, so one worker has them all.
 REHEARSING = ("test_rehearsal", "test_kept", "test_bad_input")
 # What takes long comes first, so that both workers end at about the same time.
-LONG = ("test_readme", "test_projects", "test_permissions", "test_benchmarks", "test_interruptions", "test_install")
+LONG = (
+    "test_readme",
+    "test_projects",
+    "test_permissions",
+    "test_benchmarks",
+    "test_interruptions",
+    "test_install",
+    "test_upgrade",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

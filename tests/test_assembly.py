@@ -134,7 +134,7 @@ def test_nobody_imports_what_is_not_theirs():
 def test_what_jobs_install_is_what_the_build_tested_and_goes_with_the_images_numpy():
     """The training image pins NumPy below 2, and a package that demands 2 would fail where only AWS can see it."""
     locked = (ROOT / "seed_code/common/requirements.txt").read_text()
-    pins = {name: version for name, version in re.findall(r"(?m)^([\w.-]+)==([\w.]+)(?: ;[^\\\n]*)? \\$", locked)}
+    pins = dict(re.findall(r"(?m)^([\w.-]+)==([\w.]+)(?: ;[^\\\n]*)? \\$", locked))
     installed = re.findall(r"(?m)^([\w-]+)==([\w.]+)", (ROOT / "seed_code/common/src/requirements.txt").read_text())
 
     assert len(installed) == 3

@@ -5,15 +5,20 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError, NoCredentialsError, UnauthorizedSSOTokenError
 from conftest import ROOT, wait_for
 
-from build import install
+from build import install, upgrade
+from build.account import Account, credentials_problem
 from build.assemble import git
-from build.install import STACK, Account, Wish, plan, preflight, prepared
+from build.install import Wish, plan, preflight, prepared
 from build.package import package
+from build.stacks import STACK, describe_stack
 
 BUCKET = "templates-of-tests-111122223333"
 
@@ -21,7 +26,7 @@ BUCKET = "templates-of-tests-111122223333"
 @pytest.fixture(scope="module")
 def account(played, make_role) -> Account:
     """An account with a Studio domain in it."""
-    found = Account(played.session(), played.endpoint)
+    found = Account(played.session(), played.endpoint, wait_seconds=0.05)
     role = make_role("StudioOfTests", "sagemaker", "*")
     found.sagemaker.create_domain(
         DomainName="studio", AuthMode="IAM", SubnetIds=["subnet-1"], VpcId="vpc-1",
@@ -35,7 +40,6 @@ def account(played, make_role) -> Account:
 def wish(account) -> Wish:
     """What to install, where nothing is installed before and after."""
     asked = Wish(bucket=BUCKET, s3_route=True)
-    install.WAIT_SECONDS = 0.05
     yield asked
     install.uninstall(account, asked, force=True, dry_run=False, say=lambda line: None)
 
@@ -55,7 +59,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(account, wish):
     assert sum(line.startswith(f"would upload s3://{BUCKET}/") for line in lines) == 6
     assert lines[-1] == install.IDLE_COST
     assert BUCKET not in [bucket["Name"] for bucket in account.s3.list_buckets()["Buckets"]]
-    assert install.describe_stack(account.cloudformation, STACK) is None
+    assert describe_stack(account, STACK) is None
 
 
 def test_a_second_installation_changes_nothing(account, wish):
@@ -142,6 +146,148 @@ def test_a_wrong_wish_is_told(account, changed, expected):
     assert any(line.startswith(expected) for line in lines), lines
 
 
+@pytest.mark.parametrize("region", [None, "us-esat-1"])
+def test_a_region_that_is_missing_or_wrong_is_told_alone(played, monkeypatch, region):
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+
+    (only,) = preflight(Account(boto3.Session(region_name=region)), Wish())
+
+    what = f"{region} has no framework images" if region else "no region is set"
+    assert str(only) == (
+        f"NO region                       {what}. Set AWS_REGION to one that has them, as in AWS_REGION=us-east-1."
+    )
+
+
+NOT_CONFIGURED = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+
+
+@pytest.mark.parametrize(
+    "step, changed, expected",
+    [
+        (
+            "uninstall",
+            {"AWS_DEFAULT_REGION": ""},
+            "error: no region is set. Set AWS_REGION, as in AWS_REGION=us-east-1.\n",
+        ),
+        (
+            "redrive",
+            {"AWS_DEFAULT_REGION": ""},
+            "error: no region is set. Set AWS_REGION, as in AWS_REGION=us-east-1.\n",
+        ),
+        ("install", {"AWS_PROFILE": "nobody"}, "error: AWS_PROFILE is 'nobody', and no such profile is configured. "),
+        ("uninstall", {"AWS_ACCESS_KEY_ID": "AKIAWRONGWRONGWRONG0"}, "error: AWS refuses the credentials ("),
+        ("redrive", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "error: AWS cannot be reached: "),
+    ],
+)
+def test_what_is_wrong_with_region_and_credentials_is_one_line(played, step, changed, expected):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment = clean | played.environment() | NOT_CONFIGURED | changed
+    command = [sys.executable, "-m", "build", step, *(["project"] if step == "redrive" else [])]
+
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert done.stderr.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "error, expected",
+    [
+        (NoCredentialsError(), "there are no credentials. Log in, or set AWS_PROFILE."),
+        (
+            ClientError({"Error": {"Code": "ExpiredToken", "Message": "expired"}}, "GetCallerIdentity"),
+            "the credentials have expired (ExpiredToken). Log in, or set AWS_PROFILE.",
+        ),
+        (
+            UnauthorizedSSOTokenError(),
+            "the sign-in of this profile has ended (The SSO session associated with this profile has expired or is "
+            "otherwise invalid. To refresh this SSO session run aws sso login with the corresponding profile.). "
+            "Run: aws sso login",
+        ),
+    ],
+)
+def test_credentials_that_ended_are_told_with_what_to_do(error, expected):
+    assert credentials_problem(error) == expected
+
+
+# --- what the first installation said ------------------------------------------------------------------------------------
+
+
+def test_a_second_installation_without_a_word_finds_bucket_role_and_route(account, wish):
+    install.install(account, wish, dry_run=False, say=lambda line: None)
+    policy = account.iam.get_role_policy(RoleName="StudioOfTests", PolicyName=install.ROLE_POLICY)["PolicyDocument"]
+    account.iam.put_role_policy(
+        RoleName="StudioOfTests",
+        PolicyName=install.ROLE_POLICY,
+        PolicyDocument=json.dumps({**policy, "Statement": policy["Statement"][:1]}),
+    )
+
+    lines = said_by(install.install, account, Wish(), dry_run=False)
+
+    assert f"ok bucket                       {BUCKET} is there" in lines
+    assert [line for line in lines if not line.startswith(("ok ", "?  "))] == [
+        "let role StudioOfTests launch the templates",
+        install.IDLE_COST,
+    ]
+
+
+def test_another_studio_role_launches_templates_in_place_of_the_first(account, wish, make_role):
+    other = make_role("OtherStudio", "sagemaker")
+    install.install(account, wish, dry_run=False, say=lambda line: None)
+
+    lines = said_by(install.install, account, Wish(studio_role=other), dry_run=False)
+
+    assert lines[-4:] == [
+        f"update stack {STACK}: portfolio, products, launch role",
+        "let role OtherStudio launch the templates",
+        "take the launching of templates from role StudioOfTests",
+        install.IDLE_COST,
+    ]
+    assert account.iam.list_role_policies(RoleName="OtherStudio")["PolicyNames"] == [install.ROLE_POLICY]
+    assert install.ROLE_POLICY not in account.iam.list_role_policies(RoleName="StudioOfTests")["PolicyNames"]
+
+
+def test_another_bucket_than_the_installed_one_is_refused(account, wish):
+    install.install(account, wish, dry_run=False, say=lambda line: None)
+    refusal = f"BUCKET is 'another-bucket', but the bundle is installed from '{BUCKET}'"
+    lines: list[str] = []
+
+    with pytest.raises(ValueError, match="not fit to install: bucket"):
+        install.install(account, Wish(bucket="another-bucket"), dry_run=False, say=lines.append)
+    with pytest.raises(ValueError, match=refusal):
+        install.uninstall(account, Wish(bucket="another-bucket"), force=False, dry_run=False, say=lines.append)
+
+    assert [line for line in lines if refusal in line] == lines[-2:-1]
+    assert not any("another-bucket" in bucket["Name"] for bucket in account.s3.list_buckets()["Buckets"])
+
+
+def test_removing_finds_the_bucket_that_was_installed_from(account, wish):
+    install.install(account, wish, dry_run=False, say=lambda line: None)
+
+    lines = said_by(install.uninstall, account, Wish(), force=False, dry_run=False)
+
+    assert lines[-1] == f"empty and delete bucket {BUCKET}"
+    assert BUCKET not in [bucket["Name"] for bucket in account.s3.list_buckets()["Buckets"]]
+
+
+def test_a_portfolio_that_changes_no_resource_is_tried_once(account, wish):
+    install.install(account, wish, dry_run=False, say=lambda line: None)
+    built = prepared(account, wish)
+    text = built.objects[built.portfolio] + b"# a comment\n"
+    built = replace(built, portfolio="templates/portfolio-2.yaml", objects={"templates/portfolio-2.yaml": text})
+
+    actions = plan(account, wish, built)
+    install.carry_out(actions, False, lambda line: None)
+
+    assert [action.what for action in actions] == [
+        f"upload s3://{BUCKET}/templates/portfolio-2.yaml",
+        f"update stack {STACK}: portfolio, products, launch role",
+    ]
+    assert plan(account, wish, built) == []
+    assert [action.what for action in plan(account, wish, prepared(account, wish))] == []
+
+
 def test_credentials_that_are_refused_end_the_preflight(played):
     wrong = {"aws_access_key_id": "AKIAWRONGWRONGWRONG0", "aws_secret_access_key": "wrong"}
 
@@ -177,9 +323,7 @@ def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_reposito
     played, account, wish, tmp_path
 ):
     install.install(account, wish, dry_run=False, say=lambda line: None)
-    outputs = {
-        o["OutputKey"]: o["OutputValue"] for o in install.describe_stack(account.cloudformation, STACK)["Outputs"]
-    }
+    outputs = {o["OutputKey"]: o["OutputValue"] for o in describe_stack(account, STACK)["Outputs"]}
     product = outputs["NlpProductId"]
     account.sagemaker.create_project(
         ProjectName="Running",
@@ -191,8 +335,8 @@ def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_reposito
     account.sagemaker.create_project(
         ProjectName="FromS3", TemplateProviders=[{"CfnTemplateProvider": provider}], Tags=[]
     )
-    install.settle_project(account, "Running", "CreateCompleted")
-    install.settle_project(account, "FromS3", "CreateCompleted")
+    upgrade.settle_project(account, "Running", "CreateCompleted")
+    upgrade.settle_project(account, "FromS3", "CreateCompleted")
     number = account.sagemaker.describe_project(ProjectName="Running")["ProjectId"]
     repository = f"Running-{number}"
     before = account.codecommit.get_branch(repositoryName=repository, branchName="main")["branch"]["commitId"]

@@ -99,6 +99,7 @@ def test_a_project_with_an_empty_string_for_every_optional_parameter_is_one_with
         ("PipelineRole/LetDisksUseProjectKey", "the run is Failed"),
         ("LaunchRole/ManageQueues", "creating the project: CreateFailed"),
         ("LaunchRole/ReadBills", "creating the project: CreateFailed"),
+        ("LaunchRole/CheckTemplates", "creating the project: CreateFailed"),
     ],
 )
 def test_a_statement_that_is_taken_away_is_missed(account, project, name, stuck):

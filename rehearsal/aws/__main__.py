@@ -34,7 +34,7 @@ def main() -> None:
         "MINISTACK_REGION": "us-east-1",
         "TMPDIR": str(folder / "tmp"),
     }
-    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+    for name in ("AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
         os.environ.pop(name, None)
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
 

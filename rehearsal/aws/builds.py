@@ -168,7 +168,7 @@ def build_environment(build: dict[str, Any], project: dict[str, Any], credential
     return {
         **processes.job_environment(credentials),
         **{name: value for name, value in os.environ.items() if REGISTRIES.match(name)},
-        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1"),  # where the played AWS is
+        **{name: os.environ[name] for name in ("NO_PROXY", "no_proxy")},  # not to the emulated AWS
         **declared,
         "CODEBUILD_BUILD_ID": build["id"],
         "CODEBUILD_BUILD_ARN": build["arn"],

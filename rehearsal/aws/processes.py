@@ -146,6 +146,8 @@ def job_environment(credentials: dict[str, str] | None) -> dict[str, str]:
         "AWS_REGION": adapter.REGION,
         "AWS_DEFAULT_REGION": adapter.REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_WAIT_POLICY": "PASSIVE",  # jobs share this machine: threads that wait must not keep a core busy

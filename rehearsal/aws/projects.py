@@ -9,6 +9,9 @@ from rehearsal.aws import adapter
 from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
 from rehearsal.aws.servicecatalog import bucket_and_key
 
+# The launch role of a template from S3 may be passed to SageMaker, which hands it on, or to CloudFormation at once.
+SERVICES_OF_S3_ROUTE = ("cloudformation.amazonaws.com", "sagemaker.amazonaws.com")
+FILLED_IN = {"SageMakerProjectName", "SageMakerProjectId"}
 POLL_SECONDS = 0.1
 STACK_SECONDS = 900
 
@@ -78,16 +81,31 @@ class Projects:
         provider = providers[0]["CfnTemplateProvider"]
         if "RoleARN" not in provider:
             raise AwsError("UnsupportedOperation", "The rehearsal does not play templates from S3 without a RoleARN.")
-        caller.pass_role(provider["RoleARN"], "cloudformation.amazonaws.com")
+        stack = f"SP-{project['ProjectId']}"
+        self.require_s3_route(caller, provider["RoleARN"], stack, "CreateStack", "TagResource")
         given = {entry["Key"]: entry["Value"] for entry in provider.get("Parameters", [])}
-        project["TemplateProviderDetails"] = [{"CfnTemplateProviderDetail": provider}]
+        detail = {"Name": stack, "StatusMessage": "CREATE_IN_PROGRESS"}
+        project["TemplateProviderDetails"] = [{"CfnTemplateProviderDetail": {**provider, "StackDetail": detail}}]
         return {
-            "stack": f"SP-{project['ProjectId']}",
+            "stack": stack,
             "url": provider["TemplateURL"],
             "role": provider["RoleARN"],
             "service": "cloudformation.amazonaws.com",
             "parameters": given,
         }
+
+    def require_s3_route(self, caller: Caller, launch_role: str | None, stack: str, *actions: str) -> None:
+        """Raise AccessDenied unless the caller may do to its project's stack what SageMaker does for it.
+
+        AWS's sample policies for templates from S3 name these (github.com/aws-samples/sagemaker-custom-project-templates,
+        s3_templates/mlops-github-actions/iam): the stack is made with the caller's rights, tagged with the project's
+        name and id, and given the launch role. Which service that is passed to is not documented: both are asked for.
+        """
+        for service in SERVICES_OF_S3_ROUTE if launch_role else ():
+            caller.pass_role(launch_role, service)
+        for action in actions:
+            arn = f"arn:aws:cloudformation:{adapter.REGION}:{adapter.ACCOUNT}:stack/{stack}/*"
+            caller.may(f"cloudformation:{action}", arn)
 
     def provision(self, project: dict[str, Any], launch: dict[str, Any]) -> None:
         """Create the stack with the launch role and follow it to its end."""
@@ -97,7 +115,8 @@ class Projects:
             bucket, key = bucket_and_key(launch["url"])
             adapter.client("s3", credentials).head_object(Bucket=bucket, Key=key)
             cloudformation = adapter.client("cloudformation", credentials)
-            cloudformation.create_stack(
+            self.require_declared(cloudformation, launch)
+            created = cloudformation.create_stack(
                 StackName=launch["stack"],
                 TemplateURL=f"{adapter.endpoint()}/{bucket}/{key}",
                 Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in launch["parameters"].items()],
@@ -107,12 +126,21 @@ class Projects:
                     {"Key": "sagemaker:project-id", "Value": project["ProjectId"]},
                 ],
             )
+            project["stack_id"] = created["StackId"]
             stack = self.follow(cloudformation, launch["stack"])
             self.settle(
                 project, stack["StackStatus"] == "CREATE_COMPLETE", "Create", stack.get("StackStatusReason", "")
             )
         except Exception as error:
             self.settle(project, False, "Create", str(error))
+
+    def require_declared(self, cloudformation: Any, launch: dict[str, Any]) -> None:
+        """Raise ValueError for parameters that the template does not have, in CloudFormation's words."""
+        bucket, key = bucket_and_key(launch["url"])
+        summary = cloudformation.get_template_summary(TemplateURL=f"{adapter.endpoint()}/{bucket}/{key}")
+        declared = {parameter["ParameterKey"] for parameter in summary["Parameters"]}
+        if unknown := sorted(launch["parameters"].keys() - declared):
+            raise ValueError(f"Parameters: [{', '.join(unknown)}] do not exist in the template")
 
     def update_project(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         project = self.project(parameters["ProjectName"])
@@ -131,15 +159,22 @@ class Projects:
             artifact, launch["role"] = self.catalog.launch(details, caller)
             launch["url"] = artifact["url"]
             given = catalog.get("ProvisioningParameters", [])
-            change = {"ServiceCatalogProvisioningDetails": {**details, "ProvisioningArtifactId": artifact["Id"]}}
+            now_has = {"ProvisioningArtifactId": artifact["Id"], "ProvisioningParameters": given}
+            change = {"ServiceCatalogProvisioningDetails": {**details, **now_has}}
         else:
             provider = providers[0]["CfnTemplateProvider"]
             (there,) = (entry["CfnTemplateProviderDetail"] for entry in project["TemplateProviderDetails"])
-            caller.pass_role(launch["role"], "cloudformation.amazonaws.com")
+            self.require_s3_route(
+                caller, launch["role"], launch["stack"], "UpdateStack", "TagResource", "UntagResource"
+            )
             launch["url"] = provider["TemplateURL"]
             given = provider.get("Parameters", [])
-            change = {"TemplateProviderDetails": [{"CfnTemplateProviderDetail": {**there, **provider}}]}
-        launch["parameters"] = launch["parameters"] | {entry["Key"]: entry["Value"] for entry in given}
+            now_has = {**there, **provider, "Parameters": given}
+            change = {"TemplateProviderDetails": [{"CfnTemplateProviderDetail": now_has}]}
+        # What is left out falls back to the template's default: neither shape has a UsePreviousValue
+        # (docs.aws.amazon.com/sagemaker/latest/APIReference/API_CfnStackUpdateParameter.html).
+        filled_in = {name: value for name, value in launch["parameters"].items() if name in FILLED_IN}
+        launch["parameters"] = {entry["Key"]: entry["Value"] for entry in given} | filled_in
         project["ProjectStatus"] = "UpdateInProgress"
         adapter.in_background(self.change, project, launch, change)
         return {"ProjectArn": project["ProjectArn"]}
@@ -150,6 +185,7 @@ class Projects:
             credentials = adapter.credentials_of(launch["role"], "servicecatalog", launch["service"])
             cloudformation = adapter.client("cloudformation", credentials)
             bucket, key = bucket_and_key(launch["url"])
+            self.require_declared(cloudformation, launch)
             try:
                 cloudformation.update_stack(
                     StackName=launch["stack"],
@@ -188,9 +224,15 @@ class Projects:
         if not succeeded:
             project["reason"] = reason
         if provisioned:
-            record = self.catalog.provisioned[provisioned["ProvisionedProductId"]]
-            record["Status"] = "AVAILABLE" if succeeded else "ERROR"
-            record["StatusMessage"] = reason[:1000]
+            artifact = project["ServiceCatalogProvisioningDetails"]["ProvisioningArtifactId"]
+            self.catalog.keep_record(
+                provisioned["ProvisionedProductId"], artifact, succeeded, reason, project.get("stack_id")
+            )
+        for provider in project.get("TemplateProviderDetails", []):
+            detail = provider["CfnTemplateProviderDetail"]["StackDetail"]
+            detail["StatusMessage"] = reason[:4096] or project["ProjectStatus"]
+            if "stack_id" in project:
+                detail["Id"] = project["stack_id"]
 
     def describe_project(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         return public(self.project(parameters["ProjectName"]))
@@ -205,6 +247,8 @@ class Projects:
         project = self.project(parameters["ProjectName"])
         if project["ProjectStatus"] in ("CreateInProgress", "DeleteInProgress"):
             raise AwsError("ConflictException", f"Project {project['ProjectName']} is {project['ProjectStatus']}.")
+        if project.get("TemplateProviderDetails"):
+            self.require_s3_route(caller, None, project["launch"]["stack"], "DeleteStack")
         project["ProjectStatus"] = "DeleteInProgress"
         adapter.in_background(self.remove, project)
         return {}

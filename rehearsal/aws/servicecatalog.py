@@ -18,6 +18,7 @@ class ServiceCatalog(Service):
         self.portfolios: dict[str, dict[str, Any]] = {}
         self.products: dict[str, dict[str, Any]] = {}
         self.provisioned: dict[str, dict[str, Any]] = {}
+        self.records: dict[str, dict[str, Any]] = {}
         types = {
             "Portfolio": (self.create_portfolio_resource, self.delete_portfolio_resource),
             "CloudFormationProduct": (self.create_product_resource, self.delete_product_resource),
@@ -167,6 +168,12 @@ class ServiceCatalog(Service):
             raise AwsError("ResourceNotFoundException", f"Provisioned product {parameters.get('Id')} not found")
         return {"ProvisionedProductDetail": public(self.provisioned[parameters["Id"]])}
 
+    def describe_record(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        if parameters["Id"] not in self.records:
+            raise AwsError("ResourceNotFoundException", f"Record {parameters['Id']} not found")
+        record = self.records[parameters["Id"]]
+        return {"RecordDetail": public(record), **page(record["outputs"], parameters, "RecordOutputs")}
+
     def product(self, parameters: dict[str, Any]) -> dict[str, Any]:
         for product in self.products.values():
             if (
@@ -199,6 +206,33 @@ class ServiceCatalog(Service):
             if wanted in (None, artifact["Id"]):
                 return artifact, launch_role
         raise AwsError("ResourceNotFoundException", f"Provisioning artifact {wanted} not found")
+
+    def keep_record(
+        self, provisioned_id: str, artifact: str, succeeded: bool, reason: str, stack_id: str | None
+    ) -> None:
+        """Record how a change of a provisioned product ended, with the ARN of its stack among the outputs.
+
+        docs.aws.amazon.com/servicecatalog/latest/dg/API_DescribeRecord.html
+        """
+        provisioned, record_id = self.provisioned[provisioned_id], f"rec-{short_id(13)}"
+        self.records[record_id] = {
+            "RecordId": record_id,
+            "ProvisionedProductId": provisioned_id,
+            "ProvisionedProductName": provisioned["Name"],
+            "ProvisionedProductType": "CFN_STACK",
+            "ProductId": provisioned["ProductId"],
+            "ProvisioningArtifactId": artifact,
+            "Status": "SUCCEEDED" if succeeded else "FAILED",
+            "CreatedTime": now(),
+            "UpdatedTime": now(),
+            "RecordErrors": [] if succeeded else [{"Code": "CFN_STACK", "Description": reason[:1000]}],
+            "outputs": [{"OutputKey": "CloudformationStackARN", "OutputValue": stack_id}] if stack_id else [],
+        }
+        provisioned |= {"LastRecordId": record_id, "LastProvisioningRecordId": record_id}
+        provisioned |= {"Status": "AVAILABLE" if succeeded else "ERROR", "StatusMessage": reason[:1000]}
+        provisioned["ProvisioningArtifactId"] = artifact
+        if succeeded:
+            provisioned["LastSuccessfulProvisioningRecordId"] = record_id
 
 
 def artifact_of(given: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,17 @@
 Importing it changes ministack: each module says for which service. What the rest of this package uses is listed here.
 """
 
+from rehearsal.aws.adapter import (  # noqa: F401  (they change services)
+    alarms,
+    buckets,
+    functions,
+    identity_policies,
+    object_events,
+    objects,
+    queues,
+    stack_descriptions,
+    topics,
+)
 from rehearsal.aws.adapter.buckets import bucket_allows_origin
 from rehearsal.aws.adapter.builds import begin_phase, end_phase, finish_build, run_builds
 from rehearsal.aws.adapter.cloudformation import add_resource_type, physical_name

@@ -25,7 +25,43 @@ def _delete_bucket(physical_id: str, properties: dict[str, Any]) -> None:
 
 def _update_bucket(physical_id: str, old: dict[str, Any], new: dict[str, Any], *more: Any) -> Any:
     _note_key(physical_id, new)
-    return _original_update_bucket(physical_id, old, new, *more)
+    updated = _original_update_bucket(physical_id, old, new, *more)
+    _apply_settings(physical_id, new)
+    return updated
+
+
+def _apply_settings(bucket: str, properties: dict[str, Any]) -> None:
+    """Apply the lifecycle rules and the tags of a template, which ministack drops."""
+    s3_client, rules = client("s3", root_credentials()), properties.get("LifecycleConfiguration", {}).get("Rules", [])
+    if rules:
+        configuration = {"Rules": [_lifecycle_rule(rule) for rule in rules]}
+        s3_client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=configuration)
+    else:
+        s3_client.delete_bucket_lifecycle(Bucket=bucket)
+    s3_client.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": properties.get("Tags", [])})
+
+
+# Property of a template's rule -> member of the API's rule, and of that.
+_LIFECYCLE = {
+    "ExpirationInDays": ("Expiration", "Days"),
+    "ExpiredObjectDeleteMarker": ("Expiration", "ExpiredObjectDeleteMarker"),
+    "NoncurrentVersionExpiration": ("NoncurrentVersionExpiration", None),
+    "AbortIncompleteMultipartUpload": ("AbortIncompleteMultipartUpload", None),
+}
+
+
+def _lifecycle_rule(rule: dict[str, Any]) -> dict[str, Any]:
+    """Return a template's rule as the API takes it. Raise ValueError for a property that is not emulated."""
+    made: dict[str, Any] = {"ID": rule["Id"]} if "Id" in rule else {}
+    made |= {"Status": rule["Status"], "Filter": {"Prefix": rule.get("Prefix", "")}}
+    for name in rule.keys() - {"Id", "Status", "Prefix"}:
+        if name not in _LIFECYCLE:
+            raise ValueError(
+                f"The emulator has no {name} in a bucket's lifecycle rules. It has: {', '.join(_LIFECYCLE)}."
+            )
+        member, inner = _LIFECYCLE[name]
+        made.setdefault(member, {}).update({inner: rule[name]} if inner else rule[name])
+    return made
 
 
 _original_update_bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["update"]
@@ -66,6 +102,11 @@ async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, quer
     return await _original_s3(method, path, headers, body, query)
 
 
+def key_of(bucket: str) -> str | None:
+    """Return the ARN of the key that encrypts what is written to a bucket, None for S3's own."""
+    return _bucket_keys.get(bucket)
+
+
 def bucket_allows_origin(method: str, path: str, headers: dict[str, str]) -> bool:
     """Whether the CORS configuration of the bucket in a path allows a request's origin, for a preflight its method too."""
     bucket, _, key = path.lstrip("/").partition("/")
@@ -77,6 +118,7 @@ def bucket_allows_origin(method: str, path: str, headers: dict[str, str]) -> boo
 
 
 when_made("AWS::S3::Bucket", _note_key)
+when_made("AWS::S3::Bucket", _apply_settings)
 _original_s3 = ministack_app.SERVICE_HANDLERS["s3"]
 ministack_app.SERVICE_HANDLERS["s3"] = _s3
 

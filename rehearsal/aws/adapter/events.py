@@ -5,12 +5,19 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ministack.core import iam_evaluator
 from ministack.core.arn import parse_arn
+<<<<<<< HEAD
 from ministack.core.responses import error_response_json, request_scope
 from ministack.services import eventbridge, lambda_svc, sns
 from ministack.services.cloudformation import provisioners, stacks
+=======
+from ministack.core.responses import request_scope
+from ministack.services import eventbridge, lambda_svc, sns, sqs
+from ministack.services.cloudformation import stacks
+>>>>>>> main
 
+from rehearsal.aws.adapter import targets
+from rehearsal.aws.adapter.policies import service_may
 from rehearsal.aws.adapter.running import ACCOUNT, REGION, in_background, on_loop
 
 logger = logging.getLogger("rehearsal")
@@ -89,21 +96,38 @@ def add_target(service: str, deliver: Deliver) -> None:
 
 
 def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> None:
-    service = parse_arn(target["Arn"]).service
-    if service == "lambda" and not _rule_may_invoke(rule["Arn"], target["Arn"]):
-        logger.warning("rule %s has no permission to invoke %s: its event is dropped", rule["Arn"], target["Arn"])
-        return
-    if service == "sns" and not _rule_may_publish(rule["Arn"], target["Arn"]):
-        logger.warning("rule %s may not publish to %s: its event is dropped", rule["Arn"], target["Arn"])
-        return
-    if service not in _target_services:
+    view = view or eventbridge._pattern_event_view(event)
+    spec = parse_arn(target["Arn"])
+    if spec.service == "events":  # another bus: it gets the event itself
         _original_invoke(target, event, rule, view)
         return
+<<<<<<< HEAD
     given = None
     if target.get("InputTransformer"):
         view = view or eventbridge._pattern_event_view(event)
         given = eventbridge._apply_input_transformer(target["InputTransformer"], rule, view)
     in_background(_target_services[service], rule["Arn"], target, given)
+=======
+    try:
+        payload = targets.input_of(target, rule, view)
+        _require_permission(spec.service, target["Arn"], rule["Arn"])
+    except targets.UndeliverableError as problem:
+        targets.put_aside(target, json.dumps(view.event_with_detail()), rule, problem)
+        return
+    if spec.service in _target_services:
+        is_own = {"Input", "InputPath", "InputTransformer"} & target.keys()  # else it is the event, which builds ignore
+        in_background(_target_services[spec.service], target, payload if is_own else None)
+    else:
+        bare = {name: value for name, value in target.items() if name not in ("InputPath", "InputTransformer")}
+        _original_invoke({**bare, "Input": payload}, event, rule, view)
+
+
+def _require_permission(service: str, arn: str, rule: str) -> None:
+    """Raise UndeliverableError unless the target exists and its own policy lets the rule reach it."""
+    may = {"lambda": _rule_may_invoke, "sns": _rule_may_publish, "sqs": _rule_may_send}.get(service)
+    if may and not may(rule, arn):
+        raise targets.UndeliverableError("NO_PERMISSIONS", f"the policy of {arn} does not let {rule} reach it")
+>>>>>>> main
 
 
 def _rule_may_invoke(rule: str, function: str) -> bool:
@@ -119,28 +143,29 @@ def _rule_may_publish(rule: str, topic: str) -> bool:
     Condition blocks in Amazon SNS topic policies for EventBridge."
     """
     record = sns._topics.get(topic)
+<<<<<<< HEAD
     policy = json.loads((record or {}).get("attributes", {}).get("Policy") or '{"Statement": []}')
     unconditional = [statement for statement in policy["Statement"] if not statement.get("Condition")]
     return _rule_may(rule, "sns:Publish", topic, {**policy, "Statement": unconditional})
+=======
+    return record is not None and _rule_may(rule, "sns:Publish", topic, record["attributes"].get("Policy"))
+>>>>>>> main
 
 
-def _rule_may(rule: str, action: str, resource: str, policy: dict[str, Any]) -> bool:
+def _rule_may_send(rule: str, queue: str) -> bool:
+    """Return whether a queue's own policy lets a rule send to it."""
+    record = sqs._queue_by_arn(queue)
+    return record is not None and _rule_may(rule, "sqs:SendMessage", queue, record["attributes"].get("Policy"))
+
+
+def _rule_may(rule: str, action: str, resource: str, policy: str | dict[str, Any] | None) -> bool:
     """Whether a resource's policy allows EventBridge an action on behalf of a rule."""
-    context = iam_evaluator.EvalContext(
-        principal_arn="events.amazonaws.com",
-        principal_type="Service",
-        principal_account=ACCOUNT,
-        action=action,
-        resource_arn=resource,
-        region=REGION,
-        service_context={"aws:sourcearn": rule, "aws:sourceaccount": ACCOUNT},
-    )
-    return any(
-        statement["Effect"] == "Allow"
-        and iam_evaluator._service_principal_matches(statement.get("Principal"), "events.amazonaws.com")
-        and iam_evaluator._conditions_met(statement.get("Condition", {}), context)
-        for statement in policy["Statement"]
-    )
+    return service_may("events.amazonaws.com", action, resource, policy, rule)
+
+
+def _dispatch_to_sns(topic: str, message: str) -> None:
+    """Publish an event without a subject: ministack gives it one."""
+    sns.publish_internal(topic, message)
 
 
 def _dispatch_to_lambda(function: str, payload: str) -> None:
@@ -150,7 +175,7 @@ def _dispatch_to_lambda(function: str, payload: str) -> None:
         lambda_svc.invoke_async_with_retry(lambda_svc._execution_record_for_config(record, config), json.loads(payload))
 
 
-eventbridge._dispatch_to_lambda = _dispatch_to_lambda
+eventbridge._dispatch_to_lambda, eventbridge._dispatch_to_sns = _dispatch_to_lambda, _dispatch_to_sns
 _original_invoke = eventbridge._invoke_target
 eventbridge._invoke_target = _invoke_target
 

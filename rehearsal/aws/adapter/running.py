@@ -75,6 +75,21 @@ def in_background(function: Callable[..., Any], *arguments: Any) -> threading.Th
     return thread
 
 
+_repeated: list[tuple[float, Callable[[], None]]] = []
+
+
+def every(seconds: float, function: Callable[[], None]) -> None:
+    """Run something on the server's event loop, in the account and region, again and again while it serves."""
+    _repeated.append((seconds, function))
+
+
+async def _repeat(seconds: float, function: Callable[[], None]) -> None:
+    with request_scope(ACCOUNT, REGION):
+        while True:
+            await asyncio.sleep(seconds)
+            function()
+
+
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
@@ -105,4 +120,7 @@ async def serve(wrap: Callable[[Application], Application], port: int, ready: Ca
         await ministack_app.app(scope, receive, send)
 
     _loop.call_later(0.05, ready)
+    repeating = [asyncio.create_task(_repeat(*each)) for each in _repeated]
     await hypercorn_serve(wrap(over_tls), config, shutdown_trigger=stop.wait)
+    for task in repeating:
+        task.cancel()

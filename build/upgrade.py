@@ -1,0 +1,242 @@
+"""Bring running projects to the newest template, with every parameter that they have.
+
+What UpdateProject leaves out falls back to the template's default: CfnStackUpdateParameter has no UsePreviousValue
+(docs.aws.amazon.com/sagemaker/latest/APIReference/API_CfnStackUpdateParameter.html), and whether SageMaker uses Service
+Catalog's for a product is not documented. So every value is read from the project's stack and sent, by either route.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import botocore.exceptions
+
+from build.account import Account
+from build.package import Package, Release
+from build.plan import Action, Wish
+from build.stacks import LONGEST_WAIT_SECONDS, STACK, describe_stack, outputs_of, parameters_of, read_template
+
+FILLED_IN = ("SageMakerProjectName", "SageMakerProjectId")  # by SageMaker
+NO_UPDATES = "No updates are to be performed"
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a project gets: the newest template, and the values of its parameters."""
+
+    project: Mapping[str, Any]
+    release: Release
+    variant: str
+    parameters: Mapping[str, str]
+    dropped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lost = f" (the template no longer has: {', '.join(self.dropped)})" if self.dropped else ""
+        return f"update project {self.project['ProjectName']}{lost}"
+
+
+def our_projects(account: Account, bucket: str) -> list[dict[str, Any]]:
+    """Return the projects that were made from this bundle, by either route."""
+    products = products_of(account).values()
+    projects = []
+    for page in account.sagemaker.get_paginator("list_projects").paginate():
+        for summary in page["ProjectSummaryList"]:
+            project = account.sagemaker.describe_project(ProjectName=summary["ProjectName"])
+            details = project.get("ServiceCatalogProvisioningDetails", {})
+            addresses = [provider["TemplateURL"] for provider in providers_of(project)]
+            if details.get("ProductId") in products or any(is_in(address, bucket) for address in addresses):
+                projects.append(project)
+    return projects
+
+
+def products_of(account: Account) -> dict[str, str]:
+    """Return the ids of the bundle's products by variant; nothing where it is not installed."""
+    outputs = outputs_of(describe_stack(account, STACK))
+    names = {"cv": "CvProductId", "nlp": "NlpProductId"}
+    return {variant: outputs[name] for variant, name in names.items() if name in outputs}
+
+
+def providers_of(project: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [entry["CfnTemplateProviderDetail"] for entry in project.get("TemplateProviderDetails", [])]
+
+
+def is_in(address: str, bucket: str) -> bool:
+    """Return whether an https address of S3 is one of an object in a bucket, in either of its forms."""
+    return f"//{bucket}.s3" in address or f"/{bucket}/" in address
+
+
+def variant_of(account: Account, project: Mapping[str, Any]) -> str:
+    if details := project.get("ServiceCatalogProvisioningDetails"):
+        return next(variant for variant, product in products_of(account).items() if product == details["ProductId"])
+    (provider,) = providers_of(project)
+    return "cv" if "project-cv" in provider["TemplateURL"] else "nlp"
+
+
+def project_parameters(account: Account, project: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters of a project's stack, without those that SageMaker fills in.
+
+    Raises ValueError for a project that has no stack.
+    """
+    for name in stack_names(account, project):
+        if stack := describe_stack(account, name):
+            return {key: value for key, value in parameters_of(stack).items() if key not in FILLED_IN}
+    raise ValueError(
+        f"project {project['ProjectName']} is {project['ProjectStatus']} and has no stack that its parameters could be "
+        f"read from. Leave it out of PROJECTS, or delete it."
+    )
+
+
+def stack_names(account: Account, project: Mapping[str, Any]) -> list[str]:
+    """Return the names or ARNs that a project's stack may have.
+
+    A template in S3: StackDetail of DescribeProject
+    (docs.aws.amazon.com/sagemaker/latest/APIReference/API_CfnTemplateProviderDetail.html). Service Catalog: the name is
+    SC, account and provisioned product; its record has the ARN among its outputs.
+    """
+    if providers := providers_of(project):
+        detail = providers[0].get("StackDetail", {})
+        return [name for name in (detail.get("Id"), detail.get("Name")) if name]
+    product = project.get("ServiceCatalogProvisionedProductDetails", {}).get("ProvisionedProductId")
+    if not product:
+        return []
+    number = project["ProjectArn"].split(":")[4]
+    name = f"SC-{number}-{product}"
+    return [name] if describe_stack(account, name) else stacks_in_record(account, product)
+
+
+def stacks_in_record(account: Account, product: str) -> list[str]:
+    """Return the ARN of a provisioned product's stack, as the record of its last successful change has it.
+
+    docs.aws.amazon.com/servicecatalog/latest/dg/API_DescribeRecord.html
+    """
+    detail = account.servicecatalog.describe_provisioned_product(Id=product)["ProvisionedProductDetail"]
+    if not (record := detail.get("LastSuccessfulProvisioningRecordId")):
+        return []
+    outputs = account.servicecatalog.describe_record(Id=record).get("RecordOutputs", [])
+    return [output["OutputValue"] for output in outputs if output["OutputKey"] == "CloudformationStackARN"]
+
+
+def project_actions(account: Account, wish: Wish, built: Package) -> list[Action]:
+    """Plan the updates of running projects; their repositories are their teams' and stay as they are.
+
+    Raises ValueError for a project that is none of the bundle's, and for parameters that are unknown or have no value.
+    """
+    if not wish.projects and wish.parameters:
+        raise ValueError(f"PARAMETERS sets {', '.join(wish.parameters)} of no project. Name some: PROJECTS=all.")
+    if not wish.projects:
+        return []
+    ours = {project["ProjectName"]: project for project in our_projects(account, built.bucket)}
+    names = list(ours) if wish.projects == ("all",) else list(wish.projects)
+    if unknown := [name for name in names if name not in ours]:
+        raise ValueError(
+            f"no project of this bundle is called {', '.join(unknown)}. There is: {', '.join(ours) or 'none'}."
+        )
+    updates = [planned_update(account, ours[name], built, wish.parameters) for name in names]
+    return [Action(str(update), lambda update=update: update_project(account, update)) for update in updates if update]
+
+
+def planned_update(
+    account: Account, project: Mapping[str, Any], built: Package, changed: Mapping[str, str]
+) -> Update | None:
+    """Return what a project is to get, None where it has that already."""
+    variant, release = variant_of(account, project), newest(built)
+    declared = read_template(built.objects[built.projects[variant]])["Parameters"]
+    there = project_parameters(account, project)
+    if unknown := [name for name in changed if name not in declared or name in FILLED_IN]:
+        names = ", ".join(name for name in declared if name not in FILLED_IN)
+        raise ValueError(f"PARAMETERS names {', '.join(unknown)}, no parameter of the project template: {names}.")
+    values = {name: value for name, value in {**there, **changed}.items() if name in declared}
+    missing = [name for name in declared if name not in FILLED_IN and name not in values]
+    if required := [name for name in missing if "Default" not in declared[name]]:
+        example = " ".join(f"{name}=value" for name in required)
+        raise ValueError(
+            f"project {project['ProjectName']} has no value for {', '.join(required)}, which the newest template asks "
+            f'for. Say: PARAMETERS="{example}"'
+        )
+    if has(account, project, release) and values == there:
+        return None
+    return Update(project, release, variant, values, tuple(name for name in there if name not in declared))
+
+
+def newest(built: Package) -> Release:
+    """Return the release that this package's own templates are."""
+    keys = (built.projects["cv"], built.projects["nlp"])
+    return next(release for release in built.releases if (release.cv, release.nlp) == keys)
+
+
+def has(account: Account, project: Mapping[str, Any], release: Release) -> bool:
+    """Return whether a project was made from a release, or updated to it."""
+    if details := project.get("ServiceCatalogProvisioningDetails"):
+        artifact = artifact_of(account, details["ProductId"], release)
+        return artifact is not None and details.get("ProvisioningArtifactId") == artifact
+    (provider,) = providers_of(project)
+    return provider["TemplateURL"].endswith((release.cv, release.nlp))
+
+
+def artifact_of(account: Account, product: str, release: Release) -> str | None:
+    """Return the id of a release's provisioning artifact."""
+    listed = account.servicecatalog.list_provisioning_artifacts(ProductId=product)["ProvisioningArtifactDetails"]
+    return next((artifact["Id"] for artifact in listed if artifact["Name"] == release.name), None)
+
+
+def update_project(account: Account, update: Update) -> None:
+    """Update one project and wait for it. Raises ValueError when it was rolled back."""
+    name = update.project["ProjectName"]
+    values = [{"Key": key, "Value": value} for key, value in update.parameters.items()]
+    if details := update.project.get("ServiceCatalogProvisioningDetails"):
+        artifact = artifact_of(account, details["ProductId"], update.release)
+        product = {"ProvisioningArtifactId": artifact, "ProvisioningParameters": values}
+        change: dict[str, Any] = {"ServiceCatalogProvisioningUpdateDetails": product}
+    else:
+        (provider,) = providers_of(update.project)
+        address = f"{provider['TemplateURL'].split('/templates/')[0]}/{getattr(update.release, update.variant)}"
+        template = {"TemplateName": provider["TemplateName"], "TemplateURL": address, "Parameters": values}
+        change = {"TemplateProvidersToUpdate": [{"CfnTemplateProvider": template}]}
+    account.sagemaker.update_project(ProjectName=name, **change)
+    settle_project(account, name, "UpdateCompleted")
+
+
+def settle_project(account: Account, name: str, wanted: str) -> None:
+    """Wait until a project's operation has ended as wanted; "gone" for one that is deleted."""
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    while True:
+        try:
+            project = account.sagemaker.describe_project(ProjectName=name)
+        except botocore.exceptions.ClientError as error:
+            if wanted == "gone" and "does not exist" in error.response["Error"]["Message"]:
+                return
+            raise
+        status, reason = project["ProjectStatus"], reason_of(project)
+        if status == wanted or (wanted == "gone" and status == "DeleteCompleted"):
+            return
+        if status == "UpdateFailed" and NO_UPDATES in reason:
+            return
+        if status.endswith("Failed"):
+            raise ValueError(
+                f"project {name} is {status}: {reason or 'see the events of its stack'}. "
+                f"Mend that and run the same command again."
+            )
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"project {name} is still {status}. Run the same command again later.")
+        time.sleep(account.wait_seconds)
+
+
+def reason_of(project: Mapping[str, Any]) -> str:
+    """Return what DescribeProject says of a project's last operation."""
+    product = project.get("ServiceCatalogProvisionedProductDetails", {})
+    details = [provider.get("StackDetail", {}) for provider in providers_of(project)]
+    return product.get("ProvisionedProductStatusMessage", "") or next((d.get("StatusMessage", "") for d in details), "")
+
+
+def delete_project(account: Account, name: str) -> None:
+    account.sagemaker.delete_project(ProjectName=name)
+    settle_project(account, name, "gone")
+
+
+def read_assignments(text: str) -> dict[str, str]:
+    """Read "Name=value Name=value". Raises ValueError for a word that is none."""
+    for word in text.split():
+        if "=" not in word:
+            raise ValueError(f"PARAMETERS has {word!r}, no Name=value. Write it as in PARAMETERS='MonthlyBudget=50'.")
+    return dict(word.split("=", 1) for word in text.split())
