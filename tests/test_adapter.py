@@ -13,11 +13,7 @@ SEAMS = {
     "ministack.app": ["app", "SERVICE_HANDLERS"],
     "ministack.core.router": ["SERVICE_PATTERNS", "detect_service"],
     "ministack.core.concurrency": ["run_reentrant"],
-<<<<<<< HEAD
-    "ministack.core.responses": ["error_response_json", "request_scope"],
-=======
     "ministack.core.responses": ["error_response_json", "json_response", "now_iso", "request_scope"],
->>>>>>> main
     "ministack.core.iam_actions": ["SERVICE_TO_IAM_NAMESPACE", "extract_iam_action", "extract_resource_arn"],
     "ministack.core.sigv4": [
         "header_signature_failure", "parse_header_signature", "parse_query_signature", "presigned_request_is_expired",
@@ -33,14 +29,9 @@ SEAMS = {
         "_put_user_policy", "_roles", "_update_assume_role_policy",
     ],
     "ministack.services.eventbridge": [
-<<<<<<< HEAD
-        "_apply_input_transformer", "_dispatch_event", "_dispatch_to_lambda", "_invoke_target", "_pattern_event_view", "_put_events",
-        "_put_rule", "_rules",
-=======
         "_dispatch_event", "_dispatch_to_lambda", "_dispatch_to_sns", "_invoke_target", "_list_targets_by_rule",
-        "_opaque_offset_decode", "_opaque_offset_encode", "_pattern_event_view", "_put_events", "_put_targets", "_rule_key",
+        "_opaque_offset_decode", "_opaque_offset_encode", "_pattern_event_view", "_put_events", "_put_rule", "_put_targets", "_rule_key",
         "_rules", "_targets",
->>>>>>> main
     ],
     "ministack.services.lambda_svc": [
         "_add_permission", "_create_function", "_execute_function", "_execute_function_warm", "_execution_record_for_config", "_fetch_code_from_s3",

@@ -100,11 +100,8 @@ NEEDS: dict[str, Needs] = {
         lambda p: f"arn:aws:budgets::{ACCOUNT}:budget/{p['Budget']['BudgetName']}",
         ("budgets:ModifyBudget",),
         ("budgets:ModifyBudget",),
-<<<<<<< HEAD
         lambda p: [("billing:GetBillingViewData", f"arn:aws:billing::{ACCOUNT}:billingview/primary", "")],
-=======
         update={"*": ("budgets:ModifyBudget",)},
->>>>>>> main
     ),
     "AWS::CloudWatch::Alarm": Needs(
         lambda p: arn("cloudwatch", f"alarm:{named(p, 'AlarmName')}"), ("cloudwatch:PutMetricAlarm",), ("cloudwatch:DeleteAlarms",),

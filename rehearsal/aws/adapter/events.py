@@ -6,15 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ministack.core.arn import parse_arn
-<<<<<<< HEAD
 from ministack.core.responses import error_response_json, request_scope
-from ministack.services import eventbridge, lambda_svc, sns
-from ministack.services.cloudformation import provisioners, stacks
-=======
-from ministack.core.responses import request_scope
 from ministack.services import eventbridge, lambda_svc, sns, sqs
-from ministack.services.cloudformation import stacks
->>>>>>> main
+from ministack.services.cloudformation import provisioners, stacks
 
 from rehearsal.aws.adapter import targets
 from rehearsal.aws.adapter.policies import service_may
@@ -101,13 +95,6 @@ def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str
     if spec.service == "events":  # another bus: it gets the event itself
         _original_invoke(target, event, rule, view)
         return
-<<<<<<< HEAD
-    given = None
-    if target.get("InputTransformer"):
-        view = view or eventbridge._pattern_event_view(event)
-        given = eventbridge._apply_input_transformer(target["InputTransformer"], rule, view)
-    in_background(_target_services[service], rule["Arn"], target, given)
-=======
     try:
         payload = targets.input_of(target, rule, view)
         _require_permission(spec.service, target["Arn"], rule["Arn"])
@@ -116,7 +103,7 @@ def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str
         return
     if spec.service in _target_services:
         is_own = {"Input", "InputPath", "InputTransformer"} & target.keys()  # else it is the event, which builds ignore
-        in_background(_target_services[spec.service], target, payload if is_own else None)
+        in_background(_target_services[spec.service], rule["Arn"], target, payload if is_own else None)
     else:
         bare = {name: value for name, value in target.items() if name not in ("InputPath", "InputTransformer")}
         _original_invoke({**bare, "Input": payload}, event, rule, view)
@@ -127,7 +114,6 @@ def _require_permission(service: str, arn: str, rule: str) -> None:
     may = {"lambda": _rule_may_invoke, "sns": _rule_may_publish, "sqs": _rule_may_send}.get(service)
     if may and not may(rule, arn):
         raise targets.UndeliverableError("NO_PERMISSIONS", f"the policy of {arn} does not let {rule} reach it")
->>>>>>> main
 
 
 def _rule_may_invoke(rule: str, function: str) -> bool:
@@ -143,13 +129,12 @@ def _rule_may_publish(rule: str, topic: str) -> bool:
     Condition blocks in Amazon SNS topic policies for EventBridge."
     """
     record = sns._topics.get(topic)
-<<<<<<< HEAD
-    policy = json.loads((record or {}).get("attributes", {}).get("Policy") or '{"Statement": []}')
-    unconditional = [statement for statement in policy["Statement"] if not statement.get("Condition")]
-    return _rule_may(rule, "sns:Publish", topic, {**policy, "Statement": unconditional})
-=======
-    return record is not None and _rule_may(rule, "sns:Publish", topic, record["attributes"].get("Policy"))
->>>>>>> main
+    if record is None:
+        return False
+    policy = json.loads(record["attributes"].get("Policy") or '{"Statement": []}')
+    statements = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
+    counted = [each for each in statements if each["Effect"] == "Deny" or not each.get("Condition")]
+    return _rule_may(rule, "sns:Publish", topic, {**policy, "Statement": counted})
 
 
 def _rule_may_send(rule: str, queue: str) -> bool:
