@@ -46,7 +46,7 @@ REASONS = {
     "LogInToRegistry": "pull", "PullFrameworkImages": "pull", "SendDeadLetters": "dead letters",
     "ReadDataBuckets": "optional", "CallAllowedFunctions": "optional", "PullAllowedImages": "optional",
     "TagTunings": "tuning", "StartTunings": "tuning", "FollowAndStopTunings": "tuning", "ReadOwnSecrets": "tracking", "LogRuns": "tracking",
-    "CallApps": "tracking", "FindApprovedModel": "challenger", "WriteJobMetrics": "metrics",
+    "CallApps": "tracking", "FindApprovedModel": "challenger", "WriteJobMetrics": "metrics", "WriteEndpointMetrics": "metrics",
     "PullRequestRole/PullSource": "pull request", "FindRepositories": "reads", "FindLogGroups": "reads",
     "ReadTemplatesBeingProvisioned": "reads", "ManageSubscriptions": "optional",
     "TellWhatStays": "optional", "RegisterModels": "both",
@@ -59,7 +59,7 @@ VPC = {"SubnetIds": "subnet-00000001", "SecurityGroupIds": "sg-00000001"}
 WITH = {
     **dict.fromkeys(("MakeInterfaces", "JoinSubnets", "JoinSecurityGroups", "UseInterfaces", "SeeNetwork"), VPC),
     **dict.fromkeys(("WriteWithProjectKey", "ReadWithProjectKey", "UseProjectKey", "LetDisksUseProjectKey"), KEY),
-    "ManageBudgets": {"MonthlyBudget": "50"},
+    **dict.fromkeys(("ManageBudgets", "ReadBills"), {"MonthlyBudget": "50"}),
 }
 
 

@@ -20,6 +20,7 @@ PSEUDO_PARAMETERS = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Partition": "aws",
     "AWS::Region": "eu-west-1",
+    "AWS::StackId": f"arn:aws:cloudformation:eu-west-1:{ACCOUNT}:stack/SP-p-0123456789ab/01234567-89ab-cdef-0123-456789abcdef",
     "AWS::StackName": "stack",
     "AWS::URLSuffix": "amazonaws.com",
 }
@@ -35,17 +36,28 @@ PARAMETERS = {
     "ImageRepositoryArns": f"arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/own",
     "FunctionArns": f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:own",
 }
-# What `Ref` or `GetAtt` give, where a policy asks for it.
+# What `Ref` or `GetAtt` return, where a policy uses it, and the property with a resource's name.
 ARNS = {
-    "AWS::CodeBuild::Project": f"arn:aws:codebuild:eu-west-1:{ACCOUNT}:project/{{name}}",
-    "AWS::CodeCommit::Repository": f"arn:aws:codecommit:eu-west-1:{ACCOUNT}:{{name}}",
-    "AWS::Events::Rule": f"arn:aws:events:eu-west-1:{ACCOUNT}:rule/{{name}}",
-    "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{{name}}",
-    "AWS::Lambda::Function": f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:{{name}}",
-    "AWS::Logs::LogGroup": f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:{{name}}:*",
-    "AWS::S3::Bucket": "arn:aws:s3:::{name}",
-    "AWS::SNS::Topic": f"arn:aws:sns:eu-west-1:{ACCOUNT}:{{name}}",
-    "AWS::SQS::Queue": f"arn:aws:sqs:eu-west-1:{ACCOUNT}:{{name}}",
+    "AWS::CodeBuild::Project": "arn:{partition}:codebuild:{region}:{account}:project/{name}",
+    "AWS::CodeCommit::Repository": "arn:{partition}:codecommit:{region}:{account}:{name}",
+    "AWS::Events::Rule": "arn:{partition}:events:{region}:{account}:rule/{name}",
+    "AWS::IAM::Role": "arn:{partition}:iam::{account}:role/{name}",
+    "AWS::Lambda::Function": "arn:{partition}:lambda:{region}:{account}:function:{name}",
+    "AWS::Logs::LogGroup": "arn:{partition}:logs:{region}:{account}:log-group:{name}:*",
+    "AWS::S3::Bucket": "arn:{partition}:s3:::{name}",
+    "AWS::SNS::Topic": "arn:{partition}:sns:{region}:{account}:{name}",
+    "AWS::SQS::Queue": "arn:{partition}:sqs:{region}:{account}:{name}",
+}
+NAMES = {
+    "AWS::CodeBuild::Project": "Name",
+    "AWS::CodeCommit::Repository": "RepositoryName",
+    "AWS::Events::Rule": "Name",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::Lambda::Function": "FunctionName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::S3::Bucket": "BucketName",
+    "AWS::SNS::Topic": "TopicName",
+    "AWS::SQS::Queue": "QueueName",
 }
 
 
@@ -57,6 +69,7 @@ EACH_ITS_OWN = (
 RIGHT = {
     ("LaunchRole.project-stack", "RESOURCE_POLICY_PRIVILEGE_ESCALATION"): MADE_BY_LAUNCH,
     ("LaunchRole.project-stack", "RESOURCE_STAR"): "objects that Service Catalog tagged, wherever it keeps them",
+    ("LaunchRole.project-stack", "UNKNOWN_ACTION"): "billing:GetBillingViewData is new, and cfn-lint knows it",
     ("PipelineRole.ec2", "RESOURCE_MISMATCH"): EACH_ITS_OWN,
     ("EndpointRole.ec2", "RESOURCE_MISMATCH"): EACH_ITS_OWN,
     ("PipelineRole.sagemaker-mlflow", "UNKNOWN_ACTION"): "sagemaker:CallMlflowAppApi is new, and cfn-lint knows it",
@@ -87,10 +100,11 @@ Loader.yaml_implicit_resolvers = {
 
 
 class Template:
-    """A template whose values can be had. Every condition holds, so that optional statements are there to be read."""
+    """A template with values for its parameters. Every condition holds, so that optional statements are there."""
 
-    def __init__(self, text: str):
+    def __init__(self, text: str, parameters: dict[str, str] | None = None):
         self.body = yaml.load(text, Loader)  # noqa: S506  (a SafeLoader)
+        self.values = PSEUDO_PARAMETERS | PARAMETERS | (parameters or {})
 
     def resolve(self, value: Any) -> Any:
         """A value without functions. Raises ValueError for a function or a name that is not known here."""
@@ -124,18 +138,28 @@ class Template:
         """What ${name} stands for: a value beside it, a pseudo parameter, a parameter, a resource or its attribute."""
         if name in names:
             return self.resolve(names[name])
-        if name in PSEUDO_PARAMETERS:
-            return PSEUDO_PARAMETERS[name]
+        if name in self.values:
+            return self.values[name]
         if name in self.body.get("Parameters", {}):
-            return PARAMETERS.get(name) or self.body["Parameters"][name].get("Default", "value")
+            return self.body["Parameters"][name].get("Default", "value")
         logical_id, _, attribute = name.partition(".")
         if logical_id not in self.body["Resources"]:
             raise ValueError(f"{name!r} is neither a parameter nor a resource of the template.")
         kind = self.body["Resources"][logical_id]["Type"]
-        physical = f"sagemaker-p-0123456789ab-{logical_id.lower()}"
-        if attribute == "Arn" or (kind == "AWS::SNS::Topic" and not attribute):
-            return ARNS[kind].format(name=physical)
-        return physical
+        physical = self.physical_name(logical_id)
+        return (
+            self.arn(kind, physical) if attribute == "Arn" or (kind, attribute) == ("AWS::SNS::Topic", "") else physical
+        )
+
+    def physical_name(self, logical_id: str) -> str:
+        """A resource's name: what its template says, or one as CloudFormation makes it."""
+        resource = self.body["Resources"][logical_id]
+        named = resource.get("Properties", {}).get(NAMES.get(resource["Type"], ""))
+        return self.resolve(named) if named else f"stack-{logical_id}-0123456789AB"
+
+    def arn(self, kind: str, name: str) -> str:
+        place = {part.lower(): self.values[f"AWS::{part}"] for part in ("Partition", "Region")}
+        return ARNS[kind].format(name=name, account=self.values["AWS::AccountId"], **place)
 
     def policies(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each policy document with where it stands, as in PipelineRole.s3."""
@@ -151,7 +175,7 @@ class Template:
     def trust(self, logical_id: str, document: dict[str, Any]) -> dict[str, Any]:
         """A role's trust policy with what it lacks to be read as any other: the role that it is about."""
         document = self.resolve(document)
-        role = ARNS["AWS::IAM::Role"].format(name=logical_id)
+        role = self.arn("AWS::IAM::Role", logical_id)
         return {**document, "Statement": [{**each, "Resource": role} for each in document["Statement"]]}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import botocore.exceptions
 
 from build.account import Account
+from build.limits import misfits
 from build.package import Package, Release
 from build.plan import Action, Wish
 from build.stacks import LONGEST_WAIT_SECONDS, STACK, describe_stack, outputs_of, parameters_of, read_template
@@ -153,6 +154,11 @@ def planned_update(
         raise ValueError(
             f"project {project['ProjectName']} has no value for {', '.join(required)}, which the newest template asks "
             f'for. Say: PARAMETERS="{example}"'
+        )
+    if refused := misfits(declared, values):
+        raise ValueError(
+            f"project {project['ProjectName']} has what the newest template refuses: {'; '.join(refused)}. "
+            f'Say: PARAMETERS="{refused[0].split()[0]}=value"'
         )
     if has(account, project, release) and values == there:
         return None

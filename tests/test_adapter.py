@@ -30,7 +30,7 @@ SEAMS = {
     ],
     "ministack.services.eventbridge": [
         "_dispatch_event", "_dispatch_to_lambda", "_dispatch_to_sns", "_invoke_target", "_list_targets_by_rule",
-        "_opaque_offset_decode", "_opaque_offset_encode", "_pattern_event_view", "_put_events", "_put_targets", "_rule_key",
+        "_opaque_offset_decode", "_opaque_offset_encode", "_pattern_event_view", "_put_events", "_put_rule", "_put_targets", "_rule_key",
         "_rules", "_targets",
     ],
     "ministack.services.lambda_svc": [
@@ -115,6 +115,7 @@ ARGUMENTS = {
     "ministack.services.sqs._dispatch": ["action", "data", "qurl"],
     "ministack.services.eventbridge._invoke_target": ["target", "event", "rule", "view"],
     "ministack.services.eventbridge._dispatch_event": ["event", "view"],
+    "ministack.services.eventbridge._put_rule": ["data"],
     "ministack.services.codebuild._execute_build": ["build_id", "project"],
     "ministack.services.eventbridge._dispatch_to_lambda": ["arn", "payload"],
     "ministack.services.eventbridge._dispatch_to_sns": ["arn", "payload"],

@@ -132,6 +132,15 @@ def test_a_parameter_that_the_newest_template_lost_is_named_in_the_plan(projects
     ]
 
 
+def test_a_value_that_the_newest_template_refuses_is_named_before_anything_changes(projects, built):
+    shorter = changed(built, r"\{0,5\}\)\?\$", "{0,0})?$")
+    mended = Wish(projects=("FromS3",), parameters={"SubnetIds": "subnet-00000001"})
+
+    with pytest.raises(ValueError, match="project FromS3 has what the newest template refuses: SubnetIds is 'subnet-"):
+        project_actions(projects, Wish(projects=("FromS3",)), shorter)
+    assert len(project_actions(projects, mended, shorter)) == 1
+
+
 def test_a_required_parameter_that_a_project_lacks_is_asked_for_and_taken(projects, built):
     other = changed(built, r"(?m)^Parameters:$", "Parameters:\n  CostCentre:\n    Type: String")
 

@@ -100,6 +100,7 @@ NEEDS: dict[str, Needs] = {
         lambda p: f"arn:aws:budgets::{ACCOUNT}:budget/{p['Budget']['BudgetName']}",
         ("budgets:ModifyBudget",),
         ("budgets:ModifyBudget",),
+        lambda p: [("billing:GetBillingViewData", f"arn:aws:billing::{ACCOUNT}:billingview/primary", "")],
         update={"*": ("budgets:ModifyBudget",)},
     ),
     "AWS::CloudWatch::Alarm": Needs(

@@ -209,7 +209,9 @@ class Run:
         status_key = f"{KINDS[self.kind]}Status"
         status, reason = "Completed", ""
         try:
-            self.credentials = adapter.credentials_of(self.record["RoleArn"], "SageMaker", "sagemaker.amazonaws.com")
+            self.credentials = adapter.credentials_of(
+                self.record["RoleArn"], "SageMaker", "sagemaker.amazonaws.com", arn_of(self.kind, self.name)
+            )
             self.s3 = adapter.client("s3", self.credentials)
             (self.ml / "output").mkdir(parents=True)
             status = self.train() if self.kind == "training" else self.process()

@@ -301,7 +301,9 @@ class Execution:
 
     def run(self) -> None:
         try:
-            self.credentials = adapter.credentials_of(self.pipeline["RoleArn"], "SageMaker", "sagemaker.amazonaws.com")
+            self.credentials = adapter.credentials_of(
+                self.pipeline["RoleArn"], "SageMaker", "sagemaker.amazonaws.com", self.arn
+            )
             self.client = adapter.client("sagemaker", self.credentials)
             self.run_steps(self.definition["Steps"])
         except Exception as error:

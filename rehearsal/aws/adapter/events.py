@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ministack.core.arn import parse_arn
-from ministack.core.responses import request_scope
+from ministack.core.responses import error_response_json, request_scope
 from ministack.services import eventbridge, lambda_svc, sns, sqs
-from ministack.services.cloudformation import stacks
+from ministack.services.cloudformation import provisioners, stacks
 
 from rehearsal.aws.adapter import targets
 from rehearsal.aws.adapter.policies import service_may
@@ -16,7 +16,8 @@ from rehearsal.aws.adapter.running import ACCOUNT, REGION, in_background, on_loo
 
 logger = logging.getLogger("rehearsal")
 
-_target_services: dict[str, Callable[[dict[str, Any], str | None], None]] = {}
+Deliver = Callable[[str, dict[str, Any], str | None], None]
+_target_services: dict[str, Deliver] = {}
 
 
 def raise_event(source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
@@ -30,8 +31,61 @@ def raise_event(source: str, detail_type: str, detail: dict[str, Any], resources
     on_loop(put)
 
 
-def add_target(service: str, deliver: Callable[[dict[str, Any], str | None], None]) -> None:
-    """Deliver events to targets of a service: deliver(target, transformed input)."""
+# docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html: the first is not adjustable, the second only by request.
+MAX_WILDCARD_RULES = 30
+MAX_PATTERN_CHARACTERS = 2048
+
+
+def _quota_refusal(name: str, bus: str, pattern: str) -> tuple[str, str] | None:
+    """Return the error code and message of what AWS refuses and ministack takes: too many wildcards, too long a pattern."""
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        reason = f"it has {len(pattern)} characters, and at most {MAX_PATTERN_CHARACTERS} are allowed"
+        return "InvalidEventPatternException", f"Event pattern is not valid. Reason: {reason}"
+    others = [rule for rule in eventbridge._rules.values() if rule["EventBusName"] == bus and rule["Name"] != name]
+    wild = [rule for rule in others if _has_wildcard(rule["EventPattern"])]
+    if len(wild) >= MAX_WILDCARD_RULES and _has_wildcard(pattern):
+        limit = f"a bus takes {MAX_WILDCARD_RULES} rules with wildcards, and {bus} has them"
+        return "LimitExceededException", f"The requested resource exceeds the maximum number allowed: {limit}."
+    return None
+
+
+def _has_wildcard(pattern: str) -> bool:
+    """Whether an event pattern uses the operator: an object in an array, where fields have their names outside."""
+    try:
+        return _uses_wildcard(json.loads(pattern or "{}"), in_array=False)
+    except json.JSONDecodeError:
+        return False  # which PutRule refuses by itself
+
+
+def _uses_wildcard(value: Any, in_array: bool) -> bool:
+    if isinstance(value, list):
+        return any(_uses_wildcard(item, True) for item in value)
+    if isinstance(value, dict):
+        return (in_array and "wildcard" in value) or any(_uses_wildcard(item, in_array) for item in value.values())
+    return False
+
+
+def _put_rule(data: dict[str, Any]) -> Any:
+    refusal = _quota_refusal(data.get("Name", ""), data.get("EventBusName", "default"), data.get("EventPattern", ""))
+    return error_response_json(*refusal, 400) if refusal else _original_put_rule(data)
+
+
+def _create_rule(logical_id: str, properties: dict[str, Any], stack: str) -> Any:
+    """Create a stack's rule: CloudFormation sends its pattern without spaces."""
+    pattern = properties.get("EventPattern") or ""
+    text = pattern if isinstance(pattern, str) else json.dumps(pattern, separators=(",", ":"))
+    if refusal := _quota_refusal(properties.get("Name", ""), properties.get("EventBusName", "default"), text):
+        raise ValueError(f"{refusal[1]} (Service: EventBridge, Status Code: 400, Error Code: {refusal[0]})")
+    return _original_create_rule(logical_id, properties, stack)
+
+
+_original_put_rule, eventbridge._put_rule = eventbridge._put_rule, _put_rule
+_rule_handlers = provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]
+_original_create_rule, _rule_handlers["create"] = _rule_handlers["create"], _create_rule
+
+
+def add_target(service: str, deliver: Deliver) -> None:
+    """Deliver events to targets of a service: deliver(rule's ARN, target, transformed input)."""
     _target_services[service] = deliver
 
 
@@ -49,7 +103,7 @@ def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str
         return
     if spec.service in _target_services:
         is_own = {"Input", "InputPath", "InputTransformer"} & target.keys()  # else it is the event, which builds ignore
-        in_background(_target_services[spec.service], target, payload if is_own else None)
+        in_background(_target_services[spec.service], rule["Arn"], target, payload if is_own else None)
     else:
         bare = {name: value for name, value in target.items() if name not in ("InputPath", "InputTransformer")}
         _original_invoke({**bare, "Input": payload}, event, rule, view)
@@ -69,9 +123,18 @@ def _rule_may_invoke(rule: str, function: str) -> bool:
 
 
 def _rule_may_publish(rule: str, topic: str) -> bool:
-    """Whether a topic's own policy lets a rule publish to it."""
+    """Whether a topic's own policy lets a rule publish to it: a statement with a Condition never does.
+
+    docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html, Amazon SNS permissions: "You can't use
+    Condition blocks in Amazon SNS topic policies for EventBridge."
+    """
     record = sns._topics.get(topic)
-    return record is not None and _rule_may(rule, "sns:Publish", topic, record["attributes"].get("Policy"))
+    if record is None:
+        return False
+    policy = json.loads(record["attributes"].get("Policy") or '{"Statement": []}')
+    statements = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
+    counted = [each for each in statements if each["Effect"] == "Deny" or not each.get("Condition")]
+    return _rule_may(rule, "sns:Publish", topic, {**policy, "Statement": counted})
 
 
 def _rule_may_send(rule: str, queue: str) -> bool:

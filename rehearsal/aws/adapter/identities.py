@@ -12,6 +12,7 @@ from ministack.core import iam_evaluator
 from ministack.core.responses import request_scope
 from ministack.services import ec2, iam, sts
 
+from rehearsal.aws import trust
 from rehearsal.aws.adapter.running import ACCOUNT, REGION
 
 
@@ -19,12 +20,15 @@ class AccessDenied(Exception):
     """A principal may not do what it tried; the message is AWS's."""
 
 
-def credentials_of(role_arn: str, session_name: str, service: str) -> dict[str, str]:
-    """What a service gets when it assumes a role. Raises AccessDenied when the role's trust policy refuses it."""
+def credentials_of(role_arn: str, session_name: str, service: str, source_arn: str = "") -> dict[str, str]:
+    """Return what a service gets when it assumes a role for one of its resources, which its trust policy may ask for.
+
+    Raises AccessDenied when the trust policy refuses it.
+    """
     name = role_arn.rsplit("/", 1)[-1]
     with request_scope(ACCOUNT, REGION):
         role = iam._roles.get(name)
-    if role is None or not _trusts(role["AssumeRolePolicyDocument"], service):
+    if role is None or not _trusts(role["AssumeRolePolicyDocument"], service, source_arn):
         raise AccessDenied(f"{service} is not authorized to assume role {role_arn}")
     access_key, secret, token = f"ASIA{uuid.uuid4().hex[:16].upper()}", uuid.uuid4().hex, uuid.uuid4().hex
     sts.register_session(
@@ -39,8 +43,8 @@ def credentials_of(role_arn: str, session_name: str, service: str) -> dict[str, 
     return {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
 
 
-def _trusts(document: str | dict[str, Any], service: str) -> bool:
-    """Whether a trust policy lets a service of this account assume the role."""
+def _trusts(document: str | dict[str, Any], service: str, source_arn: str = "") -> bool:
+    """Whether a trust policy lets a service of this account assume the role, with the keys that it really sends."""
     policy = json.loads(document) if isinstance(document, str) else document
     context = iam_evaluator.EvalContext(
         principal_arn=f"arn:aws:iam::{ACCOUNT}:service/{service}",
@@ -49,7 +53,7 @@ def _trusts(document: str | dict[str, Any], service: str) -> bool:
         action="sts:AssumeRole",
         resource_arn="*",
         region=REGION,
-        service_context={"aws:sourceaccount": ACCOUNT},
+        service_context=trust.context(service, source_arn),
     )
     return any(
         statement["Effect"] == "Allow"
