@@ -130,3 +130,33 @@ def test_the_rule_of_failed_deployments_matches_the_projects_own_stacks_alone(ev
     kind = "CloudFormation Stack Status Change"
 
     assert matches(events, "FailedDeploymentRule", "aws.cloudformation", kind, arn, detail) == matched
+
+
+FAILING = """
+Resources:
+  Parameter: {Type: 'AWS::SSM::Parameter', Properties: {Type: String, Value: x}}
+  Taken: {Type: 'AWS::SNS::Topic', DependsOn: Parameter, Properties: {TopicName: deployments-of-tests}}
+"""
+
+
+def test_a_first_deployment_that_fails_is_told_of_once_and_says_where_its_reason_is(played, events):
+    """The stack stays as ROLLBACK_COMPLETE: with OnFailure=DELETE no status of a failure would have appeared."""
+    arn, mail = topic(played, "deployments-of-tests", {})
+    template = Template((ROOT / "templates/project.yaml").read_text(), PLACE)
+    rule = template.body["Resources"]["FailedDeploymentRule"]["Properties"]
+    target = {**template.resolve(rule["Targets"][0]), "Arn": arn}
+    events.put_rule(Name="failed-deployment", EventPattern=json.dumps(template.resolve(rule["EventPattern"])))
+    events.put_targets(Rule="failed-deployment", Targets=[target])
+    cloudformation = played.client("cloudformation")
+    cloudformation.create_stack(StackName="sagemaker-p-ours-staging", TemplateBody=FAILING, OnFailure="ROLLBACK")
+
+    (notice,) = wait_for(mail.read)
+
+    assert "a deployment failed (ROLLBACK_COMPLETE)" in notice["Message"]
+    stack = notice["Message"].rpartition("--stack-name ")[2].strip('"')
+    reasons = [
+        event.get("ResourceStatusReason", "")
+        for event in cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+    ]
+    assert any("already exists" in reason for reason in reasons)
+    assert mail.read(wait_seconds=2) == []
