@@ -365,7 +365,7 @@ def test_a_custom_resource_that_could_not_be_created_gets_a_delete(played, faili
 
 def test_a_type_that_nobody_listed_is_not_free_for_every_role(played, make_role):
     role = make_role(unique("stack"), "cloudformation", "sns:*")
-    stack = create(played, resource("AWS::SSM::Parameter", Type="String", Value="a"), RoleARN=role)
+    stack = create(played, resource("AWS::SecretsManager::Secret", Description="a"), RoleARN=role)
 
     assert ended(played, stack) == "ROLLBACK_COMPLETE"
     assert any("add it to rehearsal/aws/acting.py" in reason for reason in reasons(played, stack))

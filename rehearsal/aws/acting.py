@@ -228,6 +228,12 @@ NEEDS: dict[str, Needs] = {
         ("sqs:SetQueueAttributes",),
         update={"*": ("sqs:SetQueueAttributes",)},
     ),
+    "AWS::SSM::Parameter": Needs(
+        lambda p: arn("ssm", f"parameter/{named(p, 'Name').removeprefix('/')}"),
+        ("ssm:PutParameter",),
+        ("ssm:DeleteParameter",),
+        update={"Tags": ("ssm:AddTagsToResource",), "*": ("ssm:PutParameter",)},
+    ),
     "AWS::SageMaker::Endpoint": Needs(
         lambda p: arn("sagemaker", f"endpoint/{named(p, 'EndpointName').lower()}"),
         ("sagemaker:CreateEndpoint", "sagemaker:AddTags"),
