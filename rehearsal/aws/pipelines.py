@@ -172,7 +172,13 @@ class Pipelines:
         return {"PipelineExecutionArn": execution.arn}
 
     def stop_pipeline_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        self.execution(parameters).stop()
+        execution = self.execution(parameters)
+        if execution.status in ENDED:
+            raise AwsError(
+                "ValidationException",
+                f"Only pipelines with 'Executing' status can be stopped. {execution.arn} is {execution.status}.",
+            )
+        execution.stop()
         return {"PipelineExecutionArn": parameters["PipelineExecutionArn"]}
 
     def describe_pipeline_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
