@@ -121,11 +121,19 @@ class Service:
         check(shape, parameters)
         if ignored := members.unsupported(operation, shape, parameters):
             raise not_played(f"{', '.join(ignored)} of {self.name}:{operation}")
+        check_tags(parameters)
         try:
             return played(parameters, caller) or {}
         except lists.BadToken as error:
             code = BAD_TOKENS.get(self.name, "ValidationException")
             raise AwsError(code, f"The token {error} is not one of {operation} with these parameters.") from error
+
+
+def check_tags(parameters: dict[str, Any]) -> None:
+    """Raise ValidationException for tags that only AWS may set (SageMaker's API reference, Tag: the prefix aws:)."""
+    reserved = [tag["Key"] for tag in parameters.get("Tags", []) if tag["Key"].lower().startswith("aws:")]
+    if reserved:
+        raise AwsError("ValidationException", f"Tag keys may not begin with aws: {', '.join(reserved)}.")
 
 
 def check(shape: botocore.model.Shape | None, parameters: dict[str, Any]) -> None:
@@ -142,6 +150,8 @@ def pattern_problems(shape: botocore.model.Shape, value: Any, where: str) -> Ite
         for name, member in value.items():
             yield from pattern_problems(shape.members[name], member, f"{where}{name}.")
     elif shape.type_name == "list":
+        if len(value) > shape.metadata.get("max", len(value)):
+            yield f"'{where[:-1]}' has {len(value)} members, more than {shape.metadata['max']}"
         for number, member in enumerate(value):
             yield from pattern_problems(shape.member, member, f"{where}{number}.")
     elif shape.type_name == "map":
