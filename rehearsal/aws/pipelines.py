@@ -181,7 +181,7 @@ class Pipelines:
 
     def stop_pipeline_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         execution = self.execution(parameters)
-        if execution.status in ENDED:
+        if execution.status != "Executing":
             raise AwsError(
                 "ValidationException",
                 f"Only pipelines with 'Executing' status can be stopped. {execution.arn} is {execution.status}.",
