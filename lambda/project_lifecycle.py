@@ -149,18 +149,23 @@ def stop_builds(codebuild: Any, project: str, deadline: float) -> None:
 def stop_executions(sagemaker: Any, pipeline: str, deadline: float) -> None:
     """Stop every execution and wait for its end: DeletePipeline refuses while one runs."""
 
-    def running() -> list[str]:
+    def with_status(*statuses: str) -> list[str]:
         pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
         found = [execution for page in pages for execution in page["PipelineExecutionSummaries"]]
-        return [e["PipelineExecutionArn"] for e in found if e["PipelineExecutionStatus"] in ("Executing", "Stopping")]
+        return [e["PipelineExecutionArn"] for e in found if e["PipelineExecutionStatus"] in statuses]
 
     try:
-        executions = running()
+        executions = with_status("Executing")
     except sagemaker.exceptions.ResourceNotFound:
         return
     for execution in executions:
-        sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution, ClientRequestToken=execution[-12:] * 3)
-    while running():
+        try:
+            sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution, ClientRequestToken=execution[-12:] * 3)
+        except sagemaker.exceptions.ClientError:
+            # "Only pipelines with 'Executing' status can be stopped": it may have ended since it was listed.
+            if execution in with_status("Executing"):
+                raise
+    while with_status("Executing", "Stopping"):
         wait(deadline, f"executions of {pipeline} to stop")
 
 

@@ -141,6 +141,8 @@ class CodeCommit(Service):
         name, source = target["repositoryName"], target["sourceReference"].removeprefix("refs/heads/")
         destination = target.get("destinationReference", "main").removeprefix("refs/heads/")
         self.find(name)
+        if source == destination:
+            raise AwsError("SourceAndDestinationAreSameException", f"Source and destination are both {source}.")
         refs = self.refs(name)
         for branch in (source, destination):
             if f"refs/heads/{branch}" not in refs:

@@ -131,8 +131,6 @@ class Jobs:
         found = [
             {key: job[key] for key in keys}
             for job in newest_first(list(self.jobs[kind].values()), parameters, "CreationTime")
-            if parameters.get("NameContains", "") in job[keys[0]]
-            and parameters.get("StatusEquals", job[keys[2]]) == job[keys[2]]
         ]
         return page(found, parameters, f"{name}Summaries")
 
@@ -165,8 +163,8 @@ class Jobs:
         for kind, jobs in self.jobs.items():
             for job in jobs.values():
                 if parameters["ResourceArn"] == job[f"{KINDS[kind]}Arn"]:
-                    return {"Tags": job.get("Tags", [])}
-        return {"Tags": self.tags.get(parameters["ResourceArn"], [])}
+                    return page(job.get("Tags", []), parameters, "Tags")
+        return page(self.tags.get(parameters["ResourceArn"], []), parameters, "Tags")
 
 
 class Run:

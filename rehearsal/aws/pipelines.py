@@ -1,5 +1,6 @@
 """SageMaker Pipelines: definitions, executions, and the steps that they run, independent ones at the same time."""
 
+import graphlib
 import hashlib
 import json
 import re
@@ -13,7 +14,17 @@ from botocore import xform_name
 
 from rehearsal.aws import adapter, objects
 from rehearsal.aws.jobs import KINDS, job_name
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, service_model, short_id
+from rehearsal.aws.protocol import (
+    AwsError,
+    Caller,
+    newest_first,
+    not_played,
+    now,
+    page,
+    public,
+    service_model,
+    short_id,
+)
 
 MOST_CHARACTERS = 1_048_576
 ENDED = ("Succeeded", "Failed", "Stopped")
@@ -113,12 +124,9 @@ class Pipelines:
                 "ValidationException", f"The definition has {len(text)} characters, more than {MOST_CHARACTERS}."
             )
         try:
-            steps = json.loads(text)["Steps"]
+            check_graph(json.loads(text)["Steps"])
         except (ValueError, TypeError, KeyError) as error:
             raise AwsError("ValidationException", f"Unable to parse pipeline definition. {error!r}") from error
-        names = [step["Name"] for step in all_steps(steps)]
-        if len(names) != len(set(names)):
-            raise AwsError("ValidationException", "Unable to parse pipeline definition. Step names are not unique.")
         return text
 
     def describe_pipeline(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -172,7 +180,13 @@ class Pipelines:
         return {"PipelineExecutionArn": execution.arn}
 
     def stop_pipeline_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        self.execution(parameters).stop()
+        execution = self.execution(parameters)
+        if execution.status != "Executing":
+            raise AwsError(
+                "ValidationException",
+                f"Only pipelines with 'Executing' status can be stopped. {execution.arn} is {execution.status}.",
+            )
+        execution.stop()
         return {"PipelineExecutionArn": parameters["PipelineExecutionArn"]}
 
     def describe_pipeline_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -506,6 +520,21 @@ def all_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if step["Type"] == "Condition":
             found += all_steps(step["Arguments"].get("IfSteps", [])) + all_steps(step["Arguments"].get("ElseSteps", []))
     return found
+
+
+def check_graph(steps: list[dict[str, Any]]) -> None:
+    """Raise ValueError for steps that are no directed acyclic graph, and refuse dependencies by trigger."""
+    every = all_steps(steps)
+    names = [step["Name"] for step in every]
+    if len(names) != len(set(names)):
+        raise ValueError("Step names are not unique.")
+    for step in every:
+        if any(isinstance(entry, dict) for entry in step.get("DependsOn", [])):
+            raise not_played(f"dependencies by trigger, in DependsOn of step {step['Name']}")
+    graph = {step["Name"]: dependencies(step) for step in every}
+    if unknown := {name for needed in graph.values() for name in needed} - set(names):
+        raise ValueError(f"Unknown steps are depended on: {', '.join(sorted(unknown))}.")
+    graphlib.TopologicalSorter(graph).prepare()  # its CycleError is a ValueError
 
 
 def dependencies(step: dict[str, Any]) -> set[str]:

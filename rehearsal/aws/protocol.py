@@ -18,10 +18,23 @@ import botocore.model
 import botocore.validate
 from botocore import xform_name
 
-from rehearsal.aws import adapter
+from rehearsal.aws import adapter, lists, members
 
 logger = logging.getLogger("rehearsal")
 _loader = botocore.loaders.Loader()
+# The error of a service for a token that it did not give out; each is among its model's errors.
+BAD_TOKENS = {
+    "codecommit": "InvalidContinuationTokenException",
+    "service-quotas": "InvalidPaginationTokenException",
+    "servicecatalog": "InvalidParametersException",
+}
+# What an answer calls the token of the next page, where it is not NextToken.
+TOKEN_MEMBERS = {
+    "LaunchPathSummaries": "NextPageToken",
+    "PortfolioDetails": "NextPageToken",
+    "ProductViewSummaries": "NextPageToken",
+    "repositories": "nextToken",
+}
 
 
 class AwsError(Exception):
@@ -102,10 +115,25 @@ class Service:
         if operation not in self.model.operation_names:
             raise AwsError("UnknownOperationException", f"{self.name} has no operation {operation}.")
         played = getattr(self, xform_name(operation), None)
-        if played is None:
+        if played is None or operation not in members.HONOURED:
             raise not_played(f"{self.name}:{operation}")
-        check(self.model.operation_model(operation).input_shape, parameters)
-        return played(parameters, caller) or {}
+        shape = self.model.operation_model(operation).input_shape
+        check(shape, parameters)
+        if ignored := members.unsupported(operation, shape, parameters):
+            raise not_played(f"{', '.join(ignored)} of {self.name}:{operation}")
+        check_tags(parameters)
+        try:
+            return played(parameters, caller) or {}
+        except lists.BadToken as error:
+            code = BAD_TOKENS.get(self.name, "ValidationException")
+            raise AwsError(code, f"The token {error} is not one of {operation} with these parameters.") from error
+
+
+def check_tags(parameters: dict[str, Any]) -> None:
+    """Raise ValidationException for tags that only AWS may set (SageMaker's API reference, Tag: the prefix aws:)."""
+    reserved = [tag["Key"] for tag in parameters.get("Tags", []) if tag["Key"].lower().startswith("aws:")]
+    if reserved:
+        raise AwsError("ValidationException", f"Tag keys may not begin with aws: {', '.join(reserved)}.")
 
 
 def check(shape: botocore.model.Shape | None, parameters: dict[str, Any]) -> None:
@@ -122,6 +150,8 @@ def pattern_problems(shape: botocore.model.Shape, value: Any, where: str) -> Ite
         for name, member in value.items():
             yield from pattern_problems(shape.members[name], member, f"{where}{name}.")
     elif shape.type_name == "list":
+        if len(value) > shape.metadata.get("max", len(value)):
+            yield f"'{where[:-1]}' has {len(value)} members, more than {shape.metadata['max']}"
         for number, member in enumerate(value):
             yield from pattern_problems(shape.member, member, f"{where}{number}.")
     elif shape.type_name == "map":
@@ -135,6 +165,8 @@ def pattern_problems(shape: botocore.model.Shape, value: Any, where: str) -> Ite
             yield f"Value '{value}' at '{where[:-1]}' is longer than {longest} characters"
         elif pattern and not matches(pattern, value):
             yield f"Value '{value}' at '{where[:-1]}' failed to satisfy constraint: Member must satisfy {pattern}"
+    elif shape.type_name in ("integer", "long") and value > shape.metadata.get("max", value):
+        yield f"Value '{value}' at '{where[:-1]}' is more than {shape.metadata['max']}"
 
 
 def matches(pattern: str, value: str) -> bool:
@@ -179,16 +211,9 @@ def short_id(length: int = 12) -> str:
 
 
 def page(items: list[Any], parameters: dict[str, Any], key: str) -> dict[str, Any]:
-    """One page of a list: MaxResults items from NextToken on."""
-    token = parameters.get("NextToken") or parameters.get("nextToken") or "0"
-    if not token.isdecimal():
-        raise AwsError("ValidationException", f"Invalid NextToken: {token!r} is not one that was returned.")
-    start = int(token)
-    size = int(parameters.get("MaxResults") or parameters.get("PageSize") or 100)
-    answer: dict[str, Any] = {key: items[start : start + size]}
-    if start + size < len(items):
-        answer["NextToken"] = str(start + size)
-    return answer
+    """Return one page of a list, filtered and sorted as the request says, with the token of the next one."""
+    shown, token = lists.page(items, parameters, key)
+    return {key: shown, **({TOKEN_MEMBERS.get(key, "NextToken"): token} if token else {})}
 
 
 def newest_first(items: list[dict[str, Any]], parameters: dict[str, Any], key: str) -> list[dict[str, Any]]:

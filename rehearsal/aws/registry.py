@@ -138,6 +138,9 @@ class Registry:
             for package in newest_first(list(self.packages.values()), parameters, "CreationTime")
             if group in (None, package["ModelPackageGroupName"]) and wanted in (None, package["ModelApprovalStatus"])
         ]
+        # All that is emulated are versions; the default without a group is Unversioned (API reference, ListModelPackages).
+        kind = parameters.get("ModelPackageType", "Versioned" if group else "Unversioned")
+        found = [] if kind == "Unversioned" else found
         return page(found, parameters, "ModelPackageSummaryList")
 
     def update_model_package(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:

@@ -1,0 +1,202 @@
+"""The emulated AWS never ignores what a request says: it honours a member, or refuses it by name."""
+
+import datetime
+import json
+
+import botocore.session
+import pytest
+from botocore import xform_name
+from botocore.exceptions import ClientError
+from conftest import wait_for
+
+from rehearsal.aws import lists, members
+
+SERVICES = ("sagemaker", "servicecatalog", "codecommit", "service-quotas")
+MODELS = {service: botocore.session.get_session().get_service_model(service) for service in SERVICES}
+SHAPES = {
+    operation: (service, MODELS[service].operation_model(operation).input_shape)
+    for service in SERVICES
+    for operation in MODELS[service].operation_names
+    if operation in members.HONOURED
+}
+OPTIONAL = [
+    (operation, name)
+    for operation, (_, shape) in sorted(SHAPES.items())
+    for name in shape.members
+    if name not in shape.required_members
+]
+LONG_AGO, FAR_AHEAD = (
+    datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC),
+    datetime.datetime(2101, 1, 1, tzinfo=datetime.UTC),
+)
+FAIL = {"Name": "Fail", "Type": "Fail", "Arguments": {"ErrorMessage": "x"}}
+
+
+def sample(shape):
+    """The smallest value of a shape."""
+    kind = shape.type_name
+    if kind == "structure":
+        return {name: sample(shape.members[name]) for name in shape.required_members}
+    if kind in ("list", "map"):
+        return [] if kind == "list" else {}
+    if kind == "string":
+        return shape.enum[0] if shape.enum else "a" * max(1, shape.metadata.get("min", 1))
+    if kind == "timestamp":
+        return LONG_AGO
+    return True if kind == "boolean" else shape.metadata.get("min", 1)
+
+
+def refusal(call, **parameters) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**parameters)
+    return caught.value.response["Error"]["Code"], caught.value.response["Error"]["Message"]
+
+
+def test_the_tables_name_only_what_the_model_has():
+    assert set(SHAPES) == set(members.HONOURED)
+    for operation, names in members.HONOURED.items():
+        assert set(names) <= set(SHAPES[operation][1].members), operation
+    for operation, name in members.WITHOUT_EFFECT:
+        assert name in SHAPES[operation][1].members
+        assert name not in members.HONOURED[operation]
+
+
+@pytest.mark.parametrize("operation, name", OPTIONAL)
+def test_an_optional_member_is_honoured_or_has_a_reason_or_is_refused_by_name(operation, name):
+    shape = SHAPES[operation][1]
+    listed = name in members.HONOURED[operation] or (operation, name) in members.WITHOUT_EFFECT
+
+    assert members.unsupported(operation, shape, {name: None}) == ([] if listed else [name])
+
+
+@pytest.mark.parametrize("operation", ["ListPortfolios", "ListModels", "SearchProducts", "ListRepositories"])
+def test_a_refusal_names_operation_and_member(played, operation):
+    service, shape = SHAPES[operation]
+    name = next((n for o, n in OPTIONAL if o == operation and n not in members.HONOURED[operation]), None)
+    call = getattr(played.client(service), xform_name(operation))
+    if name is None:
+        assert call()["ResponseMetadata"]["HTTPStatusCode"] == 200
+        return
+
+    assert refusal(call, **{name: sample(shape.members[name])}) == (
+        "UnsupportedOperation",
+        f"The rehearsal does not play {name} of {service}:{operation}.",
+    )
+
+
+@pytest.mark.parametrize("operation, parameters", [("search", {"Resource": "TrainingJob"})])
+def test_a_method_of_our_own_is_no_operation(played, operation, parameters):
+    assert refusal(getattr(played.client("sagemaker"), operation), **parameters)[0] == "UnsupportedOperation"
+
+
+@pytest.fixture(scope="module")
+def pipelines(played, make_role):
+    """Two pipelines, the second one made later."""
+    sagemaker, role = played.client("sagemaker"), make_role("silent-yes", "sagemaker")
+    for name in ("yes-first", "yes-second"):
+        sagemaker.create_pipeline(
+            PipelineName=name,
+            PipelineDefinition=json.dumps({"Steps": [FAIL]}),
+            RoleArn=role,
+            ClientRequestToken=name * 4,
+        )
+    return sagemaker, role
+
+
+def names(answer: dict) -> list[str]:
+    return [entry["PipelineName"] for entry in answer["PipelineSummaries"]]
+
+
+def test_lists_are_filtered_and_sorted_as_the_request_says(pipelines):
+    listed = pipelines[0].list_pipelines
+
+    assert names(listed(PipelineNamePrefix="yes-f")) == ["yes-first"]
+    assert names(listed(PipelineNamePrefix="yes", SortBy="Name", SortOrder="Ascending")) == ["yes-first", "yes-second"]
+    assert names(listed(PipelineNamePrefix="yes", SortBy="Name", SortOrder="Descending")) == [
+        "yes-second",
+        "yes-first",
+    ]
+    assert len(names(listed(PipelineNamePrefix="yes", CreatedAfter=LONG_AGO, CreatedBefore=FAR_AHEAD))) == 2
+    assert names(listed(CreatedAfter=FAR_AHEAD)) == names(listed(CreatedBefore=LONG_AGO)) == []
+
+
+def test_a_token_is_good_for_the_request_that_it_came_from_alone(pipelines):
+    listed = pipelines[0].list_pipelines
+    first = listed(PipelineNamePrefix="yes", MaxResults=1)
+
+    second = listed(PipelineNamePrefix="yes", MaxResults=1, NextToken=first["NextToken"])
+    assert sorted(names(first) + names(second)) == ["yes-first", "yes-second"]
+    assert "NextToken" not in second
+    for token, prefix in ((first["NextToken"], "yes-f"), ("1", "yes"), ("ä", "yes")):
+        assert refusal(listed, PipelineNamePrefix=prefix, NextToken=token)[0] == "ValidationException"
+    assert refusal(listed, MaxResults=101)[0] == "ValidationException"
+
+
+@pytest.mark.parametrize("member", [*lists.AFTER, *lists.BEFORE, "NameContains", "StatusEquals", "PipelineNamePrefix"])
+def test_every_filter_separates_two_resources(member):
+    old = {"ProcessingJobName": "old", "ProcessingJobStatus": "Failed"}
+    new = {"ProcessingJobName": "new", "ProcessingJobStatus": "Completed"}
+    old |= dict.fromkeys(("CreationTime", "LastModifiedTime"), LONG_AGO)
+    new |= dict.fromkeys(("CreationTime", "LastModifiedTime"), FAR_AHEAD)
+    middle = datetime.datetime(2051, 1, 1, tzinfo=datetime.UTC).timestamp()
+    value = {"NameContains": "ew", "StatusEquals": "Completed", "PipelineNamePrefix": "n"}.get(member, middle)
+
+    shown, _ = lists.page([old, new], {member: value}, "ProcessingJobSummaries")
+
+    assert shown == ([old] if member in lists.BEFORE else [new])
+
+
+@pytest.mark.parametrize(
+    "steps, code, reason",
+    [
+        ([{**FAIL, "DependsOn": ["Nowhere"]}], "ValidationException", "Unknown steps are depended on: Nowhere."),
+        ([FAIL, FAIL], "ValidationException", "Step names are not unique."),
+        ([{**FAIL, "DependsOn": ["B"]}, {**FAIL, "Name": "B", "DependsOn": ["Fail"]}], "ValidationException", "cycle"),
+        (
+            [FAIL, {**FAIL, "Name": "B", "DependsOn": [{"Step": "Fail", "Trigger": "OnFailure"}]}],
+            "UnsupportedOperation",
+            "dependencies by trigger, in DependsOn of step B",
+        ),
+    ],
+)
+def test_a_definition_that_is_no_graph_is_refused(pipelines, steps, code, reason):
+    sagemaker, role = pipelines
+    text = json.dumps({"Steps": steps})
+
+    for call, more in ((sagemaker.update_pipeline, {"PipelineName": "yes-first"}),
+                       (sagemaker.create_pipeline, {"PipelineName": "no", "RoleArn": role, "ClientRequestToken": "x" * 32})):  # fmt: skip
+        said = refusal(call, PipelineDefinition=text, **more)
+        assert (said[0], reason in said[1]) == (code, True)
+
+
+def test_selective_execution_is_refused(pipelines):
+    selected = {"SelectedSteps": [{"StepName": "Fail"}]}
+
+    code, message = refusal(
+        pipelines[0].start_pipeline_execution, PipelineName="yes-first", SelectiveExecutionConfig=selected
+    )
+
+    assert (code, "SelectiveExecutionConfig" in message) == ("UnsupportedOperation", True)
+
+
+@pytest.mark.parametrize(
+    "tags", [[{"Key": "aws:x", "Value": "1"}], [{"Key": f"k{n}", "Value": "1"} for n in range(51)]]
+)
+def test_reserved_and_too_many_tags_are_refused(pipelines, tags):
+    sagemaker, _ = pipelines
+    arn = sagemaker.describe_pipeline(PipelineName="yes-first")["PipelineArn"]
+
+    assert refusal(sagemaker.add_tags, ResourceArn=arn, Tags=tags)[0] == "ValidationException"
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == []
+
+
+def test_a_finished_run_cannot_be_stopped(pipelines):
+    sagemaker, _ = pipelines
+    arn = sagemaker.start_pipeline_execution(PipelineName="yes-second")["PipelineExecutionArn"]
+    wait_for(
+        lambda: sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionStatus"] == "Failed"
+    )
+
+    code, message = refusal(sagemaker.stop_pipeline_execution, PipelineExecutionArn=arn)
+
+    assert (code, "Only pipelines with 'Executing' status can be stopped" in message) == ("ValidationException", True)
