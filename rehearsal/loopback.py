@@ -4,6 +4,8 @@ import shlex
 import socket
 from pathlib import Path
 
+HELPER = Path(__file__).with_name("git_credentials.py")
+
 
 def free_port() -> int:
     """A port of the loopback interface that nothing listens on."""
@@ -12,9 +14,8 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def git_credentials(aws: Path) -> list[str]:
-    """The options by which git asks the AWS CLI for CodeCommit's credentials, on whatever host."""
-    # Only `get` knows the option, and there is nothing to store or erase.
-    command = f"{shlex.quote(str(aws))} codecommit credential-helper --ignore-host-check get"
-    helper = f'!f() {{ test "$1" = get && {command}; }}; f'
-    return ["-c", f"credential.helper={helper}", "-c", "credential.UseHttpPath=true"]
+def git_credentials(python: Path) -> list[str]:
+    """The options by which git asks our helper, run by a Python with botocore, for CodeCommit's credentials."""
+    helper = f"!{shlex.quote(str(python))} {shlex.quote(str(HELPER))}"
+    # The first, empty one drops the helpers of the user, which would be asked before ours.
+    return ["-c", "credential.helper=", "-c", f"credential.helper={helper}", "-c", "credential.UseHttpPath=true"]

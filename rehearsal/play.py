@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -17,6 +18,7 @@ from build.assemble import edit_settings
 from build.template import load
 from rehearsal import server
 from rehearsal.console import Console
+from rehearsal.loopback import git_credentials
 from rehearsal.server import PlayedAws
 from rehearsal.story import Outcome, Project, Scientist, StoryFailed, install
 
@@ -295,15 +297,15 @@ def show(console: Console, outcomes: list[Outcome]) -> None:
 def explain(played: PlayedAws) -> None:
     """How to talk to a play that is left up."""
     environment = "\n".join(f"  export {name}={value}" for name, value in played.environment().items())
-    helper = "!aws codecommit credential-helper --ignore-host-check $@"
+    git = shlex.join(["git", *git_credentials(Path(sys.executable))])
     print(f"""
-The played AWS stays up at {played.endpoint}. To talk to it with the plain AWS CLI and git:
+The played AWS stays up at {played.endpoint}. To talk to it with git, with boto3 and, where it is installed, with the AWS CLI (version 2):
 
 {environment}
   aws sagemaker list-projects
   aws sagemaker list-model-packages
-  git -c credential.helper='{helper}' -c credential.UseHttpPath=true \\
-      clone $(aws codecommit get-repository --repository-name <name> --query repositoryMetadata.cloneUrlHttp --output text)
+  {git} \\
+      clone {played.endpoint}/v1/repos/<name>
 
 End it with: make rehearse-down""")
 

@@ -21,6 +21,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 from rehearsal.loopback import free_port
+from rehearsal.surroundings import NO_PROFILES, clean
 
 ROOT = Path(__file__).parent.parent
 EMULATOR = ROOT / ".venv/emulator/bin/python"
@@ -68,11 +69,12 @@ class PlayedAws:
         return boto3.Session(region_name=REGION, **(credentials or self.credentials()))
 
     def environment(self, credentials: dict[str, str] | None = None) -> dict[str, str]:
-        """The variables by which the AWS CLI and git reach the play."""
+        """The variables by which an AWS CLI and git reach the play."""
         chosen = credentials or self.credentials()
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_DEFAULT_REGION": REGION,
+            **NO_PROFILES,
             **{name.upper(): value for name, value in chosen.items()},
         }
 
@@ -109,7 +111,8 @@ def start(port: int | None = None) -> PlayedAws:
     folder = tempfile.mkdtemp(prefix="rehearsal-")
     secret = secrets.token_hex(20)
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        **clean(os.environ),
+        "REHEARSAL_ID": Path(folder).name,
         "AWS_SECRET_ACCESS_KEY": secret,
         "PYTHONPATH": str(ROOT),
         "REHEARSAL_PYTHON": sys.executable,

@@ -246,9 +246,9 @@ class Scientist:
             hop.result = f"{url}: {len(files)} files"
 
     def git(self, folder: Path, *arguments: str) -> str:
-        """git, with the AWS CLI's credential helper and nothing of this machine's settings."""
+        """git, with our credential helper and nothing of this machine's settings."""
         options = [
-            *git_credentials(Path(sys.executable).parent / "aws"),
+            *git_credentials(Path(sys.executable)),
             "-c", "user.name=Data Scientist", "-c", "user.email=scientist@example.com",
         ]  # fmt: skip
         environment = {

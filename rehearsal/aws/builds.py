@@ -13,6 +13,7 @@ import yaml
 
 from rehearsal.aws import adapter, processes
 from rehearsal.loopback import git_credentials
+from rehearsal.surroundings import without_proxy
 
 PHASES = ("install", "pre_build", "build", "post_build")
 
@@ -59,7 +60,7 @@ class Builds:
         """Clone the repository at the build's source version, with the role's own git credentials."""
         adapter.begin_phase(build, "DOWNLOAD_SOURCE")
         version = build["sourceVersion"].removeprefix("refs/heads/")
-        options = git_credentials(Path(os.environ["REHEARSAL_PYTHON"]).parent / "aws")
+        options = git_credentials(Path(os.environ["REHEARSAL_PYTHON"]))
         commands = (
             ["git", *options, "clone", "--quiet", project["source"]["location"], "src"],
             ["git", "-C", "src", "checkout", "--quiet", version],
@@ -166,7 +167,7 @@ def build_environment(build: dict[str, Any], project: dict[str, Any], credential
     return {
         **processes.job_environment(credentials),
         **{name: value for name, value in os.environ.items() if REGISTRIES.match(name)},
-        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1"),  # where the played AWS is
+        **without_proxy(os.environ),
         **declared,
         "CODEBUILD_BUILD_ID": build["id"],
         "CODEBUILD_BUILD_ARN": build["arn"],
