@@ -121,10 +121,11 @@ def play(wish: Wish) -> None:
     """Start the play, tell the story, and end everything, whatever happens on the way."""
     if up := server.recall():
         raise ValueError(f"a rehearsal is up at {up.endpoint}. End it first with: make rehearse-down")
+    server.end_orphans()
     console = Console()
     # All three end everything that was started; SIGINT too is set, since a shell's background jobs begin without it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, stop_once)
     played = server.start(wish.port)
     outcomes: list[Outcome] = []
     kept = False
@@ -150,6 +151,13 @@ def play(wish: Wish) -> None:
     show(console, outcomes)
     if kept:
         explain(played)
+
+
+def stop_once(number: int, frame: object) -> None:
+    """Stop for the first signal; a second one must not leave half of it running."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, built, launch_role) -> Outcome:
@@ -313,9 +321,12 @@ End it with: make rehearse-down""")
 def down() -> None:
     """End a play that was left up."""
     played = server.recall()
-    if played is None:
+    orphans = server.end_orphans()
+    if orphans:
+        print(f"ended what {orphans} killed rehearsals had left")
+    elif played is None:
         print("no rehearsal is up")
-    else:
+    if played is not None:
         played.end()
         print(f"ended the rehearsal at {played.endpoint}")
     server.forget()
