@@ -119,6 +119,7 @@ def read_settings(path: str, task: str) -> dict:
 
 def play(wish: Wish) -> None:
     """Start the play, tell the story, and end everything, whatever happens on the way."""
+    place = server.claim() if wish.keep else None
     if up := server.recall():
         raise ValueError(f"a rehearsal is up at {up.endpoint}. End it first with: make rehearse-down")
     server.end_orphans()
@@ -146,6 +147,7 @@ def play(wish: Wish) -> None:
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
         if kept:
             server.remember(played)
+            place.close()
         else:
             played.end()
     show(console, outcomes)

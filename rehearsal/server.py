@@ -1,5 +1,6 @@
 """Starts and ends the played AWS, and remembers one that was left up."""
 
+import fcntl
 import json
 import os
 import secrets
@@ -12,6 +13,7 @@ import time
 import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import boto3
 from botocore.auth import SigV4Auth
@@ -176,6 +178,21 @@ def start(port: int | None = None) -> PlayedAws:
         played.end()
         raise
     return played
+
+
+def claim() -> TextIO:
+    """Take the one place of a kept rehearsal while the file is open. Raises ValueError where another has it.
+
+    The kernel frees the lock of a process that has died.
+    """
+    STATE.mkdir(exist_ok=True)
+    file = (STATE / "kept.lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ValueError("another rehearsal with KEEP=1 runs from this clone. Wait for its end, or end it.") from None
+    return file
 
 
 def remember(played: PlayedAws) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from rehearsal import surroundings, traces
+from rehearsal import server, surroundings, traces
 
 
 def test_the_users_settings_of_aws_and_git_are_dropped_and_no_proxy_is_extended():
@@ -82,3 +82,17 @@ def test_a_folder_that_no_rehearsal_made_stays(tmp_path):
         traces.remove_folder(folder)
 
     assert (folder / "thesis.txt").exists()
+
+
+def test_two_rehearsals_that_are_kept_refuse_each_other():
+    with server.claim():
+        done = subprocess.run(
+            [sys.executable, "-m", "rehearsal", "play"],
+            cwd=ROOT,
+            env=os.environ | {"KEEP": "1", "TASK": "nlp"},
+            capture_output=True,
+            text=True,
+        )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: another rehearsal with KEEP=1 runs from this clone.")
