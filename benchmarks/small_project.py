@@ -225,7 +225,7 @@ class Walk:
         self.build()
 
     def git(self, folder: str, *arguments: str) -> None:
-        options = [*git_credentials(sys.executable), "-c", "user.name=x", "-c", "user.email=x@y.z"]
+        options = [*git_credentials(Path(sys.executable)), "-c", "user.name=x", "-c", "user.email=x@y.z"]
         environment = {**os.environ, **self.played.environment(), "GIT_CONFIG_GLOBAL": os.devnull}
         subprocess.run(["git", *options, *arguments], cwd=folder, env=environment, capture_output=True, check=True)
 

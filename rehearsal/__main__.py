@@ -1,22 +1,34 @@
 """python -m rehearsal play | down   (make rehearse, make rehearse-down)"""
 
 import os
+import signal
 import sys
 
-from botocore.exceptions import BotoCoreError, ClientError
+STOPPED = "\nstopped: everything that was started has ended"
 
-from rehearsal import play
-from rehearsal.loopback import surroundings
-from rehearsal.story import StoryFailed
+
+def stop_at_once(number: int, frame: object) -> None:
+    """End while the modules are read: nothing has been started yet."""
+    os.write(2, f"{STOPPED}\n".encode())
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, stop_at_once)
+
+from botocore.exceptions import BotoCoreError, ClientError  # noqa: E402
+
+from rehearsal import play, surroundings  # noqa: E402
+from rehearsal.story import StoryFailed  # noqa: E402
 
 
 def main() -> int:
     if sys.argv[1:] not in (["play"], ["down"]):
         print(__doc__, file=sys.stderr)
         return 2
-    kept = surroundings(dict(os.environ))
+    cleaned = surroundings.clean(os.environ)
     os.environ.clear()
-    os.environ.update(kept)
+    os.environ.update(cleaned)
     try:
         if sys.argv[1] == "down":
             play.down()
@@ -32,7 +44,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped: everything that was started has ended", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return 130
     return 0
 

@@ -1,38 +1,46 @@
-"""Sign git's requests to CodeCommit, as a credential helper of git: python git_credentials.py get
+"""Answer git with CodeCommit's credentials, as `aws codecommit credential-helper` does, for whatever host.
 
-Does what `aws codecommit credential-helper` does (docs.aws.amazon.com/codecommit/latest/userguide/setting-up-https-unixes.html)
-with the credentials that botocore finds, on any host, so that nobody needs the AWS CLI to look around in a rehearsal. The
-request "GIT <path>" is signed with Signature Version 4; the access key is the user's name, time and signature the password.
+The password is the Signature Version 4 of "GIT <path>" without the port (awscli/customizations/codecommit.py, and
+github.com/aws/git-remote-codecommit). git calls it with get, store or erase; there is nothing to store or to erase.
 """
 
+import datetime
 import sys
+from urllib.parse import quote
 
 import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 
-def sign(fields: dict[str, str]) -> tuple[str, str]:
-    """Return user name and password for protocol, host and path that git asks about."""
+def answer(fields: dict[str, str]) -> str:
+    """Return the lines that git reads, signed with the keys and for the region of the environment."""
     session = botocore.session.get_session()
-    credentials = session.get_credentials().get_frozen_credentials()
-    auth = SigV4Auth(credentials, "codecommit", session.get_config_variable("region"))
-    host, path = fields["host"].split(":")[0], f"/{fields['path']}"
-    request = AWSRequest("GIT", f"{fields['protocol']}://{host}{path}")
-    request.context["timestamp"] = timestamp = botocore.auth.get_current_datetime().strftime("%Y%m%dT%H%M%S")
-    signature = auth.signature(auth.string_to_sign(request, f"GIT\n{path}\n\nhost:{host}\n\nhost\n"), request)
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise ValueError("there are no AWS credentials: export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    region = session.get_config_variable("region")
+    signer = SigV4Auth(credentials.get_frozen_credentials(), "codecommit", region)
+    request = AWSRequest("GIT", f"{fields['protocol']}://{fields['host']}/{fields['path']}")
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S")
+    request.context["timestamp"] = stamp
+    path, host = quote("/" + fields["path"]), fields["host"].split(":")[0]
+    text = signer.string_to_sign(request, f"GIT\n{path}\n\nhost:{host}\n\nhost\n")
     token = f"%{credentials.token}" if credentials.token else ""
-    return f"{credentials.access_key}{token}", f"{timestamp}Z{signature}"
+    return f"username={credentials.access_key}{token}\npassword={stamp}Z{signer.signature(text, request)}\n"
 
 
-def main(arguments: list[str]) -> None:
-    """Print the credentials for `get`; there is nothing to store or to erase."""
-    if arguments != ["get"]:
-        return
+def main() -> int:
+    if sys.argv[1:] != ["get"]:
+        return 0
     fields = dict(line.rstrip("\n").split("=", 1) for line in sys.stdin if "=" in line)
-    username, password = sign(fields)
-    print(f"username={username}\npassword={password}")
+    try:
+        sys.stdout.write(answer(fields))
+    except (KeyError, ValueError) as error:
+        print(f"error: no git credentials for {fields.get('host')}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

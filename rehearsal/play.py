@@ -117,12 +117,14 @@ def read_settings(path: str, task: str) -> dict:
 
 def play(wish: Wish) -> None:
     """Start the play, tell the story, and end everything, whatever happens on the way."""
+    place = server.claim() if wish.keep else None
     if up := server.recall():
         raise ValueError(f"a rehearsal is up at {up.endpoint}. End it first with: make rehearse-down")
+    server.end_orphans()
     console = Console()
     # All three end everything that was started; SIGINT too is set, since a shell's background jobs begin without it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, stop_once)
     played = server.start(wish.port)
     outcomes: list[Outcome] = []
     kept = False
@@ -143,11 +145,19 @@ def play(wish: Wish) -> None:
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
         if kept:
             server.remember(played)
+            place.close()
         else:
             played.end()
     show(console, outcomes)
     if kept:
         explain(played)
+
+
+def stop_once(number: int, frame: object) -> None:
+    """Stop for the first signal; a second one must not leave half of it running."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, built, launch_role) -> Outcome:
@@ -295,16 +305,15 @@ def show(console: Console, outcomes: list[Outcome]) -> None:
 def explain(played: PlayedAws) -> None:
     """How to talk to a play that is left up."""
     environment = "\n".join(f"  export {name}={value}" for name, value in played.environment().items())
-    options = " ".join(map(shlex.quote, git_credentials(sys.executable)))
+    git = shlex.join(["git", *git_credentials(Path(sys.executable))])
     print(f"""
-The emulated AWS stays up at {played.endpoint}. To talk to it with the AWS CLI (version 2) and git:
+The emulated AWS stays up at {played.endpoint}. To talk to it with git, with boto3 and, where it is installed, with the AWS CLI (version 2):
 
 {environment}
   aws sagemaker list-projects
   aws sagemaker list-model-packages
-  aws codecommit list-repositories
-  git {options} \\
-      clone {played.endpoint}/v1/repos/<repository>
+  {git} \\
+      clone {played.endpoint}/v1/repos/<name>
 
 End it with: make rehearse-down""")
 
@@ -312,9 +321,12 @@ End it with: make rehearse-down""")
 def down() -> None:
     """End a play that was left up."""
     played = server.recall()
-    if played is None:
+    orphans = server.end_orphans()
+    if orphans:
+        print(f"ended what {orphans} killed rehearsals had left")
+    elif played is None:
         print("no rehearsal is up")
-    else:
+    if played is not None:
         played.end()
         print(f"ended the rehearsal at {played.endpoint}")
     server.forget()

@@ -1,9 +1,9 @@
 """Starts and ends the played AWS, and remembers one that was left up."""
 
+import fcntl
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +13,7 @@ import time
 import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import boto3
 from botocore.auth import SigV4Auth
@@ -20,7 +21,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from rehearsal.loopback import free_port, surroundings
+from rehearsal import traces
+from rehearsal.loopback import free_port
+from rehearsal.surroundings import NO_PROFILES, clean
 
 ROOT = Path(__file__).parent.parent
 EMULATOR = ROOT / ".venv/emulator/bin/python"
@@ -68,13 +71,12 @@ class PlayedAws:
         return boto3.Session(region_name=REGION, **(credentials or self.credentials()))
 
     def environment(self, credentials: dict[str, str] | None = None) -> dict[str, str]:
-        """The variables by which the AWS CLI and git reach the play."""
+        """The variables by which an AWS CLI and git reach the play."""
         chosen = credentials or self.credentials()
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_DEFAULT_REGION": REGION,
+            **NO_PROFILES,
             **{name.upper(): value for name, value in chosen.items()},
         }
 
@@ -96,11 +98,47 @@ class PlayedAws:
             deadline = time.monotonic() + END_SECONDS
             while alive(self.pid) and time.monotonic() < deadline:
                 time.sleep(0.05)
-            # What the play started dies with it; the play itself may hang on ministack's threads.
-            os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # What hangs on ministack's threads, and what builds, jobs and functions have started in groups of their own.
+        end_traces(Path(self.folder))
+
+
+def end_traces(folder: Path) -> None:
+    """End every process that a rehearsal started, remove its folder, and forget that it was started."""
+    traces.end_processes(folder.name)
+    traces.remove_folder(folder)
+    state_of(folder).unlink(missing_ok=True)
+
+
+def state_of(folder: Path) -> Path:
+    """The file that notes a rehearsal from before its start until its end."""
+    return STATE / f"{folder.name}.json"
+
+
+def note(state: dict) -> None:
+    """Write down what is about to be started, whole or not at all."""
+    STATE.mkdir(exist_ok=True)
+    path = state_of(Path(state["folder"]))
+    path.with_suffix(".new").write_text(json.dumps(state))
+    path.with_suffix(".new").replace(path)
+
+
+def end_orphans() -> int:
+    """End what rehearsals of this clone left whose own process was killed; return their number."""
+    kept = json.loads((STATE / "kept.json").read_text())["folder"] if (STATE / "kept.json").exists() else None
+    ended = 0
+    for path in sorted(STATE.glob(f"{traces.PREFIX}*.json")):
+        try:
+            state = json.loads(path.read_text())
+        except FileNotFoundError:
+            continue  # it has just ended
+        folder = Path(state["folder"])
+        owner_lives = traces.started(state["owner"]) == state["owner_started"]
+        if folder.name == path.stem and not owner_lives and str(folder) != kept:
+            end_traces(folder)
+            ended += 1
+    return ended
 
 
 def start(port: int | None = None) -> PlayedAws:
@@ -108,10 +146,13 @@ def start(port: int | None = None) -> PlayedAws:
     if port is not None and in_use(port):
         raise ValueError(f"port {port} is in use. Choose another with PORT=, or end what listens there.")
     chosen = port or free_port()
-    folder = tempfile.mkdtemp(prefix="rehearsal-")
+    folder = str(Path(tempfile.gettempdir()) / f"{traces.PREFIX}{secrets.token_hex(6)}")
+    note({"folder": folder, "owner": os.getpid(), "owner_started": traces.started(os.getpid())})
+    traces.make_folder(Path(folder))
     secret = secrets.token_hex(20)
     environment = {
-        **surroundings(dict(os.environ)),
+        **clean(os.environ),
+        "REHEARSAL_ID": Path(folder).name,
         "AWS_SECRET_ACCESS_KEY": secret,
         "PYTHONPATH": str(ROOT),
         "REHEARSAL_PYTHON": sys.executable,
@@ -139,6 +180,21 @@ def start(port: int | None = None) -> PlayedAws:
     return played
 
 
+def claim() -> TextIO:
+    """Take the one place of a kept rehearsal while the file is open. Raises ValueError where another has it.
+
+    The kernel frees the lock of a process that has died.
+    """
+    STATE.mkdir(exist_ok=True)
+    file = (STATE / "kept.lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ValueError("another rehearsal with KEEP=1 runs from this clone. Wait for its end, or end it.") from None
+    return file
+
+
 def remember(played: PlayedAws) -> None:
     """Note a play that is left up, for `make rehearse-down`."""
     STATE.mkdir(exist_ok=True)
@@ -156,9 +212,11 @@ def recall() -> PlayedAws | None:
         played = PlayedAws(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}. Remove it, and end what still runs by hand.") from error
-    if alive(played.pid) and played.folder in command_line(played.pid):
+    if alive(played.pid) and f"rehearsal.aws --port {played.port} --folder {played.folder}\n" in command_line(
+        played.pid
+    ):
         return played
-    shutil.rmtree(played.folder, ignore_errors=True)  # it died, perhaps with the machine; its number may be another's
+    end_traces(Path(played.folder))  # it died, perhaps with the machine; its number may be another's
     forget()
     return None
 

@@ -141,15 +141,18 @@ def install(played: PlayedAws, console: Console) -> tuple[Package, str]:
     built = package(BUNDLE_BUCKET)
     stack = wait_for_stack(cloudformation, STACK)
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-    allow_studio(iam)
+    allow_studio(iam, outputs["LaunchRoleArn"])
     return built, outputs["LaunchRoleArn"]
 
 
-def allow_studio(iam: Any) -> None:
-    """Give the Studio role what a data scientist needs; installing gave it what templates in S3 need besides."""
+def allow_studio(iam: Any, launch_role: str) -> None:
+    """Give the Studio role what a data scientist needs."""
     actions = [f"{service}:{action}" for service, names in STUDIO_ACTIONS.items() for action in names]
-    statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    statements = [
+        {"Effect": "Allow", "Action": actions, "Resource": "*"},
+        {"Effect": "Allow", "Action": "iam:PassRole", "Resource": launch_role},
+    ]
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
     iam.put_role_policy(RoleName=STUDIO_ROLE, PolicyName="projects", PolicyDocument=document)
 
 
@@ -243,9 +246,9 @@ class Scientist:
             hop.result = f"{url}: {len(files)} files"
 
     def git(self, folder: Path, *arguments: str) -> str:
-        """git, with our own credential helper and nothing of this machine's settings."""
+        """git, with our credential helper and nothing of this machine's settings."""
         options = [
-            *git_credentials(sys.executable),
+            *git_credentials(Path(sys.executable)),
             "-c", "user.name=Data Scientist", "-c", "user.email=scientist@example.com",
         ]  # fmt: skip
         environment = {

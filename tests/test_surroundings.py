@@ -5,7 +5,7 @@ The rehearsal of test_rehearsal.py runs in such surroundings.
 
 import os
 
-from rehearsal.loopback import surroundings
+from rehearsal.surroundings import clean
 
 HOSTILE = {
     "AWS_PROFILE": "production",
@@ -28,7 +28,7 @@ HOSTILE = {
 
 
 def test_no_proxy_keeps_what_it_has_and_nothing_of_aws_or_git_is_left():
-    kept = surroundings(HOSTILE)
+    kept = clean(HOSTILE)
 
     assert kept["NO_PROXY"] == kept["no_proxy"] == "registry.internal,10.0.0.1,127.0.0.1,localhost"
     assert {name for name in kept if name.startswith(("AWS_", "GIT_"))} == {
@@ -38,6 +38,6 @@ def test_no_proxy_keeps_what_it_has_and_nothing_of_aws_or_git_is_left():
 
 
 def test_applied_twice_it_is_the_same():
-    once = surroundings(HOSTILE)
+    once = clean(HOSTILE)
 
-    assert surroundings(once) == once
+    assert clean(once) == once

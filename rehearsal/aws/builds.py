@@ -13,6 +13,7 @@ import yaml
 
 from rehearsal.aws import adapter, processes
 from rehearsal.loopback import git_credentials
+from rehearsal.surroundings import without_proxy
 
 PHASES = ("install", "pre_build", "build", "post_build")
 
@@ -40,9 +41,7 @@ class Builds:
         log = BuildLog(build["logs"])
         workspace = Path(tempfile.mkdtemp(dir=self.folder))
         try:
-            credentials = adapter.credentials_of(
-                project["serviceRole"], "AWSCodeBuild", "codebuild.amazonaws.com", project["arn"]
-            )
+            credentials = adapter.credentials_of(project["serviceRole"], "AWSCodeBuild", "codebuild.amazonaws.com")
             environment = build_environment(build, project, credentials)
             succeeded = self.download(build, project, environment, workspace, log) and self.run_buildspec(
                 build, project, environment, workspace / "src", log
@@ -61,7 +60,7 @@ class Builds:
         """Clone the repository at the build's source version, with the role's own git credentials."""
         adapter.begin_phase(build, "DOWNLOAD_SOURCE")
         version = build["sourceVersion"].removeprefix("refs/heads/")
-        options = git_credentials(os.environ["REHEARSAL_PYTHON"])
+        options = git_credentials(Path(os.environ["REHEARSAL_PYTHON"]))
         commands = (
             ["git", *options, "clone", "--quiet", project["source"]["location"], "src"],
             ["git", "-C", "src", "checkout", "--quiet", version],
@@ -168,7 +167,7 @@ def build_environment(build: dict[str, Any], project: dict[str, Any], credential
     return {
         **processes.job_environment(credentials),
         **{name: value for name, value in os.environ.items() if REGISTRIES.match(name)},
-        **{name: os.environ[name] for name in ("NO_PROXY", "no_proxy")},  # not to the emulated AWS
+        **without_proxy(os.environ),
         **declared,
         "CODEBUILD_BUILD_ID": build["id"],
         "CODEBUILD_BUILD_ARN": build["arn"],
@@ -187,8 +186,8 @@ def project_arn(operation: str, parameters: dict[str, Any], path: str) -> str:
     return f"arn:aws:codebuild:{adapter.REGION}:{adapter.ACCOUNT}:project/{name}" if name else "*"
 
 
-def start_build(rule_arn: str, target: dict[str, Any], given: str | None) -> None:
+def start_build(target: dict[str, Any], given: str | None) -> None:
     """An EventBridge rule starts a build with its target's role; the transformed input is StartBuild's."""
-    credentials = adapter.credentials_of(target["RoleArn"], "EventBridge", "events.amazonaws.com", rule_arn)
+    credentials = adapter.credentials_of(target["RoleArn"], "EventBridge", "events.amazonaws.com")
     name = target["Arn"].split(":project/")[1]
     adapter.client("codebuild", credentials).start_build(projectName=name, **json.loads(given or "{}"))

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rehearsal.aws import adapter
+from rehearsal.surroundings import NO_PROFILES
 
 FLUSH_SECONDS = 0.1
 PR_SET_PDEATHSIG = 1
@@ -145,9 +146,8 @@ def job_environment(credentials: dict[str, str] | None) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "AWS_REGION": adapter.REGION,
         "AWS_DEFAULT_REGION": adapter.REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        **NO_PROFILES,
+        "REHEARSAL_ID": os.environ["REHEARSAL_ID"],
         "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_WAIT_POLICY": "PASSIVE",  # jobs share this machine: threads that wait must not keep a core busy

@@ -1,0 +1,78 @@
+"""What a rehearsal leaves on this machine: processes with its name in their environment, and a folder with its mark."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+PREFIX = "rehearsal-"
+MARK = ".made-by-a-rehearsal"
+PROC = Path("/proc")
+SECONDS = 10
+
+
+def started(pid: int) -> str | None:
+    """Return when a process began, which tells it from a later one with its number; None where there is none."""
+    command = ["ps", "-o", "lstart=", "-p", str(pid)]
+    if not (PROC / "self/stat").exists():
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    try:
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def processes_of(name: str) -> list[int]:
+    """Return the processes with REHEARSAL_ID=<name> in their environment, whoever started them."""
+    marker = f"REHEARSAL_ID={name}"
+    if not (PROC / "self/environ").exists():
+        listed = subprocess.run(["ps", "-Eww", "-axo", "pid=,command="], capture_output=True, text=True, check=True)
+        return [int(line.split()[0]) for line in listed.stdout.splitlines() if marker in line.split()]
+    found = []
+    for folder in PROC.iterdir():
+        try:
+            if folder.name.isdigit() and marker.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:
+            continue  # it has ended, or is another user's
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def end_processes(name: str) -> None:
+    """Kill a rehearsal's processes until none is left. Raises RuntimeError when some stay."""
+    deadline = time.monotonic() + SECONDS
+    while left := processes_of(name):
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"processes {left} of {name} do not end. End them by hand.")
+        time.sleep(0.02)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a rehearsal's folder, for this user alone, with the mark that lets it be removed."""
+    folder.mkdir(mode=0o700)
+    (folder / MARK).touch()
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that a rehearsal made, its mark last. Raises ValueError for any other."""
+    if folder.is_symlink() or not folder.exists():
+        return
+    ours = re.fullmatch(rf"{PREFIX}\w+", folder.name) and folder.stat().st_uid == os.getuid()
+    if not ours or not ((folder / MARK).exists() or not any(folder.iterdir())):
+        raise ValueError(f"{folder} was made by no rehearsal, and stays. Remove the file in .rehearsal that names it.")
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != MARK:
+            path.unlink(missing_ok=True)
+    (folder / MARK).unlink(missing_ok=True)
+    folder.rmdir()

@@ -1,0 +1,98 @@
+"""What surrounds a rehearsal does not lead it elsewhere, and what it starts is ended."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from rehearsal import server, surroundings, traces
+
+
+def test_the_users_settings_of_aws_and_git_are_dropped_and_no_proxy_is_extended():
+    hostile = {
+        "AWS_PROFILE": "work",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+        "AWS_CA_BUNDLE": "/no/such",
+        "GIT_DIR": "/no/such",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "no_proxy": "registry.example, 10.0.0.1",
+    }
+
+    cleaned = surroundings.clean(hostile)
+
+    assert cleaned == {
+        **surroundings.NO_PROFILES,
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "registry.example,10.0.0.1,127.0.0.1",
+        "no_proxy": "registry.example,10.0.0.1,127.0.0.1",
+    }
+
+
+def test_the_git_helper_without_credentials_says_what_to_export():
+    done = subprocess.run(
+        [sys.executable, "-m", "rehearsal.git_credentials", "get"],
+        input="protocol=http\nhost=127.0.0.1:1\npath=v1/repos/x\n",
+        cwd=ROOT,
+        env=surroundings.clean(os.environ),
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no git credentials for 127.0.0.1:1: there are no AWS credentials: export")
+
+
+@pytest.mark.parametrize("emulator_too", [False, True])
+def test_what_a_killed_process_had_started_is_ended_by_down(emulator_too, tmp_path):
+    code = "from rehearsal import server; p = server.start(); print(p.folder, p.pid, flush=True); input()"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    folder, pid = owner.stdout.readline().split()
+    strayed = subprocess.Popen(
+        ["sleep", "600"], env={"REHEARSAL_ID": Path(folder).name, "PATH": os.defpath}, start_new_session=True
+    )
+    owner.kill()
+    owner.wait()
+    if emulator_too:
+        os.kill(int(pid), signal.SIGKILL)
+
+    down = subprocess.run([sys.executable, "-m", "rehearsal", "down"], cwd=ROOT, capture_output=True, text=True)
+
+    assert "killed rehearsals had left" in down.stdout
+    assert strayed.wait(10) == -signal.SIGKILL
+    assert (traces.processes_of(Path(folder).name), Path(folder).exists()) == ([], False)
+
+
+def test_a_folder_that_no_rehearsal_made_stays(tmp_path):
+    folder = tmp_path / "rehearsal-mine"
+    folder.mkdir()
+    (folder / "thesis.txt").touch()
+
+    with pytest.raises(ValueError, match="was made by no rehearsal"):
+        traces.remove_folder(folder)
+
+    assert (folder / "thesis.txt").exists()
+
+
+def test_two_rehearsals_that_are_kept_refuse_each_other():
+    with server.claim():
+        done = subprocess.run(
+            [sys.executable, "-m", "rehearsal", "play"],
+            cwd=ROOT,
+            env=os.environ | {"KEEP": "1", "TASK": "nlp"},
+            capture_output=True,
+            text=True,
+        )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: another rehearsal with KEEP=1 runs from this clone.")
