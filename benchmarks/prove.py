@@ -46,6 +46,11 @@ PROOFS = {
         ["benchmarks.deletes"],
         "Projects are deleted at random moments of their build, run and deployment. Nothing may be left of them.",
     ),
+    "kills": (
+        ["benchmarks.kills", "24"],
+        "Rehearsals are killed with SIGKILL at random moments, their own process, the emulator or both. What ends the next "
+        "time has to find every process and folder that was left.",
+    ),
     "commands": (
         ["benchmarks.commands", "rehearse", "benchmark", "landed"],
         "The commands of both READMEs that are longer than a test may be run as they are written.",

@@ -24,7 +24,7 @@ SHARED = ROOT.parent / "shared/data"
 
 
 # Rehearsals of a checkout know of each other, so one worker has them all.
-REHEARSING = ("test_rehearsal", "test_kept", "test_bad_input")
+REHEARSING = ("test_rehearsal", "test_kept", "test_ends", "test_bad_input")
 # What takes long comes first, so that both workers end at about the same time.
 LONG = (
     "test_readme",

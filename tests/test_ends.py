@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from benchmarks import kills
 from rehearsal import server, surroundings, traces
 
 
@@ -27,8 +28,8 @@ def test_the_users_settings_of_aws_and_git_are_dropped_and_no_proxy_is_extended(
     assert cleaned == {
         **surroundings.NO_PROFILES,
         "HTTP_PROXY": "http://127.0.0.1:9",
-        "NO_PROXY": "registry.example,10.0.0.1,127.0.0.1",
-        "no_proxy": "registry.example,10.0.0.1,127.0.0.1",
+        "NO_PROXY": "registry.example,10.0.0.1,127.0.0.1,localhost",
+        "no_proxy": "registry.example,10.0.0.1,127.0.0.1,localhost",
     }
 
 
@@ -96,3 +97,15 @@ def test_two_rehearsals_that_are_kept_refuse_each_other():
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: another rehearsal with KEEP=1 runs from this clone.")
+
+
+@pytest.mark.parametrize("moment, which", [("created", "both"), ("built", "its own process"), ("deployed", "both")])
+def test_nothing_is_left_of_a_rehearsal_that_is_killed_while_it_builds_runs_or_serves(
+    moment, which, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    processes, left = kills.kill(moment, 0.5, which)
+
+    assert processes > 1
+    assert left == []
