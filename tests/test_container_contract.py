@@ -31,6 +31,8 @@ told = json.loads((config / "hyperparameters.json").read_text())
     "parent": os.getppid(),
     "hyperparameters": told,
     "hosts": json.loads((config / "resourceconfig.json").read_text())["hosts"],
+    "resources": json.loads((config / "resourceconfig.json").read_text()),
+    "host name": socket.gethostname(),
     "channels": sorted(p.name for p in (ml / "input/data").iterdir()),
     "data": sorted(str(p.relative_to(ml / "input/data/train")) for p in (ml / "input/data/train").rglob("*.txt")),
     "checkpoints": sorted(p.name for p in (ml / "checkpoints").iterdir()),
@@ -331,3 +333,71 @@ def test_a_job_is_in_one_vpc(start, played):
 
     with pytest.raises(ClientError, match="Subnets and security groups are in several VPCs"):
         start(network={"VpcConfig": {"Subnets": [elsewhere], "SecurityGroupIds": ["sg-00000001"]}})
+
+
+def test_a_job_reads_what_sagemaker_says_of_its_hosts_and_its_host_is_called_aws(start, end_of, archive_of):
+    name = start()
+    end_of(name)
+
+    saw = json.loads(archive_of(name, "output.tar.gz")["seen.json"])
+    assert saw["host name"] == "aws"
+    assert saw["resources"] == {
+        "current_host": "algo-1",
+        "current_instance_type": "ml.m5.large",
+        "current_group_name": "homogeneousCluster",
+        "hosts": ["algo-1"],
+        "instance_groups": [
+            {"instance_group_name": "homogeneousCluster", "instance_type": "ml.m5.large", "hosts": ["algo-1"]}
+        ],
+        "network_interface_name": "lo",
+    }
+
+
+PROCESSING = """
+import json, os, pathlib
+ml = pathlib.Path(os.environ.get("OPT_ML", "/opt/ml"))
+config = {name: json.loads((ml / f"config/{name}.json").read_text()) for name in ("resourceconfig", "processingjobconfig")}
+(ml / "processing/out/config.json").write_text(json.dumps(config))
+"""
+
+
+def processing(bucket: str, role: str, count: int) -> dict:
+    """A request for a processing job that stores its configuration."""
+    code = {"S3Uri": f"s3://{bucket}/jobs/configured", "LocalPath": "/opt/ml/processing/code", "S3DataType": "S3Prefix"}
+    out = {
+        "S3Uri": f"s3://{bucket}/jobs/configuration",
+        "LocalPath": "/opt/ml/processing/out",
+        "S3UploadMode": "EndOfJob",
+    }
+    cluster = {"InstanceCount": count, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+    return {
+        "ProcessingJobName": f"configured-{uuid.uuid4().hex[:8]}",
+        "RoleArn": role,
+        "AppSpecification": {"ImageUri": "image", "ContainerEntrypoint": ["python3", "/opt/ml/processing/code/run.py"]},
+        "ProcessingInputs": [{"InputName": "code", "S3Input": {**code, "S3InputMode": "File"}}],
+        "ProcessingOutputConfig": {"Outputs": [{"OutputName": "out", "S3Output": out}]},
+        "ProcessingResources": {"ClusterConfig": cluster},
+    }
+
+
+def test_a_processing_job_reads_its_hosts_and_its_own_request(played, bucket, make_role):
+    sagemaker, s3 = played.client("sagemaker"), played.client("s3")
+    s3.put_object(Bucket=bucket, Key="jobs/configured/run.py", Body=PROCESSING.encode())
+    request = processing(bucket, make_role("configured", "sagemaker", "s3:*"), 1)
+    sagemaker.create_processing_job(**request)
+
+    def ended() -> dict | None:
+        job = sagemaker.describe_processing_job(ProcessingJobName=request["ProcessingJobName"])
+        return job if job["ProcessingJobStatus"] != "InProgress" else None
+
+    assert wait_for(ended)["ProcessingJobStatus"] == "Completed"
+    config = json.loads(s3.get_object(Bucket=bucket, Key="jobs/configuration/config.json")["Body"].read())
+    assert config["resourceconfig"]["current_host"] == "algo-1"
+    assert config["processingjobconfig"] == request
+
+
+def test_a_job_on_several_instances_is_refused_and_not_run_on_one(played, bucket, make_role):
+    role = make_role("several", "sagemaker", "s3:*")
+
+    with pytest.raises(ClientError, match="does not play a job on 2 instances: set its InstanceCount to 1"):
+        played.client("sagemaker").create_processing_job(**processing(bucket, role, 2))

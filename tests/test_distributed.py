@@ -68,7 +68,13 @@ def test_two_hosts_find_each_other_by_the_names_that_sagemaker_gives(repository)
         subprocess.Popen(
             [sys.executable, "src/start.py", *arguments, "--output", f"host-{number}"],
             cwd=repository,
-            env=os.environ | {"SM_HOSTS": json.dumps(hosts), "SM_CURRENT_HOST": host, "OMP_NUM_THREADS": "1"},
+            env=os.environ
+            | {
+                "SM_HOSTS": json.dumps(hosts),
+                "SM_CURRENT_HOST": host,
+                "OMP_NUM_THREADS": "1",
+                "GLOO_SOCKET_IFNAME": "lo",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -83,6 +89,58 @@ def test_two_hosts_find_each_other_by_the_names_that_sagemaker_gives(repository)
     assert "epoch" not in said[1]
     assert (repository / "host-0/model/model.safetensors").exists()
     assert not (repository / "host-1").exists()
+
+
+def as_host(repository: Path, hosts: list[str], current: str, code: str, **environment: str) -> subprocess.Popen:
+    """Run a program as one host of a job."""
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, 'src'); import meeting; {code}"],
+        cwd=repository,
+        env=os.environ | {"SM_HOSTS": json.dumps(hosts), "SM_CURRENT_HOST": current} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+SHORT = f"meeting.PORT, meeting.SECONDS = {free_port()}, 2; meeting.join()"
+
+
+def test_a_job_one_of_whose_hosts_does_not_come_fails_with_one_sentence(repository, tmp_path):
+    hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    (tmp_path / "input/config").mkdir(parents=True)
+    (tmp_path / "input/config/resourceconfig.json").write_text('{"network_interface_name": "lo"}')
+
+    said = [
+        as_host(repository, hosts, host, SHORT, OPT_ML=str(tmp_path)).communicate(timeout=60)[1]
+        for host in (hosts[0], hosts[1])  # one after the other, so that none meets another
+    ]
+
+    where = "by interface lo, port"
+    assert said[0].startswith(f"error: 127.0.0.2, 127.0.0.3 did not come to 127.0.0.1 within 2 s {where}")
+    assert said[1].startswith(f"error: 127.0.0.2 waited 2 s for 127.0.0.1 {where}")
+    assert [len(lines.splitlines()) for lines in said] == [1, 1]
+    assert f"error: {(tmp_path / 'output/failure').read_text()}\n" == said[0]
+
+
+def test_gloo_and_nccl_get_the_interface_that_sagemaker_names_unless_somebody_has_set_one(repository, tmp_path):
+    hosts = ["127.0.0.1", "127.0.0.2"]
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/resourceconfig.json").write_text('{"network_interface_name": "lo"}')
+    code = f"import os; meeting.PORT = {free_port()}; meeting.join(); print(os.environ['GLOO_SOCKET_IFNAME'], os.environ['NCCL_SOCKET_IFNAME'])"
+
+    started = [
+        as_host(repository, hosts, host, code, OPT_ML=str(tmp_path), **more)
+        for host, more in zip(hosts, ({}, {"NCCL_SOCKET_IFNAME": "efa0"}), strict=True)
+    ]
+
+    assert [process.communicate(timeout=60)[0] for process in started] == ["lo lo\n", "lo efa0\n"]
+
+
+def test_a_job_on_one_host_waits_for_nobody_and_sets_nothing(repository):
+    code = "import os; meeting.join(); print('GLOO_SOCKET_IFNAME' in os.environ)"
+
+    assert as_host(repository, ["algo-1"], "algo-1", code).communicate(timeout=60)[0] == "False\n"
 
 
 def test_two_instances_prepare_what_one_prepares(repository, tmp_path):

@@ -23,11 +23,12 @@ from rehearsal.aws import adapter, processes
 RELAY = network.__file__
 _lock = threading.Lock()
 
-# Mounts $1 at /opt/ml and becomes the rest of its arguments. Where the machine has no /opt/ml, /opt is made anew in
+# Names the host "aws", as every host of SageMaker's is named, mounts $1 at /opt/ml and becomes the rest of its arguments. Where the machine has no /opt/ml, /opt is made anew in
 # the namespace, with what it holds mounted again, so that nothing is written to the machine's own /opt.
 MOUNT = """
 set -e
 ml="$1"; shift
+hostname aws 2> /dev/null || echo aws > /proc/sys/kernel/hostname 2> /dev/null || true # where the kernel permits
 if [ ! -d /opt/ml ]; then
     mkdir -p "$ml/../opt"
     if [ -d /opt ]; then mount --rbind /opt "$ml/../opt"; fi
@@ -50,7 +51,7 @@ def namespace_command() -> tuple[str, ...]:
     if not shutil.which("unshare"):
         return ()
     for options in ((), ("--map-root-user",)):
-        command = ("unshare", *options, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+        command = ("unshare", *options, "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
         with tempfile.TemporaryDirectory() as folder:
             ml = Path(folder) / "ml"
             ml.mkdir()

@@ -239,10 +239,6 @@ class Run:
         https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training-status.html has the statuses.
         """
         record = self.record
-        if record["ResourceConfig"].get("InstanceCount", 1) != 1:
-            raise ValueError(
-                "The rehearsal does not play training on several instances. Set TrainingInstanceCount to 1."
-            )
         code = self.train_on_an_instance()
         while self.interrupted and not record["stop"].is_set():
             self.wait_for_an_instance()
@@ -292,11 +288,11 @@ class Run:
         """Lay out /opt/ml: configuration, data, and the folders that the script writes to."""
         record = self.record
         channels = record.get("InputDataConfig", [])
-        self.write_config("hyperparameters", record.get("HyperParameters", {}))
+        self.write_config("input/config/hyperparameters", record.get("HyperParameters", {}))
+        self.write_config("input/config/resourceconfig", self.resource_config(record["ResourceConfig"]["InstanceType"]))
         self.write_config(
-            "resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}
+            "input/config/inputdataconfig", {c["ChannelName"]: {"TrainingInputMode": "File"} for c in channels}
         )
-        self.write_config("inputdataconfig", {c["ChannelName"]: {"TrainingInputMode": "File"} for c in channels})
         for channel in channels:
             source = channel["DataSource"]["S3DataSource"]["S3Uri"]
             objects.download(self.s3, source, self.ml / "input/data" / channel["ChannelName"])
@@ -343,8 +339,23 @@ class Run:
             pass
         return objects.CheckpointSync(self.s3, folder, config["S3Uri"])
 
+    def resource_config(self, instance_type: str) -> dict[str, Any]:
+        """What SageMaker says of a job's hosts.
+
+        docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+        """
+        group = {"instance_group_name": "homogeneousCluster", "instance_type": instance_type, "hosts": ["algo-1"]}
+        return {
+            "current_host": "algo-1",
+            "current_instance_type": instance_type,
+            "current_group_name": "homogeneousCluster",
+            "hosts": ["algo-1"],
+            "instance_groups": [group],
+            "network_interface_name": "lo",
+        }
+
     def write_config(self, name: str, content: dict[str, Any]) -> None:
-        path = self.ml / "input/config" / f"{name}.json"
+        path = self.ml / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
 
@@ -358,6 +369,9 @@ class Run:
         outputs = [output["S3Output"] for output in record.get("ProcessingOutputConfig", {}).get("Outputs", [])]
         for output in outputs:
             containers.local_path(self.folder, output["LocalPath"]).mkdir(parents=True, exist_ok=True)
+        cluster = record["ProcessingResources"]["ClusterConfig"]
+        self.write_config("config/resourceconfig", self.resource_config(cluster["InstanceType"]))
+        self.write_config("config/processingjobconfig", public_request(record))
         record["ProcessingStartTime"] = now()
         app = record["AppSpecification"]
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", 86400)
@@ -411,6 +425,24 @@ class Run:
         raise JobFailed(f"exit code {code}; see log group {self.group}, stream {self.name}/algo-1")
 
 
+def public_request(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the request of a processing job as its container reads it in processingjobconfig.json.
+
+    docs.aws.amazon.com/sagemaker/latest/dg/build-your-own-processing-container.html
+    """
+    names = ("AppSpecification", "Environment", "ProcessingInputs", "ProcessingJobName", "ProcessingOutputConfig",
+             "ProcessingResources", "RoleArn", "StoppingCondition")  # fmt: skip
+    return {name: record[name] for name in names if name in record}
+
+
+def require_one_instance(resources: dict[str, Any]) -> None:
+    """Refuse a job on several instances: it would run on one, and its data would not be divided."""
+    if resources.get("InstanceGroups"):
+        raise not_played("groups of instances: name one InstanceType, and an InstanceCount of 1")
+    if (count := resources.get("InstanceCount", 1)) != 1:
+        raise not_played(f"a job on {count} instances: set its InstanceCount to 1")
+
+
 def arn_of(kind: str, name: str) -> str:
     """The ARN of a job."""
     return f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:{KIND_ARNS[kind]}/{name}"
@@ -418,6 +450,7 @@ def arn_of(kind: str, name: str) -> str:
 
 def may_start(kind: str, request: dict[str, Any], job: dict[str, Any], caller: Caller) -> None:
     """Refuse a request whose caller, or whose job's role, lacks a right for it; a tuning's job is a part of its request."""
+    require_one_instance(job.get("ResourceConfig") or job.get("ProcessingResources", {}).get("ClusterConfig", {}))
     caller.pass_role(job["RoleArn"], "sagemaker.amazonaws.com")
     may_tag(kind, request, caller)
     vpc.join(network_of(job).get("VpcConfig"), job["RoleArn"])

@@ -41,7 +41,7 @@ PLATFORMS = [*(f"manylinux_2_{minor}" for minor in range(35, 16, -1)), "manylinu
 IMAGE = ("--python-version=3.12", *(f"--platform={name}_x86_64" for name in PLATFORMS))
 PIP = "pip==26.3"
 COMPLETE = "complete.txt"  # uploaded after all wheels
-START = ("start.py", "job.py", "requirements.txt")
+START = ("start.py", "job.py", "meeting.py", "requirements.txt")
 DEFINITION = ROOT / "pipeline.json"
 
 

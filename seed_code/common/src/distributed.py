@@ -18,6 +18,7 @@ import job
 
 PORT = 29511
 LONGEST = timedelta(days=1)
+RENDEZVOUS = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,11 @@ def join_instances() -> Group:
     names, current = job.hosts()
     if len(names) == 1:
         return Group()
-    torch_distributed.init_process_group(
-        "gloo",
-        init_method=f"tcp://{names[0]}:{PORT}",
-        rank=names.index(current),
-        world_size=len(names),
-        timeout=LONGEST,  # one instance may have much more to read than another
-    )
-    return Group(names.index(current), len(names))
+    rank, size = names.index(current), len(names)
+    store = torch_distributed.TCPStore(names[0], PORT, size, is_master=rank == 0, timeout=RENDEZVOUS)
+    # One instance may have much more to read than another.
+    torch_distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=LONGEST)
+    return Group(rank, size)
 
 
 def join_processes() -> Group:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 OPT_ML = Path(os.environ.get("OPT_ML", "/opt/ml"))
 CODE = Path(__file__).parent
+# Of a training job, and of a processing job.
+RESOURCE_CONFIGS = (OPT_ML / "input/config/resourceconfig.json", OPT_ML / "config/resourceconfig.json")
 
 
 def hyperparameters() -> dict[str, str]:
@@ -26,11 +28,22 @@ def hosts() -> tuple[list[str], str]:
     """All hosts of the job, sorted, and this one. SM_HOSTS and SM_CURRENT_HOST go before SageMaker's own file."""
     if "SM_HOSTS" in os.environ:
         return sorted(json.loads(os.environ["SM_HOSTS"])), os.environ["SM_CURRENT_HOST"]
-    for path in (OPT_ML / "input/config/resourceconfig.json", OPT_ML / "config/resourceconfig.json"):
+    for path in RESOURCE_CONFIGS:
         if path.exists():
             config = json.loads(path.read_text())
             return sorted(config["hosts"]), config["current_host"]
     return ["localhost"], "localhost"
+
+
+def network_interface() -> str:
+    """Return the interface by which this host reaches the job's others: SageMaker's file names it, usually eth0.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+    """
+    for path in RESOURCE_CONFIGS:
+        if path.exists() and (name := json.loads(path.read_text()).get("network_interface_name")):
+            return name
+    return "eth0"
 
 
 def checkpoints() -> Path:

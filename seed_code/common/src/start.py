@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import job
+import meeting
 
 CODE = Path(__file__).parent
 PORT = 7777
@@ -40,6 +41,7 @@ def command(script: str, arguments: list[str]) -> list[str]:
         return [sys.executable, str(CODE / script), *arguments]
     launch = ["-m", "torch.distributed.run", f"--nnodes={len(hosts)}", f"--node-rank={hosts.index(current)}"]
     launch += [f"--nproc-per-node={max(1, gpus)}", f"--master-addr={hosts[0]}", f"--master-port={PORT}"]
+    launch += [f"--local-addr={current}"]  # the host's own name is no address: see meeting.py
     return [sys.executable, *launch, str(CODE / script), *arguments]
 
 
@@ -71,5 +73,6 @@ if __name__ == "__main__":
         install(tracking(), timeout=TRACKING_SECONDS)
     except subprocess.SubprocessError as error:  # training goes on without
         print(f"warning: what tracks training was not installed: {error}", flush=True)
+    meeting.join()
     become = command(sys.argv[1], sys.argv[2:])
     os.execv(become[0], become)
