@@ -90,7 +90,7 @@ def test_another_host_and_another_page_are_refused_though_they_have_a_key(played
     assert (response[0], code_of(response)) == (403, "AccessDenied")
 
 
-@pytest.mark.parametrize("key", ["test", "999999999999", "000000000000", "AKIAUNKNOWN000000000", ""])
+@pytest.mark.parametrize("key", ["test", "999999999999", "000000000000", "AKIAWRONGWRONGWRONG0", ""])
 def test_other_keys_are_nobodys(played, send, key):
     headers = signed(played, "sts", WHO_AM_I, FORM, key=key)
 

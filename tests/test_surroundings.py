@@ -11,7 +11,7 @@ HOSTILE = {
     "AWS_PROFILE": "production",
     "AWS_REGION": "eu-west-1",
     "AWS_DEFAULT_REGION": "eu-west-1",
-    "AWS_ACCESS_KEY_ID": "AKIATHEIRS0000000000",
+    "AWS_ACCESS_KEY_ID": "AKIAWRONGWRONGWRONG0",
     "AWS_SECRET_ACCESS_KEY": "theirs",
     "AWS_SESSION_TOKEN": "theirs",
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",

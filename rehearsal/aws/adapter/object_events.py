@@ -3,6 +3,7 @@
 docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html and ev-events.html
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from rehearsal.aws.adapter.policies import service_may
 
 logger = logging.getLogger("rehearsal")
 Event = dict[str, Any]
-EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"  # of a delete marker, which has no content
+EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()  # of a delete marker, which has no content
 
 
 def _record_as_aws(record: Event) -> Event:
