@@ -46,6 +46,11 @@ PROOFS = {
         ["benchmarks.deletes"],
         "Projects are deleted at random moments of their build, run and deployment. Nothing may be left of them.",
     ),
+    "strictness": (
+        ["benchmarks.strictness"],
+        "The emulated AWS is held against recordings of the real one, against the service models and against calls that it "
+        "has to refuse; the check of definitions against what others have written.",
+    ),
     "kills": (
         ["benchmarks.kills", "24"],
         "Rehearsals are killed with SIGKILL at random moments, their own process, the emulator or both. What ends the next "

@@ -1,0 +1,62 @@
+"""Count what the emulated AWS is held against: recordings, operations, malformed and hostile calls, public definitions.
+
+    .venv/bin/python -m benchmarks.strictness
+
+Each row is a part of the suite, run here and counted; it fails when one of its tests does, or when none ran.
+"""
+
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.measuring import progress, show  # noqa: E402
+
+PARTS = {
+    "recordings of real AWS, replayed": ("tests/test_recordings.py", "-k", "responds_as_recorded"),
+    "operations of our own services, with every optional member": ("tests/test_no_silent_yes.py",),
+    "refusals of CloudFormation": ("tests/test_cloudformation.py",),
+    "refusals of rules, functions, topics, queues, buckets and roles": ("tests/test_strictness.py",),
+    "calls that are not this user's": ("tests/test_closed.py",),
+    "malformed calls": ("tests/test_malformed_calls.py",),
+    "pages of another origin, in a browser": ("tests/test_web_pages.py",),
+    "definitions that AWS's documentation and the SDK show": ("tests/test_checks.py", "-k", "nothing_wrong"),
+    "definitions with one mistake": ("tests/test_checks.py", "-k", "one_mistake"),
+}
+
+
+def count(arguments: tuple[str, ...]) -> tuple[int, int, int]:
+    """Run a part of the suite; return how many tests passed, failed and were skipped."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--quiet",
+            "-p",
+            "no:cacheprovider",
+            f"--junitxml={report}",
+            *arguments,
+        ]
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+        suite = ElementTree.parse(report).getroot().find("testsuite").attrib  # noqa: S314 (pytest has just written it)
+    failed, skipped = int(suite["failures"]) + int(suite["errors"]), int(suite["skipped"])
+    return int(suite["tests"]) - failed - skipped, failed, skipped
+
+
+def main() -> int:
+    rows = []
+    for name, arguments in PARTS.items():
+        rows.append((name, *count(arguments)))
+        progress(f"  {name}: {rows[-1][1:]}")
+    show(("what", "as AWS", "not as AWS", "skipped"), rows)
+    return 1 if any(failed or not passed for _, passed, failed, _ in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
