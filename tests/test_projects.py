@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -279,4 +281,59 @@ def test_data_buckets_are_readable_as_a_whole_and_inside(account, template):
     assert statements["ReadDataBuckets"]["Resource"] == [
         "arn:aws:s3:::data-a", "arn:aws:s3:::data-b", "arn:aws:s3:::data-a/*", "arn:aws:s3:::data-b/*",
     ]  # fmt: skip
+    walk.delete()
+
+
+# What AWS's documentation has in every response, beyond the required members of botocore's shapes.
+ALWAYS = {
+    "PipelineSummaries": {"CreationTime", "LastModifiedTime", "LastExecutionTime", "RoleArn"},
+    "PipelineExecutionSummaries": {"StartTime", "PipelineExecutionStatus", "PipelineExecutionDisplayName"},
+    "TrainingJobSummaries": {"CreationTime", "TrainingEndTime", "LastModifiedTime", "SecondaryStatus"},
+    "ProcessingJobSummaries": {"CreationTime", "ProcessingEndTime", "LastModifiedTime"},
+    "ModelPackageSummaryList": {"ModelPackageName", "ModelPackageArn", "CreationTime", "ModelApprovalStatus"},
+}
+
+
+def missing(shape: Any, value: Any, path: str) -> Iterator[str]:
+    """Yield the required members that a response lacks, however deep."""
+    if shape.type_name == "structure":
+        yield from (f"{path}.{name}" for name in shape.required_members if name not in value)
+        for name, member in value.items():
+            if name in shape.members:
+                yield from missing(shape.members[name], member, f"{path}.{name}")
+    elif shape.type_name == "list":
+        for member in value:
+            yield from missing(shape.member, member, f"{path}[]")
+
+
+def test_what_is_listed_and_described_has_the_members_that_aws_always_gives(account, template):
+    walk = Walk(account, "Members")
+    walk.create(*template)
+    walk.build()
+    package = walk.run()
+    sagemaker, run = account.client("sagemaker"), walk.runs()[0]["PipelineExecutionArn"]
+    calls = [
+        (sagemaker.describe_project, {"ProjectName": "Members"}), (sagemaker.list_projects, {}),
+        (sagemaker.describe_pipeline, {"PipelineName": walk.full_name}), (sagemaker.list_pipelines, {}),
+        (sagemaker.list_pipeline_executions, {"PipelineName": walk.full_name}),
+        (sagemaker.describe_pipeline_execution, {"PipelineExecutionArn": run}),
+        (sagemaker.list_pipeline_execution_steps, {"PipelineExecutionArn": run}),
+        (sagemaker.list_training_jobs, {}), (sagemaker.list_processing_jobs, {}),
+        (sagemaker.describe_model_package, {"ModelPackageName": package}),
+        (sagemaker.list_model_packages, {"ModelPackageGroupName": walk.full_name}),
+        (sagemaker.list_model_package_groups, {}),
+    ]  # fmt: skip
+
+    lacking, seen = [], set()
+    for call, parameters in calls:
+        operation = sagemaker.meta.method_to_api_mapping[call.__name__]
+        response = call(**parameters)
+        del response["ResponseMetadata"]
+        lacking += missing(sagemaker.meta.service_model.operation_model(operation).output_shape, response, operation)
+        for name in ALWAYS.keys() & response.keys():
+            seen.add(name)
+            lacking += [f"{name}.{member}" for entry in response[name] for member in ALWAYS[name] - entry.keys()]
+
+    assert lacking == []
+    assert seen == ALWAYS.keys()
     walk.delete()

@@ -128,18 +128,30 @@ class Jobs:
     def list_jobs(self, kind: str, parameters: dict[str, Any]) -> dict[str, Any]:
         name = KINDS[kind]
         keys = (f"{name}Name", f"{name}Arn", f"{name}Status", "CreationTime", "LastModifiedTime")
+        # What a training job has, what a processing job has, and what comes with its end.
+        later = {
+            "training": ("TrainingEndTime", "SecondaryStatus"),
+            "processing": ("ProcessingEndTime", "FailureReason", "ExitMessage"),
+        }
         found = [
-            {key: job[key] for key in keys}
+            {key: job[key] for key in (*keys, *later[kind]) if key in job}
             for job in newest_first(list(self.jobs[kind].values()), parameters, "CreationTime")
         ]
         return page(found, parameters, f"{name}Summaries")
 
     def stop_training_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        self.job("training", parameters["TrainingJobName"])["stop"].set()
-        return {}
+        return self.stop_job("training", parameters["TrainingJobName"])
 
     def stop_processing_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        self.job("processing", parameters["ProcessingJobName"])["stop"].set()
+        return self.stop_job("processing", parameters["ProcessingJobName"])
+
+    def stop_job(self, kind: str, name: str) -> dict[str, Any]:
+        job = self.job(kind, name)
+        status = job[f"{KINDS[kind]}Status"]
+        if job["ended"].is_set():
+            message = f"The request was rejected because the {kind} job is in status {status}."
+            raise AwsError("ValidationException", message)
+        job["stop"].set()
         return {}
 
     def interrupt(self, name_contains: str) -> None:

@@ -130,7 +130,13 @@ class Pipelines:
         return text
 
     def describe_pipeline(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        return public(self.pipeline(parameters["PipelineName"]))
+        pipeline = self.pipeline(parameters["PipelineName"])
+        started = self.last_run(pipeline)
+        return {**public(pipeline), **({"LastRunTime": started} if started else {})}
+
+    def last_run(self, pipeline: dict[str, Any]) -> Any:
+        """When the newest execution of a pipeline started; None where there is none."""
+        return max((run.started for run in self.executions.values() if run.pipeline is pipeline), default=None)
 
     def list_pipelines(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         keys = (
@@ -144,7 +150,11 @@ class Pipelines:
         )
         found = newest_first(list(self.pipelines.values()), parameters, "CreationTime")
         prefix = parameters.get("PipelineNamePrefix", "")
-        listed = [{key: p[key] for key in keys} for p in found if p["PipelineName"].startswith(prefix)]
+        listed = [
+            {key: p[key] for key in keys} | ({"LastExecutionTime": run} if (run := self.last_run(p)) else {})
+            for p in found
+            if p["PipelineName"].startswith(prefix)
+        ]
         return page(listed, parameters, "PipelineSummaries")
 
     def delete_pipeline(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -194,11 +204,14 @@ class Pipelines:
         answer = {
             **execution.summary(),
             "PipelineArn": execution.pipeline["PipelineArn"],
+            "PipelineVersionId": execution.version,
+            "RoleArn": execution.pipeline["RoleArn"],
+            "CreationTime": execution.started,
             "LastModifiedTime": execution.modified,
         }
-        if execution.failure:
-            answer["FailureReason"] = execution.failure
-        return answer
+        if reason := answer.pop("PipelineExecutionFailureReason", ""):
+            answer["FailureReason"] = reason
+        return {name: value for name, value in answer.items() if name != "StartTime"}
 
     def list_pipeline_executions(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         pipeline = self.pipeline(parameters["PipelineName"])
@@ -237,6 +250,7 @@ class Execution:
             raise AwsError(
                 "ResourceNotFound", f"Pipeline version {number} of {pipeline['PipelineName']} does not exist."
             )
+        self.version = number
         self.text = pipeline["versions"][number - 1]
         self.definition = json.loads(self.text)
         self.token = request.get("ClientRequestToken")
@@ -299,6 +313,7 @@ class Execution:
             "PipelineExecutionStatus": self.status,
             "PipelineExecutionDisplayName": self.name,
             "PipelineExecutionDescription": self.description,
+            **({"PipelineExecutionFailureReason": self.failure} if self.failure else {}),
         }
 
     def stop(self) -> None:

@@ -124,6 +124,7 @@ class Registry:
             else None
         )
         keys = (
+            "ModelPackageName",
             "ModelPackageGroupName",
             "ModelPackageVersion",
             "ModelPackageArn",
