@@ -141,18 +141,15 @@ def install(played: PlayedAws, console: Console) -> tuple[Package, str]:
     built = package(BUNDLE_BUCKET)
     stack = wait_for_stack(cloudformation, STACK)
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-    allow_studio(iam, outputs["LaunchRoleArn"])
+    allow_studio(iam)
     return built, outputs["LaunchRoleArn"]
 
 
-def allow_studio(iam: Any, launch_role: str) -> None:
-    """Give the Studio role what a data scientist needs."""
+def allow_studio(iam: Any) -> None:
+    """Give the Studio role what a data scientist needs; installing gave it what templates in S3 need besides."""
     actions = [f"{service}:{action}" for service, names in STUDIO_ACTIONS.items() for action in names]
-    statements = [
-        {"Effect": "Allow", "Action": actions, "Resource": "*"},
-        {"Effect": "Allow", "Action": "iam:PassRole", "Resource": launch_role},
-    ]
-    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam.put_role_policy(RoleName=STUDIO_ROLE, PolicyName="projects", PolicyDocument=document)
 
 
