@@ -13,6 +13,7 @@ SEAMS = {
     "ministack.app": ["app", "SERVICE_HANDLERS"],
     "ministack.core.router": ["SERVICE_PATTERNS", "detect_service"],
     "ministack.core.concurrency": ["run_reentrant"],
+    "ministack.core.lambda_runtime": ["_lock", "_workers", "kill_workers"],
     "ministack.core.responses": ["error_response_json", "json_response", "now_iso", "request_scope"],
     "ministack.core.iam_actions": ["SERVICE_TO_IAM_NAMESPACE", "extract_iam_action", "extract_resource_arn"],
     "ministack.core.sigv4": [
@@ -61,7 +62,7 @@ SEAMS = {
         "_error", "_p", "_resolve_parameters", "_resolve_stack", "_roll_back_operation", "_stack_has_no_updates",
         "validate_template_support",
     ],
-    "ministack.services.cloudformation.provisioners": ["_RESOURCE_HANDLERS", "_replacing_change"],
+    "ministack.services.cloudformation.provisioners": ["_RESOURCE_HANDLERS", "_lambda_delete", "_replacing_change"],
     "ministack.services.cloudformation.stacks": [
         "_add_event", "_delete_resource", "_provision_resource", "_roll_back_operation", "_runs_on_worker_thread",
         "_stack_tags_changed", "_update_resource",
@@ -117,6 +118,7 @@ ARGUMENTS = {
     "ministack.services.eventbridge._dispatch_event": ["event", "view"],
     "ministack.services.eventbridge._put_rule": ["data"],
     "ministack.services.codebuild._execute_build": ["build_id", "project"],
+    "ministack.services.cloudformation.provisioners._lambda_delete": ["physical_id", "props"],
     "ministack.services.eventbridge._dispatch_to_lambda": ["arn", "payload"],
     "ministack.services.eventbridge._dispatch_to_sns": ["arn", "payload"],
     "ministack.services.eventbridge._put_targets": ["data"],

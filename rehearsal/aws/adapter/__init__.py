@@ -13,6 +13,7 @@ from rehearsal.aws.adapter import (  # noqa: F401  (they change services)
     queues,
     stack_descriptions,
     topics,
+    workers,
 )
 from rehearsal.aws.adapter.buckets import bucket_allows_origin
 from rehearsal.aws.adapter.builds import begin_phase, end_phase, finish_build, run_builds
