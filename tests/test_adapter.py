@@ -48,7 +48,7 @@ SEAMS = {
     ],
     "ministack.services.codebuild": [
         "EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_get_docker", "_projects", "_record_phase",
-        "_stop_requested",
+        "_stop_build", "_stop_requested",
     ],
     "ministack.services.cloudwatch_logs": ["_append_log_events", "_log_groups", "_make_group_arn"],
     "ministack.services.cloudformation": ["_stack_events", "_stacks"],
@@ -118,6 +118,7 @@ ARGUMENTS = {
     "ministack.services.eventbridge._dispatch_event": ["event", "view"],
     "ministack.services.eventbridge._put_rule": ["data"],
     "ministack.services.codebuild._execute_build": ["build_id", "project"],
+    "ministack.services.codebuild._stop_build": ["data"],
     "ministack.services.cloudformation.provisioners._lambda_delete": ["physical_id", "props"],
     "ministack.services.eventbridge._dispatch_to_lambda": ["arn", "payload"],
     "ministack.services.eventbridge._dispatch_to_sns": ["arn", "payload"],

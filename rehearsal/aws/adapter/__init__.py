@@ -16,7 +16,7 @@ from rehearsal.aws.adapter import (  # noqa: F401  (they change services)
     workers,
 )
 from rehearsal.aws.adapter.buckets import bucket_allows_origin
-from rehearsal.aws.adapter.builds import begin_phase, end_phase, finish_build, run_builds
+from rehearsal.aws.adapter.builds import begin_phase, end_phase, finish_build, run_builds, stop_requested
 from rehearsal.aws.adapter.cloudformation import add_resource_type, physical_name
 from rehearsal.aws.adapter.events import add_target, raise_event
 from rehearsal.aws.adapter.identities import (
@@ -75,6 +75,7 @@ __all__ = [
     "root_credentials",
     "run_builds",
     "serve",
+    "stop_requested",
     "verify_git_signature",
     "vpc_of",
     "write_log",
