@@ -75,6 +75,85 @@ def test_a_function_that_is_deleted_while_it_runs_runs_to_its_end_and_leaves_no_
     wait_for(lambda: not workers(played, "long-busy"))
 
 
+# --- objects ---------------------------------------------------------------------------------------------------------
+
+LARGE = 8 * 1024 * 1024
+
+
+@pytest.fixture
+def objects(played):
+    """The name of a bucket with versions, which has nothing in it."""
+    name = f"long-{uuid.uuid4().hex}"
+    played.client("s3").create_bucket(Bucket=name)
+    played.client("s3").put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    return name
+
+
+def files(played) -> set[Path]:
+    return set((Path(played.folder) / "objects").iterdir())
+
+
+def memory_of(pid: int) -> int:
+    """The bytes of memory that a process has."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def body(number: int) -> bytes:
+    return bytes([number]) * LARGE
+
+
+def test_objects_and_their_versions_are_on_disk_and_not_in_memory(played, objects):
+    s3, before = played.client("s3"), memory_of(played.pid)
+
+    versions = [s3.put_object(Bucket=objects, Key="data", Body=body(n))["VersionId"] for n in range(40)]
+
+    assert memory_of(played.pid) - before < 40 * LARGE / 2
+    for number in (0, 20, 39):
+        found = s3.get_object(Bucket=objects, Key="data", VersionId=versions[number])
+        assert found["Body"].read() == body(number)
+        assert found["ContentLength"] == LARGE
+
+
+def test_an_object_on_disk_is_copied_read_in_parts_and_uploaded_in_parts(played, objects):
+    s3 = played.client("s3")
+    upload = {"Bucket": objects, "Key": "parts", "UploadId": s3.create_multipart_upload(Bucket=objects, Key="parts")["UploadId"]}  # fmt: skip
+    parts = [{"PartNumber": n, "ETag": s3.upload_part(**upload, PartNumber=n, Body=body(n))["ETag"]} for n in (1, 2)]
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+
+    s3.copy_object(Bucket=objects, Key="copy", CopySource=f"{objects}/parts")
+    s3.delete_object(Bucket=objects, Key="parts")
+
+    assert s3.get_object(Bucket=objects, Key="copy")["Body"].read() == body(1) + body(2)
+    edge = s3.get_object(Bucket=objects, Key="copy", Range=f"bytes={LARGE - 1}-{LARGE}")
+    assert edge["Body"].read() == b"\1\2"
+
+
+def test_the_older_version_is_back_when_the_newest_is_deleted_and_files_go_with_the_last(played, objects):
+    s3, before = played.client("s3"), files(played)
+    versions = [s3.put_object(Bucket=objects, Key="data", Body=body(n))["VersionId"] for n in range(3)]
+    assert len(files(played) - before) == 3
+
+    s3.delete_object(Bucket=objects, Key="data", VersionId=versions[2])
+
+    assert s3.get_object(Bucket=objects, Key="data")["Body"].read() == body(1)
+    assert len(files(played) - before) == 2
+    for version in versions[:2]:
+        s3.delete_object(Bucket=objects, Key="data", VersionId=version)
+    assert files(played) <= before
+    s3.delete_bucket(Bucket=objects)
+
+
+def test_what_is_overwritten_without_versions_leaves_no_file(played):
+    s3, name, before = played.client("s3"), f"long-{uuid.uuid4().hex}", files(played)
+    s3.create_bucket(Bucket=name)
+
+    for number in range(3):
+        s3.put_object(Bucket=name, Key="data", Body=body(number))
+
+    assert len(files(played) - before) == 1
+    assert s3.get_object(Bucket=name, Key="data")["Body"].read() == body(2)
+
+
 # --- builds ----------------------------------------------------------------------------------------------------------
 
 PLACES = max(2, os.cpu_count() or 2)

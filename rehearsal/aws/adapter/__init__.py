@@ -29,6 +29,7 @@ from rehearsal.aws.adapter.identities import (
     vpc_of,
 )
 from rehearsal.aws.adapter.logs import write_log
+from rehearsal.aws.adapter.object_bodies import keep_bodies_in
 from rehearsal.aws.adapter.running import (
     ACCOUNT,
     REGION,
@@ -68,6 +69,7 @@ __all__ = [
     "finish_build",
     "git_may",
     "in_background",
+    "keep_bodies_in",
     "on_loop",
     "physical_name",
     "raise_event",
