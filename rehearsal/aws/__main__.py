@@ -52,6 +52,7 @@ def main() -> None:
     os.environ["PYTHONPATH"] = str(
         Path(__file__).parent.parent / "runtime"
     )  # these run on Lambda's platform, as it is here
+    adapter.keep_bodies_in(folder / "objects")
     repositories = CodeCommit(folder / "repositories")
     Builds(folder / "builds")
     Quotas()

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rehearsal.aws import adapter, processes
 from rehearsal.loopback import git_credentials
 from rehearsal.surroundings import without_proxy
 
+GRACE_SECONDS = 2
 PHASES = ("install", "pre_build", "build", "post_build")
 
 
@@ -29,23 +31,19 @@ class Builds:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.commands: dict[str, subprocess.Popen] = {}
         folder.mkdir(parents=True)
-        adapter.run_builds(self.execute)
+        adapter.run_builds(self.execute, self.stop, places=max(2, os.cpu_count() or 2))
         adapter.authorize_on("codebuild", project_arn)
         adapter.add_target("codebuild", start_build)
 
     def execute(self, build: dict[str, Any], project: dict[str, Any]) -> None:
         """Run one build and keep its record and its log up to date."""
-        build["phases"] = [{**build["phases"][0]}]
         build["logs"] = {"groupName": f"/aws/codebuild/{project['name']}", "streamName": build["id"].split(":")[1]}
         log = BuildLog(build["logs"])
         workspace = Path(tempfile.mkdtemp(dir=self.folder))
         try:
-            credentials = adapter.credentials_of(project["serviceRole"], "AWSCodeBuild", "codebuild.amazonaws.com")
-            environment = build_environment(build, project, credentials)
-            succeeded = self.download(build, project, environment, workspace, log) and self.run_buildspec(
-                build, project, environment, workspace / "src", log
-            )
+            succeeded = not adapter.stop_requested(build) and self.succeeds(build, project, workspace, log)
             adapter.finish_build(build, "SUCCEEDED" if succeeded else "FAILED")
         except Exception as error:
             log([f"[Container] the build could not run: {error}"])
@@ -53,6 +51,30 @@ class Builds:
         finally:
             shutil.rmtree(workspace, ignore_errors=True)
         tell(build, project)
+
+    def succeeds(self, build: dict, project: dict, workspace: Path, log: "BuildLog") -> bool:
+        """Run a build in its workspace, with its role's credentials; return whether it went well."""
+        service, role = "codebuild.amazonaws.com", project["serviceRole"]
+        credentials = adapter.credentials_of(role, "AWSCodeBuild", service, project["arn"])
+        environment = build_environment(build, project, credentials)
+        return self.download(build, project, environment, workspace, log) and self.run_buildspec(
+            build, project, environment, workspace / "src", log
+        )
+
+    def stop(self, build: dict[str, Any]) -> None:
+        """End the command that a build runs."""
+        if command := self.commands.get(build["id"]):
+            threading.Thread(target=processes.end, args=(command, GRACE_SECONDS), daemon=True).start()
+
+    def run(self, build: dict, command: list[str], environment: dict[str, str], folder: Path, log: "BuildLog") -> int:
+        """Run one command of a build, which stopping the build ends; return its exit status."""
+        process = self.commands[build["id"]] = processes.start(command, environment, folder, log)
+        try:
+            if adapter.stop_requested(build):
+                processes.end(process, GRACE_SECONDS)
+            return processes.wait(process)
+        finally:
+            del self.commands[build["id"]]
 
     def download(
         self, build: dict, project: dict, environment: dict[str, str], workspace: Path, log: "BuildLog"
@@ -66,8 +88,7 @@ class Builds:
             ["git", "-C", "src", "checkout", "--quiet", version],
         )
         for command in commands:
-            process = processes.start(command, environment, workspace, log)
-            if processes.wait(process):
+            if self.run(build, command, environment, workspace, log):
                 adapter.end_phase(build, "DOWNLOAD_SOURCE", "FAILED", f"{' '.join(command[-3:])} failed")
                 return False
         resolved = subprocess.run(
@@ -99,7 +120,7 @@ class Builds:
         succeeded = True
         for phase in PHASES:
             commands = ((spec.get("phases") or {}).get(phase) or {}).get("commands") or []
-            if not commands or (not succeeded and phase != "post_build"):
+            if not commands or (not succeeded and phase != "post_build") or adapter.stop_requested(build):
                 continue
             environment["CODEBUILD_BUILD_SUCCEEDING"] = str(int(succeeded))
             failed = self.run_phase(build, phase, commands, environment, source, log)
@@ -117,8 +138,7 @@ class Builds:
         for command in commands:
             log([f"[Container] Running command {command}"])
             # Each command is a shell of its own. In CodeBuild `cd` and `export` reach the next one; our buildspec needs neither.
-            process = processes.start(["sh", "-c", command], environment, source, log)
-            code = processes.wait(process)
+            code = self.run(build, ["sh", "-c", command], environment, source, log)
             if code:
                 message = f"Error while executing command: {command.strip()}. Reason: exit status {code}"
                 log([f"[Container] Phase complete: {phase.upper()} State: FAILED", f"[Container] {message}"])
@@ -186,8 +206,8 @@ def project_arn(operation: str, parameters: dict[str, Any], path: str) -> str:
     return f"arn:aws:codebuild:{adapter.REGION}:{adapter.ACCOUNT}:project/{name}" if name else "*"
 
 
-def start_build(target: dict[str, Any], given: str | None) -> None:
+def start_build(rule_arn: str, target: dict[str, Any], given: str | None) -> None:
     """An EventBridge rule starts a build with its target's role; the transformed input is StartBuild's."""
-    credentials = adapter.credentials_of(target["RoleArn"], "EventBridge", "events.amazonaws.com")
+    credentials = adapter.credentials_of(target["RoleArn"], "EventBridge", "events.amazonaws.com", rule_arn)
     name = target["Arn"].split(":project/")[1]
     adapter.client("codebuild", credentials).start_build(projectName=name, **json.loads(given or "{}"))

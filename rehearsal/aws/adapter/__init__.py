@@ -13,9 +13,10 @@ from rehearsal.aws.adapter import (  # noqa: F401  (they change services)
     queues,
     stack_descriptions,
     topics,
+    workers,
 )
 from rehearsal.aws.adapter.buckets import bucket_allows_origin
-from rehearsal.aws.adapter.builds import begin_phase, end_phase, finish_build, run_builds
+from rehearsal.aws.adapter.builds import begin_phase, end_phase, finish_build, run_builds, stop_requested
 from rehearsal.aws.adapter.cloudformation import add_resource_type, physical_name
 from rehearsal.aws.adapter.events import add_target, raise_event
 from rehearsal.aws.adapter.identities import (
@@ -28,6 +29,7 @@ from rehearsal.aws.adapter.identities import (
     vpc_of,
 )
 from rehearsal.aws.adapter.logs import write_log
+from rehearsal.aws.adapter.object_bodies import keep_bodies_in
 from rehearsal.aws.adapter.running import (
     ACCOUNT,
     REGION,
@@ -67,6 +69,7 @@ __all__ = [
     "finish_build",
     "git_may",
     "in_background",
+    "keep_bodies_in",
     "on_loop",
     "physical_name",
     "raise_event",
@@ -74,6 +77,7 @@ __all__ = [
     "root_credentials",
     "run_builds",
     "serve",
+    "stop_requested",
     "verify_git_signature",
     "vpc_of",
     "write_log",

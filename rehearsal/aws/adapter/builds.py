@@ -1,32 +1,80 @@
-"""CodeBuild: run builds by ourselves, and keep their records."""
+"""CodeBuild: run builds by ourselves, as many at once as there are places, and keep their records."""
 
+import contextvars
+import copy
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
+from ministack.core import responses
 from ministack.services import codebuild
 
+from rehearsal.aws.adapter.services import Response
 
-def run_builds(execute: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
-    """Run builds by `execute(build, project)`, which keeps the build's record up to date."""
+Build = dict[str, Any]
 
-    def run(build_id: str, project: dict[str, Any]) -> None:
-        execute(codebuild._builds[build_id], project)
 
+def run_builds(execute: Callable[[Build, dict[str, Any]], None], stop: Callable[[Build], None], places: int) -> None:
+    """Run builds by `execute(build, project)`, which keeps the build's record up to date; the others wait in a queue.
+
+    `execute` ends a build at once that was stopped before; `stop(build)` ends what one runs.
+    docs.aws.amazon.com/codebuild/latest/APIReference/API_BuildPhase.html: QUEUED is waiting behind other builds.
+    """
+    pool, lock = ThreadPoolExecutor(places), threading.Lock()
+    waiting: dict[str, tuple[Future, Callable[[], None]]] = {}
+
+    def run(build: Build, project: dict[str, Any]) -> None:
+        with lock:
+            waiting.pop(build["id"], None)
+        end_phase(build, "QUEUED", "STOPPED" if stop_requested(build) else "SUCCEEDED")
+        execute(build, project)
+
+    def enqueue(build_id: str, project: dict[str, Any]) -> None:
+        build = codebuild._builds[build_id]
+        build["currentPhase"] = "QUEUED"
+        start = partial(contextvars.copy_context().run, run, build, project)
+        with lock:
+            waiting[build_id] = (pool.submit(start), start)
+        if stop_requested(build):
+            leave_queue(build_id)
+
+    def leave_queue(build_id: str) -> None:
+        """Let a stopped build come to its end at once, where it still waits for its place."""
+        with lock:
+            future, start = waiting.pop(build_id, (None, None))
+        if future and future.cancel():
+            threading.Thread(target=start, daemon=True).start()
+
+    def stop_build(data: dict[str, Any]) -> Response:
+        build = codebuild._builds.get(data["id"])
+        if not build or build["buildStatus"] == "IN_PROGRESS":
+            answer = original_stop(data)
+        else:
+            answer = responses.json_response({"build": copy.deepcopy(build)})
+        if build:
+            leave_queue(build["id"])
+            stop(build)
+        return answer
+
+    original_stop = codebuild._stop_build
     codebuild.EXECUTE_BUILDS = True
     codebuild._get_docker = lambda: None
-    codebuild._execute_build = run
+    codebuild._execute_build, codebuild._stop_build = enqueue, stop_build
 
 
-def begin_phase(build: dict[str, Any], name: str) -> None:
+def begin_phase(build: Build, name: str) -> None:
     """Note in a build's record that a phase began."""
     build["phases"].append({"phaseType": name, "startTime": int(time.time())})
     build["currentPhase"] = name
-    build["buildStatus"] = "IN_PROGRESS"
 
 
-def end_phase(build: dict[str, Any], name: str, status: str, message: str = "") -> None:
-    """Note how a phase ended, with what went wrong."""
+def end_phase(build: Build, name: str, status: str, message: str = "") -> None:
+    """Note how a phase ended, with what went wrong; one that was stopped did not fail."""
+    if status == "FAILED" and stop_requested(build):
+        status, message = "STOPPED", ""
     codebuild._record_phase(build, name, status)
     if message:
         for phase in build["phases"]:
@@ -34,6 +82,11 @@ def end_phase(build: dict[str, Any], name: str, status: str, message: str = "") 
                 phase["contexts"] = [{"statusCode": "COMMAND_EXECUTION_ERROR", "message": message}]
 
 
-def finish_build(build: dict[str, Any], status: str) -> None:
+def stop_requested(build: Build) -> bool:
+    """Return whether somebody stopped a build."""
+    return codebuild._stop_requested(build["id"])
+
+
+def finish_build(build: Build, status: str) -> None:
     """Note a build's end, unless somebody stopped it first."""
-    codebuild._finish_build(build, "STOPPED" if codebuild._stop_requested(build["id"]) else status)
+    codebuild._finish_build(build, "STOPPED" if stop_requested(build) else status)
