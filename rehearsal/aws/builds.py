@@ -54,7 +54,8 @@ class Builds:
 
     def succeeds(self, build: dict, project: dict, workspace: Path, log: "BuildLog") -> bool:
         """Run a build in its workspace, with its role's credentials; return whether it went well."""
-        credentials = adapter.credentials_of(project["serviceRole"], "AWSCodeBuild", "codebuild.amazonaws.com")
+        service, role = "codebuild.amazonaws.com", project["serviceRole"]
+        credentials = adapter.credentials_of(role, "AWSCodeBuild", service, project["arn"])
         environment = build_environment(build, project, credentials)
         return self.download(build, project, environment, workspace, log) and self.run_buildspec(
             build, project, environment, workspace / "src", log
@@ -205,8 +206,8 @@ def project_arn(operation: str, parameters: dict[str, Any], path: str) -> str:
     return f"arn:aws:codebuild:{adapter.REGION}:{adapter.ACCOUNT}:project/{name}" if name else "*"
 
 
-def start_build(target: dict[str, Any], given: str | None) -> None:
+def start_build(rule_arn: str, target: dict[str, Any], given: str | None) -> None:
     """An EventBridge rule starts a build with its target's role; the transformed input is StartBuild's."""
-    credentials = adapter.credentials_of(target["RoleArn"], "EventBridge", "events.amazonaws.com")
+    credentials = adapter.credentials_of(target["RoleArn"], "EventBridge", "events.amazonaws.com", rule_arn)
     name = target["Arn"].split(":project/")[1]
     adapter.client("codebuild", credentials).start_build(projectName=name, **json.loads(given or "{}"))
