@@ -51,6 +51,11 @@ PROOFS = {
         "Rehearsals are killed with SIGKILL at random moments, their own process, the emulator or both. What ends the next "
         "time has to find every process and folder that was left.",
     ),
+    "long_use": (
+        ["benchmarks.long_use", "25"],
+        "Projects are made, pushed to and deleted, one after the other, in one rehearsal. What it takes of the machine "
+        "may not grow with their number.",
+    ),
     "commands": (
         ["benchmarks.commands", "rehearse", "benchmark", "landed"],
         "The commands of both READMEs that are longer than a test may be run as they are written.",

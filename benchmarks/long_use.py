@@ -1,0 +1,89 @@
+"""Make projects, push to them and delete them, one after the other: what a rehearsal takes of the machine must not grow.
+
+    .venv/bin/python -m benchmarks.long_use [25]
+
+Every project has its build, run and endpoint, and 64 MB of data in its bucket.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]
+
+from benchmarks import permissions
+from benchmarks.measuring import progress, show
+from benchmarks.small_project import Stuck, Walk
+from rehearsal import traces
+from rehearsal.server import ACCOUNT, PlayedAws
+
+OBJECTS, SIZE = 8, 8 * 1024 * 1024
+MEGABYTE = 1024 * 1024
+MOST_MEGABYTES = 4  # that may stay of a project: its events, logs, and records of jobs
+
+
+class Taken(NamedTuple):
+    """What a rehearsal takes of the machine."""
+
+    processes: int
+    megabytes: float
+    files: int
+
+
+def taken(played: PlayedAws) -> Taken:
+    """Count a rehearsal's processes, the memory that all of them have, and its files."""
+    folder, pages = Path(played.folder), 0
+    pids = traces.processes_of(folder.name)
+    for pid in pids:
+        try:
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except OSError:
+            continue  # it has just ended
+    files = sum(len(names) for _, _, names in os.walk(folder))
+    return Taken(len(pids), pages * os.sysconf("SC_PAGESIZE") / MEGABYTE, files)
+
+
+def use(walk: Walk, launch: str, key: str) -> Taken:
+    """Take a project from its template to its end; return what the machine gave while it was up."""
+    s3 = walk.played.client("s3")
+    walk.create(launch, permissions.BUCKET, key)
+    for number in range(OBJECTS):
+        s3.put_object(Bucket=f"sagemaker-{walk.id}-{ACCOUNT}", Key=f"data/{number}", Body=os.urandom(SIZE))
+    walk.build()
+    walk.deploy(walk.run())
+    walk.push()
+    most = taken(walk.played)
+    walk.delete()
+    return most
+
+
+def main() -> int:
+    projects = int(sys.argv[1]) if len(sys.argv) > 1 else 25
+    played = permissions.start()
+    rows: list[tuple[str, Taken]] = []
+    try:
+        launch, key = permissions.install(played)
+        use(Walk(played, "First", patience=300), launch, key)  # what is made once, and kept
+        rows.append(("after the first project", taken(played)))
+        for number in range(projects):
+            most = use(Walk(played, f"Long{number}", patience=300), launch, key)
+            progress(f"  {number + 1} of {projects}: with the project {most}, without {taken(played)}")
+        rows += [("with the last project", most), (f"after {projects} more projects", taken(played))]
+    except Stuck as stuck:
+        progress(f"  {stuck}")
+        return 1
+    finally:
+        played.end()
+    show(
+        ("a rehearsal", "processes", "memory", "files"),
+        [(name, found.processes, f"{found.megabytes:.0f} MB", found.files) for name, found in rows],
+    )
+    before, after = rows[0][1], rows[-1][1]
+    grown = after.megabytes - before.megabytes > MOST_MEGABYTES * projects
+    return 1 if grown or after.processes > before.processes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
