@@ -85,6 +85,83 @@ def test_a_folder_that_no_rehearsal_made_stays(tmp_path):
     assert (folder / "thesis.txt").exists()
 
 
+def test_what_a_folder_holds_read_only_is_removed_too(tmp_path):
+    folder = tmp_path / "rehearsal-0123"
+    code = f"""
+import os; from pathlib import Path; from rehearsal import traces
+if os.getuid() == 0: os.setuid(65534)
+folder = Path({str(folder)!r})
+traces.make_folder(folder)
+(folder / "clone/deep").mkdir(parents=True)
+(folder / "clone/deep/file").touch()
+(folder / "clone/deep").chmod(0)
+(folder / "clone").chmod(0o500)
+traces.remove_folder(folder)
+"""
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    tmp_path.chmod(0o777)
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr, folder.exists()) == (0, "", False)
+
+
+def test_a_process_without_its_parents_environment_is_found_by_its_parent():
+    name = "rehearsal-grandchild"
+    parent = subprocess.Popen(
+        ["sh", "-c", "env -i setsid sleep 600 & echo $!; wait"],
+        env={"REHEARSAL_ID": name, "PATH": os.environ["PATH"]},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    grandchild = int(parent.stdout.readline())
+
+    traces.end_processes(name)
+
+    assert parent.wait(10) == -signal.SIGKILL
+    assert traces.started(grandchild) is None
+
+
+def test_a_damaged_note_is_named():
+    path = server.STATE / "rehearsal-damaged.json"
+    server.STATE.mkdir(exist_ok=True)
+    path.write_text('{"folder": "/home"}')
+
+    try:
+        with pytest.raises(ValueError, match="rehearsal-damaged.json is damaged: KeyError"):
+            server.end_orphans()
+    finally:
+        path.unlink()
+
+
+def test_what_a_signal_left_of_a_start_is_ended_by_its_own_process(tmp_path):
+    begun = "from rehearsal import server; server.start(); server.end_own()"
+
+    done = subprocess.run(
+        [sys.executable, "-c", begun],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, list(tmp_path.iterdir())) == (0, []), done.stderr
+
+
+def test_ctrl_c_while_the_modules_are_read_says_one_line():
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "rehearsal", "play"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while "botocore" not in (line := process.stderr.readline()):
+        assert line, "it ended without reading botocore"
+    process.send_signal(signal.SIGINT)
+    said = [line for line in process.stderr.read().splitlines() if line and not line.startswith("import time:")]
+
+    assert (process.wait(), said) == (130, ["stopped: everything that was started has ended"])
+
+
 def test_two_rehearsals_that_are_kept_refuse_each_other():
     with server.claim():
         done = subprocess.run(
