@@ -137,16 +137,22 @@ def states() -> list[tuple[Path, bool, bool]]:
     listed = []
     for path in sorted(STATE.glob(f"{traces.PREFIX}*.json")):
         try:
-            state = json.loads(path.read_text())
-            folder, owner, began = Path(state["folder"]), state["owner"], state["owner_started"]
+            folder, owner, began = read_note(path)
         except FileNotFoundError:
             continue  # it has just ended
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} is damaged: {error!r}. Remove it, and end what still runs by hand.") from error
         if folder.name == path.stem:
             lives = traces.started(owner) == began
             listed.append((folder, lives, lives and owner == os.getpid()))
     return listed
+
+
+def read_note(path: Path) -> tuple[Path, int, str]:
+    """Return a rehearsal's folder, its owner's number, and when that began. Raises ValueError for a damaged note."""
+    try:
+        state = json.loads(path.read_text())
+        return Path(state["folder"]), int(state["owner"]), state["owner_started"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}. Remove it, and end what still runs by hand.") from error
 
 
 def end_orphans() -> int:
