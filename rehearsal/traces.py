@@ -1,5 +1,6 @@
 """What a rehearsal leaves on this machine: processes with its name in their environment, and a folder with its mark."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -80,12 +81,25 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder that a rehearsal made, its mark last. Raises ValueError for any other."""
+    """Remove a folder that a rehearsal made. Raises ValueError for any other."""
     if folder.is_symlink() or not folder.exists():
         return
-    ours = re.fullmatch(rf"{PREFIX}\w+", folder.name) and folder.stat().st_uid == os.getuid()
-    if not ours or not ((folder / MARK).exists() or not any(folder.iterdir())):
-        raise ValueError(f"{folder} was made by no rehearsal, and stays. Remove the file in .rehearsal that names it.")
+    try:
+        ours = re.fullmatch(rf"{PREFIX}\w+", folder.name) and folder.stat().st_uid == os.getuid()
+        if not ours or not ((folder / MARK).exists() or not any(folder.iterdir())):
+            raise ValueError(
+                f"{folder} was made by no rehearsal, and stays. Remove the file in .rehearsal that names it."
+            )
+        with (folder / MARK).open("a") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX)  # of two that remove it, one waits for the other
+            empty(folder)
+            folder.rmdir()
+    except FileNotFoundError:
+        return  # another process has removed it
+
+
+def empty(folder: Path) -> None:
+    """Remove what is in a rehearsal's folder, its mark last. Raises RuntimeError where something stays."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             remove_tree(path)
@@ -94,7 +108,6 @@ def remove_folder(folder: Path) -> None:
     if left := [path.name for path in folder.iterdir() if path.name != MARK]:
         raise RuntimeError(f"{folder} cannot be removed whole: {', '.join(left)} stays. Remove it by hand.")
     (folder / MARK).unlink(missing_ok=True)
-    folder.rmdir()
 
 
 def remove_tree(folder: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from conftest import ROOT
 
 from benchmarks import kills
 from rehearsal import server, surroundings, traces
+from rehearsal.story import git_environment
 
 
 def test_the_users_settings_of_aws_and_git_are_dropped_and_no_proxy_is_extended():
@@ -121,6 +123,34 @@ def test_a_process_without_its_parents_environment_is_found_by_its_parent():
 
     assert parent.wait(10) == -signal.SIGKILL
     assert traces.started(grandchild) is None
+
+
+def test_git_of_the_story_is_ended_by_its_mark():
+    name = f"rehearsal-git{os.getpid()}"
+    played = server.PlayedAws(port=1, pid=os.getpid(), folder=f"/tmp/{name}", secret="none")
+    git = subprocess.Popen(
+        ["git", "cat-file", "--batch"],
+        cwd=ROOT,
+        env=git_environment(played, {}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+
+    traces.end_processes(name)
+
+    assert git.wait(10) == -signal.SIGKILL
+
+
+def test_two_that_remove_the_same_folder_both_succeed(tmp_path):
+    folder = tmp_path / "rehearsal-0123"
+    traces.make_folder(folder)
+    for number in range(300):
+        (folder / f"{number}/deep").mkdir(parents=True)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(traces.remove_folder, [folder] * 4))
+
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"folder": "/home"}', '{"folder": "/home", "owner": null}'])
