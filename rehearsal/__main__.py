@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 from botocore.exceptions import BotoCoreError, ClientError  # noqa: E402
 
-from rehearsal import play, surroundings  # noqa: E402
+from rehearsal import play, server, surroundings  # noqa: E402
 from rehearsal.story import StoryFailed  # noqa: E402
 
 
@@ -44,6 +44,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        server.end_own()  # the signal may have come between a start and what would end it
         print(STOPPED, file=sys.stderr)
         return 130
     return 0

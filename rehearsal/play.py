@@ -141,8 +141,7 @@ def play(wish: Wish) -> None:
             explain(played)
         raise
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
+        ignore_signals()  # a second Ctrl-C must not leave half of it running
         if kept:
             server.remember(played)
             place.close()
@@ -155,9 +154,14 @@ def play(wish: Wish) -> None:
 
 def stop_once(number: int, frame: object) -> None:
     """Stop for the first signal; a second one must not leave half of it running."""
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
+    ignore_signals()
     raise KeyboardInterrupt
+
+
+def ignore_signals() -> None:
+    """Let nothing but SIGKILL stop what ends a rehearsal; it takes seconds."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, built, launch_role) -> Outcome:
@@ -320,6 +324,7 @@ End it with: make rehearse-down""")
 
 def down() -> None:
     """End a play that was left up."""
+    ignore_signals()
     played = server.recall()
     orphans = server.end_orphans()
     if orphans:

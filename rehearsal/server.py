@@ -116,29 +116,70 @@ def state_of(folder: Path) -> Path:
     return STATE / f"{folder.name}.json"
 
 
-def note(state: dict) -> None:
-    """Write down what is about to be started, whole or not at all."""
+def note(folder: Path) -> None:
+    """Write down which rehearsal this process is about to start."""
+    owner = os.getpid()
+    write_whole(state_of(folder), {"folder": str(folder), "owner": owner, "owner_started": traces.started(owner)})
+
+
+def write_whole(path: Path, content: dict) -> None:
+    """Write a file for this user alone, whole or not at all, whenever the process is killed."""
     STATE.mkdir(exist_ok=True)
-    path = state_of(Path(state["folder"]))
-    path.with_suffix(".new").write_text(json.dumps(state))
-    path.with_suffix(".new").replace(path)
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(content, file)
+    new.replace(path)
+
+
+def states() -> list[tuple[Path, bool, bool]]:
+    """Return each noted rehearsal's folder, whether its owner lives, and whether that is this process."""
+    listed = []
+    for path in sorted(STATE.glob(f"{traces.PREFIX}*.json")):
+        try:
+            folder, owner, began = read_note(path)
+        except FileNotFoundError:
+            continue  # it has just ended
+        if folder.name == path.stem:
+            lives = traces.started(owner) == began
+            listed.append((folder, lives, lives and owner == os.getpid()))
+    return listed
+
+
+def read_note(path: Path) -> tuple[Path, int, str]:
+    """Return a rehearsal's folder, its owner's number, and when that began. Raises ValueError for a damaged note."""
+    try:
+        state = json.loads(path.read_text())
+        return Path(state["folder"]), int(state["owner"]), state["owner_started"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}. Remove it, and end what still runs by hand.") from error
 
 
 def end_orphans() -> int:
     """End what rehearsals of this clone left whose own process was killed; return their number."""
-    kept = json.loads((STATE / "kept.json").read_text())["folder"] if (STATE / "kept.json").exists() else None
-    ended = 0
-    for path in sorted(STATE.glob(f"{traces.PREFIX}*.json")):
-        try:
-            state = json.loads(path.read_text())
-        except FileNotFoundError:
-            continue  # it has just ended
-        folder = Path(state["folder"])
-        owner_lives = traces.started(state["owner"]) == state["owner_started"]
-        if folder.name == path.stem and not owner_lives and str(folder) != kept:
+    dead = [folder for folder, owner_lives, _ in states() if not owner_lives]
+    # Read after the owners' ends: what they were to leave up is noted by then.
+    kept = kept_folder()
+    orphans = [folder for folder in dead if str(folder) != kept]
+    for folder in orphans:
+        end_traces(folder)
+    return len(orphans)
+
+
+def end_own() -> None:
+    """End what this process has started, wherever a signal stopped it, but for what it has left up."""
+    kept = kept_folder()
+    for folder, _, own in states():
+        if own and str(folder) != kept:
             end_traces(folder)
-            ended += 1
-    return ended
+
+
+def kept_folder() -> str | None:
+    """Return the folder of the rehearsal that was left up, running or not."""
+    try:
+        return json.loads((STATE / "kept.json").read_text())["folder"]
+    except FileNotFoundError:
+        return None
 
 
 def start(port: int | None = None) -> PlayedAws:
@@ -147,7 +188,7 @@ def start(port: int | None = None) -> PlayedAws:
         raise ValueError(f"port {port} is in use. Choose another with PORT=, or end what listens there.")
     chosen = port or free_port()
     folder = str(Path(tempfile.gettempdir()) / f"{traces.PREFIX}{secrets.token_hex(6)}")
-    note({"folder": folder, "owner": os.getpid(), "owner_started": traces.started(os.getpid())})
+    note(Path(folder))
     traces.make_folder(Path(folder))
     secret = secrets.token_hex(20)
     environment = {
@@ -197,10 +238,7 @@ def claim() -> TextIO:
 
 def remember(played: PlayedAws) -> None:
     """Note a play that is left up, for `make rehearse-down`."""
-    STATE.mkdir(exist_ok=True)
-    forget()
-    with os.fdopen(os.open(STATE / "kept.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(asdict(played), file)
+    write_whole(STATE / "kept.json", asdict(played))
 
 
 def recall() -> PlayedAws | None:

@@ -164,6 +164,18 @@ def studio_credentials(played: PlayedAws) -> dict[str, str]:
     }
 
 
+def git_environment(played: PlayedAws, credentials: dict[str, str]) -> dict[str, str]:
+    """Return the variables of the scientist's git, the mark by which a killed rehearsal's is ended among them."""
+    return {
+        **os.environ,
+        **played.environment(credentials),
+        "REHEARSAL_ID": Path(played.folder).name,
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+    }
+
+
 class Scientist:
     """The data scientist's part, for one variant."""
 
@@ -248,13 +260,7 @@ class Scientist:
             *git_credentials(Path(sys.executable)),
             "-c", "user.name=Data Scientist", "-c", "user.email=scientist@example.com",
         ]  # fmt: skip
-        environment = {
-            **os.environ,
-            **self.played.environment(self.credentials),
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            "GIT_TERMINAL_PROMPT": "0",
-        }
+        environment = git_environment(self.played, self.credentials)
         done = subprocess.run(
             ["git", *options, *arguments], cwd=folder, env=environment, capture_output=True, text=True
         )

@@ -1,5 +1,6 @@
 """What a rehearsal leaves on this machine: processes with its name in their environment, and a folder with its mark."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -27,6 +28,23 @@ def started(pid: int) -> str | None:
 
 
 def processes_of(name: str) -> list[int]:
+    """Return a rehearsal's processes: those with its mark, and what these started without their environment."""
+    marked = marked_with(name)
+    return with_kin(marked) if marked else []
+
+
+def with_kin(marked: list[int]) -> list[int]:
+    """Return processes, the members of the groups that they lead, and the descendants of all these."""
+    listed = subprocess.run(["ps", "-axo", "pid=,ppid=,pgid="], capture_output=True, text=True, check=True)
+    rows = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+    ours, size = set(marked), 0
+    while len(ours) > size:
+        size = len(ours)
+        ours |= {pid for pid, parent, group in rows if parent in ours or group in ours}
+    return [pid for pid in sorted(ours) if started(pid) is not None and pid != os.getpid()]
+
+
+def marked_with(name: str) -> list[int]:
     """Return the processes with REHEARSAL_ID=<name> in their environment, whoever started them."""
     marker = f"REHEARSAL_ID={name}"
     if not (PROC / "self/environ").exists():
@@ -63,16 +81,39 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder that a rehearsal made, its mark last. Raises ValueError for any other."""
+    """Remove a folder that a rehearsal made. Raises ValueError for any other."""
     if folder.is_symlink() or not folder.exists():
         return
-    ours = re.fullmatch(rf"{PREFIX}\w+", folder.name) and folder.stat().st_uid == os.getuid()
-    if not ours or not ((folder / MARK).exists() or not any(folder.iterdir())):
-        raise ValueError(f"{folder} was made by no rehearsal, and stays. Remove the file in .rehearsal that names it.")
+    try:
+        ours = re.fullmatch(rf"{PREFIX}\w+", folder.name) and folder.stat().st_uid == os.getuid()
+        if not ours or not ((folder / MARK).exists() or not any(folder.iterdir())):
+            raise ValueError(
+                f"{folder} was made by no rehearsal, and stays. Remove the file in .rehearsal that names it."
+            )
+        with (folder / MARK).open("a") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX)  # of two that remove it, one waits for the other
+            empty(folder)
+            folder.rmdir()
+    except FileNotFoundError:
+        return  # another process has removed it
+
+
+def empty(folder: Path) -> None:
+    """Remove what is in a rehearsal's folder, its mark last. Raises RuntimeError where something stays."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
         elif path.name != MARK:
             path.unlink(missing_ok=True)
+    if left := [path.name for path in folder.iterdir() if path.name != MARK]:
+        raise RuntimeError(f"{folder} cannot be removed whole: {', '.join(left)} stays. Remove it by hand.")
     (folder / MARK).unlink(missing_ok=True)
-    folder.rmdir()
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder of this user's, those within that a build or a job has made read-only too."""
+    for parent, folders, _ in os.walk(folder):
+        for each in (parent, *(os.path.join(parent, name) for name in folders)):
+            if not os.path.islink(each):
+                os.chmod(each, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
