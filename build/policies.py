@@ -62,12 +62,10 @@ NAMES = {
 
 
 # What parliament finds and is right as it is, by policy and finding. Its list of actions is older than cfn-lint's.
-MADE_BY_LAUNCH = "CloudFormation makes the bucket with its policy and its rules; their template is the bundle's"
 EACH_ITS_OWN = (
     "an interface, subnets and security groups: a statement for each kind, since each has a condition of its own"
 )
 RIGHT = {
-    ("LaunchRole.project-stack", "RESOURCE_POLICY_PRIVILEGE_ESCALATION"): MADE_BY_LAUNCH,
     ("LaunchRole.project-stack", "RESOURCE_STAR"): "objects that Service Catalog tagged, wherever it keeps them",
     ("LaunchRole.project-stack", "UNKNOWN_ACTION"): "billing:GetBillingViewData is new, and cfn-lint knows it",
     ("PipelineRole.ec2", "RESOURCE_MISMATCH"): EACH_ITS_OWN,

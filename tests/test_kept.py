@@ -24,7 +24,7 @@ def kept():
         assert ran.returncode == code, ran.stdout + ran.stderr
         return ran.stdout if code == 0 else ran.stderr
 
-    shell.git = re.search(r"(?m)^  (git .*) \\\\\n +clone", done.stdout).group(1)
+    shell.git = re.search(r"(?m)^  (git .*) \\\n +clone", done.stdout).group(1)
     yield shell
     down = make("rehearse-down")
     assert "ended the rehearsal" in down.stdout

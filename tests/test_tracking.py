@@ -323,7 +323,7 @@ def test_a_secret_of_another_project_is_not_read_and_training_goes_on(played, as
 
 
 def test_packages_that_cannot_be_installed_do_not_stop_the_job(tmp_path):
-    for name in ("start.py", "job.py", "requirements.txt", "requirements-tracking.txt"):
+    for name in ("start.py", "job.py", "meeting.py", "requirements.txt", "requirements-tracking.txt"):
         (tmp_path / name).write_bytes((SRC / name).read_bytes())
     (tmp_path / "train.py").write_text("print('trained')")
 

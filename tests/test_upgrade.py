@@ -185,7 +185,8 @@ def test_what_an_update_leaves_out_falls_back_to_the_default(projects, built, ro
     del kept["MonthlyBudget"]
     update(projects, built, route, kept, "UpdateCompleted")
 
-    assert project_parameters(projects, described(projects, route)) == {**kept, "MonthlyBudget": "0"}
+    default = load("project.yaml")["Parameters"]["MonthlyBudget"]["Default"]
+    assert project_parameters(projects, described(projects, route)) == {**kept, "MonthlyBudget": str(default)}
     update(projects, built, route, EVERY, "UpdateCompleted")
 
 

@@ -92,6 +92,7 @@ HONOURED: dict[str, tuple[str, ...]] = {
     "UpdateProject": ("ServiceCatalogProvisioningUpdateDetails", "TemplateProvidersToUpdate"),
     "DescribeProduct": ("Id", "Name"),
     "DescribeProvisionedProduct": ("Id",),
+    "DescribeRecord": (),
     "ListLaunchPaths": ("PageSize", "PageToken"),
     "ListPortfolios": ("PageSize", "PageToken"),
     "ListProvisioningArtifacts": (),
