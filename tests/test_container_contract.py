@@ -396,8 +396,143 @@ def test_a_processing_job_reads_its_hosts_and_its_own_request(played, bucket, ma
     assert config["processingjobconfig"] == request
 
 
-def test_a_job_on_several_instances_is_refused_and_not_run_on_one(played, bucket, make_role):
-    role = make_role("several", "sagemaker", "s3:*")
+HOSTS = """
+import json, os, pathlib, socket, sys, time
+ml = pathlib.Path("/opt/ml")
+resources = json.loads((ml / "input/config/resourceconfig.json").read_text())
+hosts, current = resources["hosts"], resources["current_host"]
+told = json.loads((ml / "input/config/hyperparameters.json").read_text())
+if told.get("fails") == current:
+    (ml / "output/failure").write_text(f"{current} has had enough")
+    sys.exit(4)
+if "fails" in told:
+    time.sleep(60)
+if current == hosts[0]:
+    with socket.create_server((current, 7777)) as server:
+        said = [server.accept()[0].makefile().read() for _ in hosts[1:]]
+else:
+    while True:
+        try:
+            with socket.create_connection((hosts[0], 7777), timeout=5) as opened:
+                opened.sendall(f"{current} at {opened.getsockname()[0]}".encode())
+            break
+        except OSError:
+            time.sleep(0.1)
+    said = []
+seen = {
+    "said": said,
+    "interfaces": sorted(name for _, name in socket.if_nameindex()),
+    "interface": resources["network_interface_name"],
+    "host name": socket.gethostname(),
+    "data": sorted(path.name for path in (ml / "input/data/train").rglob("*.txt")),
+    "code": sorted(path.name for path in (ml / "input/data/code").iterdir()),
+}
+(ml / f"output/data/{current}.json").write_text(json.dumps(seen))
+(ml / "model" / (told.get("model") or current)).write_text("weights")
+"""
 
-    with pytest.raises(ClientError, match="does not play a job on 2 instances: set its InstanceCount to 1"):
-        played.client("sagemaker").create_processing_job(**processing(bucket, role, 2))
+
+@pytest.fixture
+def start_on_two(played, bucket, role):
+    """Starts a training job on two instances, its data divided between them, and answers its name."""
+    if not networks_are_permitted():
+        pytest.skip("the kernel gives no network namespaces here")
+    s3, sagemaker = played.client("s3"), played.client("sagemaker")
+    s3.put_object(Bucket=bucket, Key="jobs/hosts/run.py", Body=HOSTS.encode())
+    for name in "abc":
+        s3.put_object(Bucket=bucket, Key=f"jobs/divided/{name}.txt", Body=name.encode())
+
+    def channel(name: str, prefix: str, distribution: str) -> dict:
+        source = {
+            "S3DataType": "S3Prefix",
+            "S3Uri": f"s3://{bucket}/jobs/{prefix}",
+            "S3DataDistributionType": distribution,
+        }
+        return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
+
+    def training(network: dict | None = None, **hyperparameters: str) -> str:
+        name = f"two-{uuid.uuid4().hex[:8]}"
+        sagemaker.create_training_job(
+            TrainingJobName=name,
+            AlgorithmSpecification={
+                "TrainingImage": "image",
+                "TrainingInputMode": "File",
+                "ContainerEntrypoint": ["python3", "/opt/ml/input/data/code/run.py"],
+            },
+            RoleArn=role,
+            HyperParameters=hyperparameters,
+            InputDataConfig=[
+                channel("code", "hosts", "FullyReplicated"),
+                channel("train", "divided", "ShardedByS3Key"),
+            ],
+            OutputDataConfig={"S3OutputPath": f"s3://{bucket}/jobs/output"},
+            ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1},
+            StoppingCondition={"MaxRuntimeInSeconds": 100},
+            **(network or {}),
+        )
+        return name
+
+    return training
+
+
+@pytest.mark.parametrize("network", [{}, IN_VPC, ISOLATED], ids=["open", "in a VPC", "isolated"])
+def test_two_instances_meet_by_their_names_and_divide_the_data(start_on_two, end_of, archive_of, network):
+    name = start_on_two(network)
+
+    job = end_of(name)
+    assert job["TrainingJobStatus"] == "Completed", job
+    outputs = archive_of(name, "output.tar.gz")
+    first, second = (json.loads(outputs[f"algo-{number}.json"]) for number in (1, 2))
+    assert first.pop("said") == ["algo-2 at 10.0.0.2"]
+    assert second.pop("said") == []
+    assert (first.pop("data"), second.pop("data")) == (["a.txt", "c.txt"], ["b.txt"])
+    assert (
+        first
+        == second
+        == {
+            "interfaces": ["eth0", "lo"],
+            "interface": "eth0",
+            "host name": "aws",
+            "code": ["run.py"],
+        }
+    )
+    assert set(archive_of(name, "model.tar.gz")) == {"algo-1", "algo-2"}
+
+
+def test_a_job_fails_with_the_instance_that_fails_first(start_on_two, end_of):
+    job = end_of(start_on_two(fails="algo-2"))
+
+    assert job["FailureReason"] == "AlgorithmError: algo-2 has had enough (exit code 4)"
+
+
+def test_a_file_of_the_model_that_both_instances_write_fails_the_job(start_on_two, end_of):
+    job = end_of(start_on_two(model="weights"))
+
+    assert "several instances wrote weights: AWS keeps one of them" in job["FailureReason"]
+
+
+def test_both_instances_are_in_a_processing_jobs_configuration(played, bucket, role):
+    if not networks_are_permitted():
+        pytest.skip("the kernel gives no network namespaces here")
+    sagemaker, s3 = played.client("sagemaker"), played.client("s3")
+    name = "f\"processing/out/{config['resourceconfig']['current_host']}\""
+    mine = PROCESSING.replace('"processing/out/config.json"', name)
+    s3.put_object(Bucket=bucket, Key="jobs/configured/run.py", Body=mine.encode())
+    request = processing(bucket, role, 2)
+    sagemaker.create_processing_job(**request)
+
+    def ended() -> dict | None:
+        job = sagemaker.describe_processing_job(ProcessingJobName=request["ProcessingJobName"])
+        return job if job["ProcessingJobStatus"] != "InProgress" else None
+
+    assert wait_for(ended)["ProcessingJobStatus"] == "Completed", ended()
+    for host in ("algo-1", "algo-2"):
+        config = json.loads(s3.get_object(Bucket=bucket, Key=f"jobs/configuration/{host}")["Body"].read())
+        assert config["resourceconfig"]["current_host"] == host
+        assert config["resourceconfig"]["hosts"] == ["algo-1", "algo-2"]
+
+
+@pytest.mark.parametrize("count", [9, 100])
+def test_a_job_on_more_instances_than_this_machine_plays_is_refused(played, bucket, role, count):
+    with pytest.raises(ClientError, match=f"a job on {count} instances: set its InstanceCount to 1 to 8"):
+        played.client("sagemaker").create_processing_job(**processing(bucket, role, count))

@@ -71,7 +71,7 @@ class Builds:
         process = self.commands[build["id"]] = processes.start(command, environment, folder, log)
         try:
             if adapter.stop_requested(build):
-                processes.end(process, GRACE_SECONDS)
+                processes.end([process], GRACE_SECONDS)
             return processes.wait(process)
         finally:
             del self.commands[build["id"]]

@@ -3,11 +3,13 @@
 On Linux, `unshare` gives the process mount and PID namespaces: /opt/ml is its own folder, and its entrypoint is the
 process that gets the signals. Where the kernel does not permit that, paths below /opt/ml are rewritten to the folder,
 and OPT_ML names it. A container without network, or in a VPC, has a network namespace, too: it reaches nothing there but
-what is relayed; where the kernel does not permit that, it has this machine's network.
+what is relayed; where the kernel does not permit that, it has this machine's network. The instances of one job have a
+network namespace each, and a bridge between them.
 """
 
 import functools
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -21,10 +23,14 @@ from rehearsal import network
 from rehearsal.aws import adapter, processes
 
 RELAY = network.__file__
+CLUSTER = str(Path(RELAY).with_name("cluster.py"))
+INTERFACE = "eth0"  # as on SageMaker's instances
+BRIDGE_SECONDS = 20
 _lock = threading.Lock()
 
-# Names the host "aws", as every host of SageMaker's is named, mounts $1 at /opt/ml and becomes the rest of its arguments. Where the machine has no /opt/ml, /opt is made anew in
-# the namespace, with what it holds mounted again, so that nothing is written to the machine's own /opt.
+# Names the host "aws", as every host of SageMaker's is named, mounts $1 at /opt/ml, and the names of a job's hosts, where
+# there are some, at /etc/hosts, and becomes the rest of its arguments. Where the machine has no /opt/ml, /opt is made anew
+# in the namespace, with what it holds mounted again, so that nothing is written to the machine's own /opt.
 MOUNT = """
 set -e
 ml="$1"; shift
@@ -41,6 +47,7 @@ if [ ! -d /opt/ml ]; then
     mkdir /opt/ml
 fi
 mount --bind "$ml" /opt/ml
+if [ -f "$ml/../hosts" ]; then mount --bind "$ml/../hosts" /etc/hosts; fi
 exec "$@"
 """
 
@@ -91,13 +98,19 @@ def start(
     folder: Path,
     emit: Callable[[list[str]], None],
     relays: list[str] | None = None,
+    cluster: "Cluster | None" = None,
 ) -> subprocess.Popen:
-    """Start an entrypoint with `folder`/ml as its /opt/ml, and with a network of its own where relays are given."""
+    """Start an entrypoint with `folder`/ml as its /opt/ml, and with a network of its own where relays are given.
+
+    With a cluster, which needs relays, that network is plugged into the cluster's as the host that `folder` is named for.
+    """
     ml = folder / "ml"
     command = namespace_command()
     if relays is not None and has_networks():
         command = (*command, "--net")
         entrypoint = [sys.executable, RELAY, os.getcwd(), *relays, "--", *entrypoint]  # the play works in its folder
+    if cluster:
+        command, entrypoint = cluster.within(command), cluster.plugged(folder, entrypoint)
     if command:
         process = processes.start(
             [*command, "sh", "-c", MOUNT, "container", str(ml), *entrypoint], environment, folder, emit
@@ -106,6 +119,66 @@ def start(
         return process
     rewritten = [argument.replace("/opt/ml", str(ml)) for argument in entrypoint]
     return processes.start(rewritten, {**environment, "OPT_ML": str(ml)}, folder, emit)
+
+
+class Cluster:
+    """The network of the instances of one job, which a process keeps until `end`. Raises RuntimeError where none can be."""
+
+    def __init__(self, folder: Path, hosts: list[str]):
+        self.addresses = {host: f"10.0.0.{number}" for number, host in enumerate(hosts, 1)}
+        self.user = [option for option in namespace_command() if option == "--map-root-user"]
+        command = ["unshare", *self.user, "--net", sys.executable, CLUSTER, "bridge"]
+        said: queue.Queue[list[str]] = queue.Queue()
+        environment = {"PATH": os.environ["PATH"], "REHEARSAL_ID": os.environ.get("REHEARSAL_ID", "")}
+        self.process = processes.start(command, environment, folder, said.put)
+        try:
+            lines = said.get(timeout=BRIDGE_SECONDS)
+        except queue.Empty:
+            lines = [f"it took more than {BRIDGE_SECONDS} s"]
+        if lines != ["ready"]:
+            self.end()
+            raise RuntimeError(f"the instances have no network: {lines[-1]}")
+
+    def within(self, command: tuple[str, ...]) -> tuple[str, ...]:
+        """The `unshare` call for an instance, from within the cluster's network, which stays open as descriptor 9."""
+        user = ("--user", "--preserve-credentials") if self.user else ()
+        keep = ("sh", "-c", 'exec 9< /proc/self/ns/net; exec "$@"', "keep")
+        command = tuple(option for option in command if option not in self.user)  # it is mapped already
+        return ("nsenter", f"--target={self.process.pid}", *user, "--net", *keep, *command)
+
+    def plugged(self, folder: Path, entrypoint: list[str]) -> list[str]:
+        """An entrypoint that starts by plugging its network in."""
+        names = "".join(f"{address} {host}\n" for host, address in self.addresses.items())
+        (folder / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
+        port = (folder.name, INTERFACE, self.addresses[folder.name])
+        return [sys.executable, CLUSTER, "plug", "9", *port, *entrypoint]
+
+    def end(self) -> None:
+        """Take the network away."""
+        processes.end([self.process], 0)
+
+
+@functools.cache
+def has_clusters() -> bool:
+    """Whether instances can have a network between them here. Tried once, for real."""
+    if not has_networks() or not shutil.which("nsenter"):
+        return False
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "algo-1"
+        (folder / "ml").mkdir(parents=True)
+        try:
+            cluster = Cluster(folder, [folder.name])
+        except RuntimeError:
+            return False
+        surroundings = {"PATH": os.environ["PATH"], "REHEARSAL_ID": os.environ.get("REHEARSAL_ID", "")}
+        process = start(["true"], surroundings, folder, lambda lines: None, [], cluster)
+        try:
+            return processes.wait(process, BRIDGE_SECONDS) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            processes.end([process], 0)
+            cluster.end()
 
 
 def local_path(folder: Path, path: str) -> Path:

@@ -264,7 +264,7 @@ class ModelServer:
             return 500, str(error).encode(), "text/plain"
 
     def end(self) -> None:
-        processes.end(self.process, 2)
+        processes.end([self.process], 2)
         if self.relay:
             self.relay.close()
         containers.remove(self.folder)

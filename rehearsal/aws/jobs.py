@@ -1,16 +1,18 @@
 """Training and processing jobs: their data brought in, their entrypoint run, their results taken out."""
 
-import json
+import contextlib
 import os
 import re
 import subprocess
 import threading
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rehearsal.aws import adapter, containers, objects, processes, vpc
+from rehearsal.aws.instances import Instance, require_playable, resources_of
 from rehearsal.aws.protocol import AwsError, Caller, newest_first, not_played, now, page, public, short_id
 
 STOP_GRACE_SECONDS = 120  # between SIGTERM and SIGKILL, as AWS gives it
@@ -187,19 +189,25 @@ class Run:
         self.kind = record["kind"]
         self.name = record[f"{KINDS[self.kind]}Name"]
         self.folder = folder
-        self.ml = folder / "ml"
+        count = resources_of(record)["InstanceCount"]
+        self.instances = [Instance(folder, number, count) for number in range(count)]
+        self.failed: Instance | None = None  # the first whose container failed
         self.group = f"/aws/sagemaker/{KINDS[self.kind]}s"
         self.reclaimed = threading.Event()
         self.interrupted = False
         self.grace_seconds = STOP_GRACE_SECONDS
         self.seconds = 0.0  # in which the container ran; waiting for an instance does not count
 
-    def emit(self, lines: list[str]) -> None:
-        adapter.write_log(self.group, f"{self.name}/algo-1", lines)
+    def emit(self, instance: Instance, lines: list[str]) -> None:
+        adapter.write_log(self.group, self.stream(instance), lines)
         if self.record["reclaim"].is_set() and any(UNDER_WAY.match(line) for line in lines):
             self.record["reclaim"].clear()
             self.reclaimed.set()
         self.read_metrics(lines)
+
+    def stream(self, instance: Instance) -> str:
+        """Return the name of the log stream of an instance's container."""
+        return f"{self.name}/{instance.name}"
 
     def read_metrics(self, lines: list[str]) -> None:
         """Note what the job's metric definitions find in its log; what is no number does not count."""
@@ -223,13 +231,14 @@ class Run:
                 self.record["RoleArn"], "SageMaker", "sagemaker.amazonaws.com", arn_of(self.kind, self.name)
             )
             self.s3 = adapter.client("s3", self.credentials)
-            (self.ml / "output").mkdir(parents=True)
+            for instance in self.instances:
+                instance.make()
             status = self.train() if self.kind == "training" else self.process()
         except JobFailed as error:
             status, reason = "Failed", f"AlgorithmError: {error}"
         except Exception as error:
             status, reason = "Failed", f"ClientError: {error}"
-            self.emit(traceback.format_exc().splitlines())
+            self.emit(self.instances[0], traceback.format_exc().splitlines())
         finally:
             containers.remove(self.folder)
         if reason:
@@ -251,29 +260,32 @@ class Run:
         https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training-status.html has the statuses.
         """
         record = self.record
-        code = self.train_on_an_instance()
+        codes = self.train_on_instances()
         while self.interrupted and not record["stop"].is_set():
-            self.wait_for_an_instance()
-            code = self.train_on_an_instance()
+            self.wait_for_instances()
+            codes = self.train_on_instances()
         prefix = f"{record['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.name}/output"
         self.enter("Uploading")
-        if (self.ml / "output/data").exists() and any((self.ml / "output/data").iterdir()):
-            objects.upload_archive(self.s3, self.ml / "output/data", f"{prefix}/output.tar.gz")
+        outputs = [instance.ml / "output/data" for instance in self.instances]
+        if any(any(output.iterdir()) for output in outputs if output.exists()):
+            objects.upload_archive(self.s3, outputs, f"{prefix}/output.tar.gz")
         if record["stop"].is_set():
             return "Stopped"
-        self.check_exit(code)
-        objects.upload_archive(self.s3, self.ml / "model", f"{prefix}/model.tar.gz")
+        self.check_exit(codes)
+        models = [instance.ml / "model" for instance in self.instances]
+        objects.upload_archive(self.s3, models, f"{prefix}/model.tar.gz")
         record["ModelArtifacts"] = {"S3ModelArtifacts": f"{prefix}/model.tar.gz"}
         return "Completed"
 
-    def train_on_an_instance(self) -> int:
-        """Bring the data onto an instance and run the container there, until it ends or the instance is taken away."""
+    def train_on_instances(self) -> list[int]:
+        """Bring the data onto the instances and run the containers there, until they end or are taken away."""
         self.enter("Starting")
         self.interrupted = False
         self.reclaimed.clear()
         self.enter("Downloading")
-        self.bring_in()
-        checkpoints = self.restore_checkpoints()
+        for instance in self.instances:
+            self.bring_in(instance)
+        checkpoints = [self.restore_checkpoints(instance) for instance in self.instances]
         self.enter("Training")
         self.record.setdefault("TrainingStartTime", now())
         environment = {**self.record.get("Environment", {}), "TRAINING_JOB_NAME": self.name}
@@ -283,8 +295,8 @@ class Run:
             return self.execute(self.entrypoint(), environment, limit)
         finally:
             self.seconds += time.monotonic() - started
-            if checkpoints:
-                checkpoints.finish()
+            for sync in filter(None, checkpoints):
+                sync.finish()
             self.note_time()
 
     def entrypoint(self) -> list[str]:
@@ -296,20 +308,22 @@ class Run:
         self.grace_seconds = 0
         return [os.environ["REHEARSAL_PYTHON"], str(TOOLKIT)]
 
-    def bring_in(self) -> None:
+    def bring_in(self, instance: Instance) -> None:
         """Lay out /opt/ml: configuration, data, and the folders that the script writes to."""
         record = self.record
         channels = record.get("InputDataConfig", [])
-        self.write_config("input/config/hyperparameters", record.get("HyperParameters", {}))
-        self.write_config("input/config/resourceconfig", self.resource_config(record["ResourceConfig"]["InstanceType"]))
-        self.write_config(
+        resources = instance.resource_config(record["ResourceConfig"]["InstanceType"])
+        instance.write_config("input/config/hyperparameters", record.get("HyperParameters", {}))
+        instance.write_config("input/config/resourceconfig", resources)
+        instance.write_config(
             "input/config/inputdataconfig", {c["ChannelName"]: {"TrainingInputMode": "File"} for c in channels}
         )
         for channel in channels:
-            source = channel["DataSource"]["S3DataSource"]["S3Uri"]
-            objects.download(self.s3, source, self.ml / "input/data" / channel["ChannelName"])
+            source = channel["DataSource"]["S3DataSource"]
+            folder = instance.ml / "input/data" / channel["ChannelName"]
+            objects.download(self.s3, source["S3Uri"], folder, instance.part_of(source))
         for name in ("model", "output/data", "checkpoints"):
-            (self.ml / name).mkdir(parents=True)
+            (instance.ml / name).mkdir(parents=True)
 
     def note_time(self) -> None:
         """Trained and billed seconds so far: of every instance that the job had, without the wait for the next one."""
@@ -319,11 +333,12 @@ class Run:
         self.record["TrainingTimeInSeconds"] = seconds
         self.record["BillableTimeInSeconds"] = max(1, round(seconds * price))
 
-    def wait_for_an_instance(self) -> None:
-        """Lose the instance with its disk, and wait until spot has another one."""
+    def wait_for_instances(self) -> None:
+        """Lose the instances with their disks, and wait until spot has others."""
         self.enter("Interrupted")
         containers.remove(self.folder)
-        (self.ml / "output").mkdir(parents=True)
+        for instance in self.instances:
+            instance.make()
         del self.record["TrainingEndTime"]
         self.record["stop"].wait(CAPACITY_RETURNS_SECONDS)
 
@@ -339,102 +354,104 @@ class Run:
         self.record["SecondaryStatus"] = status
         self.record["LastModifiedTime"] = moment
 
-    def restore_checkpoints(self) -> objects.CheckpointSync | None:
+    def restore_checkpoints(self, instance: Instance) -> objects.CheckpointSync | None:
         """Bring back what an earlier run with the same address left, and keep S3 up to date from now on."""
         config = self.record.get("CheckpointConfig")
         if not config:
             return None
-        folder = containers.local_path(self.folder, config.get("LocalPath", "/opt/ml/checkpoints"))
+        folder = instance.path(config.get("LocalPath", "/opt/ml/checkpoints"))
         try:
             objects.download(self.s3, config["S3Uri"], folder)
         except objects.NoObjects:
             pass
         return objects.CheckpointSync(self.s3, folder, config["S3Uri"])
 
-    def resource_config(self, instance_type: str) -> dict[str, Any]:
-        """What SageMaker says of a job's hosts.
-
-        docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
-        """
-        group = {"instance_group_name": "homogeneousCluster", "instance_type": instance_type, "hosts": ["algo-1"]}
-        return {
-            "current_host": "algo-1",
-            "current_instance_type": instance_type,
-            "current_group_name": "homogeneousCluster",
-            "hosts": ["algo-1"],
-            "instance_groups": [group],
-            "network_interface_name": "lo",
-        }
-
-    def write_config(self, name: str, content: dict[str, Any]) -> None:
-        path = self.ml / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
-
     # --- processing --------------------------------------------------------------------------------------------
 
     def process(self) -> str:
         record = self.record
-        for given in record.get("ProcessingInputs", []):
-            source = given["S3Input"]
-            objects.download(self.s3, source["S3Uri"], containers.local_path(self.folder, source["LocalPath"]))
         outputs = [output["S3Output"] for output in record.get("ProcessingOutputConfig", {}).get("Outputs", [])]
-        for output in outputs:
-            containers.local_path(self.folder, output["LocalPath"]).mkdir(parents=True, exist_ok=True)
-        cluster = record["ProcessingResources"]["ClusterConfig"]
-        self.write_config("config/resourceconfig", self.resource_config(cluster["InstanceType"]))
-        self.write_config("config/processingjobconfig", public_request(record))
+        for instance in self.instances:
+            self.bring_in_for_processing(instance, outputs)
         record["ProcessingStartTime"] = now()
         app = record["AppSpecification"]
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", 86400)
-        code = self.execute(
+        codes = self.execute(
             app["ContainerEntrypoint"] + app.get("ContainerArguments", []), record.get("Environment", {}), limit
         )
         if record["stop"].is_set():
             return "Stopped"
-        self.check_exit(code)
-        for output in outputs:
-            objects.upload(self.s3, containers.local_path(self.folder, output["LocalPath"]), output["S3Uri"])
+        self.check_exit(codes)
+        for instance in self.instances:
+            for output in outputs:
+                objects.upload(self.s3, instance.path(output["LocalPath"]), output["S3Uri"])
         return "Completed"
+
+    def bring_in_for_processing(self, instance: Instance, outputs: list[dict[str, Any]]) -> None:
+        """Lay out /opt/ml as its request says: inputs, folders for outputs, configuration."""
+        record = self.record
+        for given in record.get("ProcessingInputs", []):
+            source = given["S3Input"]
+            folder = instance.path(source["LocalPath"])
+            objects.download(self.s3, source["S3Uri"], folder, instance.part_of(source))
+        for output in outputs:
+            instance.path(output["LocalPath"]).mkdir(parents=True, exist_ok=True)
+        resources = instance.resource_config(resources_of(record)["InstanceType"])
+        instance.write_config("config/resourceconfig", resources)
+        instance.write_config("config/processingjobconfig", public_request(record))
 
     # --- both --------------------------------------------------------------------------------------------------
 
-    def execute(self, entrypoint: list[str], environment: dict[str, str], limit_seconds: float) -> int:
-        """Run the entrypoint to its end; stop it when it is asked for, or when its time or its instance is over."""
+    def execute(self, entrypoint: list[str], environment: dict[str, str], limit_seconds: float) -> list[int]:
+        """Run the entrypoint on every instance to its end; stop it when it is asked for, or when its time is over."""
         network, relays, credentials = network_of(self.record), None, self.credentials
-        if network.get("EnableNetworkIsolation"):
+        if network.get("EnableNetworkIsolation"):  # API_CreateTrainingJob: calls between peers are allowed
             relays, credentials = [], None
-        elif network.get("VpcConfig"):  # one without a way to the internet
+        elif network.get("VpcConfig") or len(self.instances) > 1:  # without a way to the internet
             relays = [containers.relay_to_aws()]
         surroundings = {**processes.job_environment(credentials), **environment}
-        process = containers.start(entrypoint, surroundings, self.folder, self.emit, relays)
-        watcher = threading.Thread(target=self.watch, args=(process,), daemon=True)
-        watcher.start()
-        try:
-            code = processes.wait(process, limit_seconds)
-        except subprocess.TimeoutExpired:
-            processes.end(process, self.grace_seconds)
-            raise JobFailed(f"MaxRuntimeInSeconds exceeded: {limit_seconds:.0f} s were left") from None
-        watcher.join()
-        return code
+        with contextlib.ExitStack() as after:
+            cluster = None
+            if len(self.instances) > 1:
+                cluster = containers.Cluster(self.folder, self.instances[0].hosts)
+                after.callback(cluster.end)
+            running = {
+                instance: containers.start(
+                    entrypoint, surroundings, instance.folder, partial(self.emit, instance), relays, cluster
+                )
+                for instance in self.instances
+            }
+            watcher = threading.Thread(target=self.watch, args=(running,), daemon=True)
+            watcher.start()
+            deadline = time.monotonic() + limit_seconds
+            try:
+                codes = [processes.wait(process, max(0, deadline - time.monotonic())) for process in running.values()]
+            except subprocess.TimeoutExpired:
+                processes.end(running.values(), self.grace_seconds)
+                raise JobFailed(f"MaxRuntimeInSeconds exceeded: {limit_seconds:.0f} s were left") from None
+            watcher.join()
+        return codes
 
-    def watch(self, process: subprocess.Popen) -> None:
-        """End the process when somebody stops the job, or spot takes its instance away."""
-        while process.poll() is None:
-            if self.record["stop"].wait(0.2) or self.reclaimed.is_set():
-                self.interrupted = process.poll() is None
-                processes.end(process, self.grace_seconds)
+    def watch(self, running: dict[Instance, subprocess.Popen]) -> None:
+        """End the containers when somebody stops the job, spot takes its instances away, or one of them fails."""
+        while alive := [process for process in running.values() if process.poll() is None]:
+            taken = self.record["stop"].wait(0.2) or self.reclaimed.is_set()
+            self.failed = next((instance for instance, process in running.items() if process.poll()), None)
+            if taken or self.failed:
+                self.interrupted = taken and not self.failed and any(process.poll() is None for process in alive)
+                left = [process for process in alive if process.poll() is None]
+                processes.end(left, 0 if self.failed else self.grace_seconds)
                 return
 
-    def check_exit(self, code: int) -> None:
-        """Raise JobFailed with the reason that the container left, for an exit status that is not 0."""
-        if code == 0:
+    def check_exit(self, codes: list[int]) -> None:
+        """Raise JobFailed with the reason that a container left, for an exit status that is not 0."""
+        failed = [(instance, code) for instance, code in zip(self.instances, codes, strict=True) if code]
+        if not failed:
             return
-        for name in ("failure", "message"):
-            left = self.ml / "output" / name
-            if left.exists():
-                raise JobFailed(f"{left.read_text().strip()} (exit code {code})")
-        raise JobFailed(f"exit code {code}; see log group {self.group}, stream {self.name}/algo-1")
+        instance, code = next((each for each in failed if each[0] is self.failed), failed[0])
+        if reason := instance.failure():
+            raise JobFailed(f"{reason} (exit code {code})")
+        raise JobFailed(f"exit code {code}; see log group {self.group}, stream {self.stream(instance)}")
 
 
 def public_request(record: dict[str, Any]) -> dict[str, Any]:
@@ -447,14 +464,6 @@ def public_request(record: dict[str, Any]) -> dict[str, Any]:
     return {name: record[name] for name in names if name in record}
 
 
-def require_one_instance(resources: dict[str, Any]) -> None:
-    """Refuse a job on several instances: it would run on one, and its data would not be divided."""
-    if resources.get("InstanceGroups"):
-        raise not_played("groups of instances: name one InstanceType, and an InstanceCount of 1")
-    if (count := resources.get("InstanceCount", 1)) != 1:
-        raise not_played(f"a job on {count} instances: set its InstanceCount to 1")
-
-
 def arn_of(kind: str, name: str) -> str:
     """The ARN of a job."""
     return f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:{KIND_ARNS[kind]}/{name}"
@@ -462,7 +471,7 @@ def arn_of(kind: str, name: str) -> str:
 
 def may_start(kind: str, request: dict[str, Any], job: dict[str, Any], caller: Caller) -> None:
     """Refuse a request whose caller, or whose job's role, lacks a right for it; a tuning's job is a part of its request."""
-    require_one_instance(job.get("ResourceConfig") or job.get("ProcessingResources", {}).get("ClusterConfig", {}))
+    require_playable(job)
     caller.pass_role(job["RoleArn"], "sagemaker.amazonaws.com")
     may_tag(kind, request, caller)
     vpc.join(network_of(job).get("VpcConfig"), job["RoleArn"])
@@ -481,8 +490,7 @@ def check_disk_key(job: dict[str, Any]) -> None:
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html has what such a role takes.
     """
-    resources = job.get("ResourceConfig") or job.get("ProcessingResources", {}).get("ClusterConfig", {})
-    if key := resources.get("VolumeKmsKeyId"):
+    if key := resources_of(job).get("VolumeKmsKeyId"):
         access_key = adapter.credentials_of(job["RoleArn"], "SageMaker", "sagemaker.amazonaws.com")["AWS_ACCESS_KEY_ID"]
         try:
             adapter.caller_may(access_key, "kms:DescribeKey", key)

@@ -22,8 +22,8 @@ def split(uri: str) -> tuple[str, str]:
     return parts.netloc, parts.path.lstrip("/")
 
 
-def download(s3: Any, uri: str, folder: Path) -> int:
-    """Fetch an object, or all below a prefix, into a folder. Raises NoObjects when there are none."""
+def download(s3: Any, uri: str, folder: Path, part: slice = slice(None)) -> int:
+    """Fetch an object, or all below a prefix or a part of them, into a folder. Raises NoObjects when there are none."""
     bucket, prefix = split(uri)
     folder.mkdir(parents=True, exist_ok=True)
     below = prefix.rstrip("/") + "/"
@@ -45,7 +45,7 @@ def download(s3: Any, uri: str, folder: Path) -> int:
         target.write_bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        list(pool.map(fetch, keys))
+        list(pool.map(fetch, keys[part]))
     if not keys:
         raise NoObjects(f"No S3 objects found under S3 URL {uri!r}. Check the address and the role's permissions.")
     return len(keys)
@@ -64,13 +64,22 @@ def upload(s3: Any, folder: Path, uri: str) -> int:
     return len(files)
 
 
-def upload_archive(s3: Any, folder: Path, uri: str) -> None:
-    """Store a folder as one .tar.gz object."""
+def upload_archive(s3: Any, folders: list[Path], uri: str) -> None:
+    """Store the folders of a job's instances as one .tar.gz object. Raises ValueError for a file that several have.
+
+    docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-output.html: their names may not clash.
+    """
     bucket, key = split(uri)
-    archive = folder.parent / f"{folder.name}.tar.gz"
+    archive = folders[0].parent / f"{folders[0].name}.tar.gz"
+    names: set[Path] = set()
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
-        for path in sorted(folder.rglob("*")):
-            tar.add(path, path.relative_to(folder), recursive=False)
+        for folder in folders:
+            for path in sorted(folder.rglob("*")):
+                name = path.relative_to(folder)
+                if name in names and not path.is_dir():
+                    raise ValueError(f"several instances wrote {name}: AWS keeps one of them. Let one host write it.")
+                names.add(name)
+                tar.add(path, name, recursive=False)
     with archive.open("rb") as body:
         s3.put_object(Bucket=bucket, Key=key, Body=body)
     archive.unlink()

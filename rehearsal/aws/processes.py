@@ -1,5 +1,6 @@
 """Every process that the play starts: in a group of its own, with its output in a log, and ended with the play."""
 
+import contextlib
 import ctypes
 import os
 import queue
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -58,15 +59,17 @@ def wait(process: subprocess.Popen, timeout_seconds: float | None = None) -> int
                 _running.discard(process)
 
 
-def end(process: subprocess.Popen, grace_seconds: float) -> None:
-    """SIGTERM, and SIGKILL to the whole group when it has not gone after the grace period."""
-    signal_to(process, signal.SIGTERM)
-    try:
-        wait(process, grace_seconds)
-    except subprocess.TimeoutExpired:
-        pass
-    _kill_group(process)
-    wait(process, 10)
+def end(running: Iterable[subprocess.Popen], grace_seconds: float) -> None:
+    """SIGTERM to each, and SIGKILL to the whole group of those that have not gone after the grace period."""
+    running = list(running)
+    for process in running:
+        signal_to(process, signal.SIGTERM)
+    deadline = time.monotonic() + grace_seconds
+    for process in running:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            wait(process, max(0, deadline - time.monotonic()))
+        _kill_group(process)
+        wait(process, 10)
 
 
 def end_all() -> None:

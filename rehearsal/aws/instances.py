@@ -1,0 +1,81 @@
+"""The instances of a job: each with a folder, an /opt/ml and a configuration of its own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rehearsal.aws import containers
+from rehearsal.aws.protocol import not_played
+
+# Each is processes of this machine, with the memory of a training.
+MOST = 8
+
+
+class Instance:
+    """One instance of a job, from the outside of its container."""
+
+    def __init__(self, job: Path, number: int, count: int):
+        self.hosts = [f"algo-{each}" for each in range(1, count + 1)]
+        self.name = self.hosts[number]
+        self.share = slice(number, None, count)  # of the objects that are divided between the instances
+        self.folder = job / self.name
+        self.ml = self.folder / "ml"
+
+    def make(self) -> None:
+        """Begin with an empty disk."""
+        (self.ml / "output").mkdir(parents=True)
+
+    def path(self, path: str) -> Path:
+        """Where a path of the container lies on this machine. Raises ValueError for one outside /opt/ml."""
+        return containers.local_path(self.folder, path)
+
+    def part_of(self, source: dict[str, Any]) -> slice:
+        """Return which objects of an S3 input it gets: every n-th with ShardedByS3Key, otherwise all.
+
+        docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3DataSource.html
+        """
+        return self.share if source.get("S3DataDistributionType") == "ShardedByS3Key" else slice(None)
+
+    def resource_config(self, instance_type: str) -> dict[str, Any]:
+        """Return what SageMaker says of a job's hosts.
+
+        docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+        """
+        group = {"instance_group_name": "homogeneousCluster", "instance_type": instance_type, "hosts": self.hosts}
+        return {
+            "current_host": self.name,
+            "current_instance_type": instance_type,
+            "current_group_name": "homogeneousCluster",
+            "hosts": self.hosts,
+            "instance_groups": [group],
+            "network_interface_name": containers.INTERFACE if len(self.hosts) > 1 else "lo",
+        }
+
+    def write_config(self, name: str, content: dict[str, Any]) -> None:
+        path = self.ml / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+
+    def failure(self) -> str:
+        """Return the reason that its container left, or nothing."""
+        left = [self.ml / "output" / name for name in ("failure", "message")]
+        return next((path.read_text().strip() for path in left if path.exists()), "")
+
+
+def resources_of(job: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a job's request that says on what it runs."""
+    return job.get("ResourceConfig") or job.get("ProcessingResources", {}).get("ClusterConfig", {})
+
+
+def require_playable(job: dict[str, Any]) -> None:
+    """Refuse a job on instances that this machine cannot play: it would run on one, and its data would not be divided."""
+    resources = resources_of(job)
+    if resources.get("InstanceGroups"):
+        raise not_played("groups of instances: name one InstanceType and its InstanceCount")
+    count = resources.get("InstanceCount", 1)
+    if not 1 <= count <= MOST:
+        raise not_played(f"a job on {count} instances: set its InstanceCount to 1 to {MOST}")
+    if count > 1 and not containers.has_clusters():
+        raise not_played(
+            f"a job on {count} instances, since the kernel permits no networks here: set its InstanceCount to 1"
+        )
