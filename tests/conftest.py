@@ -142,3 +142,9 @@ def rehearse(**environment: str) -> subprocess.CompletedProcess:
         text=True,
         check=False,
     )
+
+
+def networks_are_permitted() -> bool:
+    """Whether the kernel gives network namespaces here."""
+    tried = [["unshare", "--net", "true"], ["unshare", "--map-root-user", "--net", "true"]]
+    return any(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in tried)

@@ -4,7 +4,6 @@ import io
 import itertools
 import json
 import socketserver
-import subprocess
 import tarfile
 import threading
 import uuid
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import wait_for
+from conftest import networks_are_permitted, wait_for
 
 from rehearsal.story import StoryFailed, describe_interruption
 
@@ -273,12 +272,6 @@ def test_a_job_without_data_says_which_address_is_empty(played, bucket, role, en
 
 
 # --- networks ------------------------------------------------------------------------------------------------------------
-
-
-def networks_are_permitted() -> bool:
-    """Whether the kernel gives network namespaces here."""
-    tried = [["unshare", "--net", "true"], ["unshare", "--map-root-user", "--net", "true"]]
-    return any(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in tried)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from functools import partial
 
 import botocore.session
 import pytest
@@ -67,6 +68,61 @@ def test_an_optional_member_is_honoured_or_has_a_reason_or_is_refused_by_name(op
     listed = name in members.HONOURED[operation] or (operation, name) in members.WITHOUT_EFFECT
 
     assert members.unsupported(operation, shape, {name: None}) == ([] if listed else [name])
+
+
+def inside(shape, wrap=lambda value: value, path=""):
+    """Every member below a structure: its shape's name, its own, its path, and a request that has it alone."""
+    for name, member in shape.members.items():
+        here, within = f"{path}.{name}" if path else name, partial(put, wrap, name)
+        yield shape.name, name, here, within(sample(member))
+        if name not in members.INSIDE.get(shape.name, {name: ()}):
+            continue  # it is refused with all that is in it
+        if member.type_name == "structure":
+            yield from inside(member, within, here)
+        elif member.type_name == "list" and member.member.type_name == "structure":
+            yield from inside(member.member, lambda value, put_in=within: put_in([value]), f"{here}[0]")
+
+
+def put(wrap, name, value):
+    return wrap({name: value})
+
+
+NESTED = [
+    (operation, *found)
+    for operation, (_, shape) in sorted(SHAPES.items())
+    if operation not in members.KEPT
+    for found in inside(shape)
+    if found[0] != shape.name
+    and found[2].split(".")[0].split("[")[0] in {*shape.required_members, *members.HONOURED[operation]}
+]
+
+
+@pytest.mark.parametrize("operation, structure, name, path, request_", NESTED, ids=[f"{n[0]}-{n[3]}" for n in NESTED])
+def test_a_member_of_a_structure_is_honoured_or_refused_by_its_path(operation, structure, name, path, request_):
+    refused = members.unsupported(operation, SHAPES[operation][1], request_)
+
+    played = members.INSIDE[structure].get(name)
+    value = request_
+    for key in path.replace("[0]", ".0").split("."):
+        value = value[int(key) if key == "0" else key]
+    if played is None:
+        assert refused == [path]
+    elif played and value not in played:
+        assert refused == [f"{path} = {value}"]
+    else:
+        assert [each for each in refused if not each.startswith(f"{path}.")] == []
+
+
+def test_the_table_of_structures_has_all_that_is_required_and_nothing_unknown():
+    shapes = {
+        shape.name: shape
+        for model in MODELS.values()
+        for shape in map(model.shape_for, model.shape_names)
+        if shape.type_name == "structure" and shape.name in members.INSIDE
+    }
+    assert shapes.keys() == members.INSIDE.keys()
+    for name, shape in shapes.items():
+        assert set(shape.required_members) <= set(members.INSIDE[name]) <= set(shape.members), name
 
 
 @pytest.mark.parametrize("operation", ["ListPortfolios", "ListModels", "SearchProducts", "ListRepositories"])
@@ -157,9 +213,32 @@ def test_every_filter_separates_two_resources(member):
             "UnsupportedOperation",
             "dependencies by trigger, in DependsOn of step B",
         ),
+        ([{**FAIL, "Type": "Lambda"}], "UnsupportedOperation", "steps of type Lambda, as Fail"),
+        ([{**FAIL, "Type": "Nonsense"}], "UnsupportedOperation", "steps of type Nonsense, as Fail"),
+        ([{**FAIL, "CacheConfig": {"Enabled": True}}], "UnsupportedOperation", "CacheConfig of step Fail"),
+        (
+            [{**FAIL, "Arguments": {"ErrorMessage": {"Get": "Parameters.Reason"}}}],
+            "ValidationException",
+            "Parameters that are not declared: Reason.",
+        ),
+        (
+            [
+                {
+                    "Name": "If",
+                    "Type": "Condition",
+                    "Arguments": {
+                        "Conditions": [{"Type": "Not", "Condition": {"Type": "Sometimes"}}],
+                        "IfSteps": [],
+                        "ElseSteps": [],
+                    },
+                }
+            ],
+            "UnsupportedOperation",
+            "conditions of type Sometimes, as in step If",
+        ),
     ],
 )
-def test_a_definition_that_is_no_graph_is_refused(pipelines, steps, code, reason):
+def test_a_definition_that_is_no_graph_or_not_emulated_is_refused(pipelines, steps, code, reason):
     sagemaker, role = pipelines
     text = json.dumps({"Steps": steps})
 
@@ -167,6 +246,37 @@ def test_a_definition_that_is_no_graph_is_refused(pipelines, steps, code, reason
                        (sagemaker.create_pipeline, {"PipelineName": "no", "RoleArn": role, "ClientRequestToken": "x" * 32})):  # fmt: skip
         said = refusal(call, PipelineDefinition=text, **more)
         assert (said[0], reason in said[1]) == (code, True)
+
+
+@pytest.mark.parametrize(
+    "condition, outcome",
+    [
+        ({"Type": "In", "QueryValue": "a", "Values": ["a", "b"]}, "True"),
+        ({"Type": "In", "QueryValue": "c", "Values": ["a", "b"]}, "False"),
+        ({"Type": "Not", "Condition": {"Type": "Equals", "LeftValue": 1, "RightValue": 1}}, "False"),
+        (
+            {
+                "Type": "Or",
+                "Conditions": [
+                    {"Type": "Equals", "LeftValue": 1, "RightValue": 2},
+                    {"Type": "Not", "Condition": {"Type": "Equals", "LeftValue": 1, "RightValue": 2}},
+                ],
+            },
+            "True",
+        ),
+    ],
+)
+def test_conditions_of_every_emulated_type_decide(pipelines, condition, outcome):
+    sagemaker, _ = pipelines
+    step = {"Name": "If", "Type": "Condition", "Arguments": {"Conditions": [condition], "IfSteps": [], "ElseSteps": []}}
+    sagemaker.update_pipeline(PipelineName="yes-first", PipelineDefinition=json.dumps({"Steps": [step]}))
+    arn = sagemaker.start_pipeline_execution(PipelineName="yes-first")["PipelineExecutionArn"]
+
+    def ended() -> list[dict]:
+        listed = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"]
+        return [one for one in listed if one["StepStatus"] != "Executing"]
+
+    assert wait_for(ended)[0]["Metadata"]["Condition"]["Outcome"] == outcome
 
 
 def test_selective_execution_is_refused(pipelines):

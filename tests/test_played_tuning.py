@@ -276,7 +276,7 @@ def test_a_stopped_tuning_stops_its_jobs_without_waiting_for_a_script_that_hears
     [
         (
             lambda r: r["HyperParameterTuningJobConfig"].update(Strategy="Grid"),
-            "does not play tuning with the strategy Grid",
+            "does not play HyperParameterTuningJobConfig.Strategy = Grid of sagemaker:CreateHyperParameterTuningJob",
         ),
         (
             lambda r: r["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"].update(MetricName="f1"),

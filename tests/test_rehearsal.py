@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import tomlkit
-from conftest import ROOT, SHARED, make, wait_for
+from conftest import ROOT, SHARED, make, networks_are_permitted, wait_for
 from test_surroundings import HOSTILE
 
 from benchmarks import rehearsal_speed
@@ -199,10 +199,16 @@ def test_the_best_model_of_a_tuning_is_registered_and_deployed(tmp_path):
     assert "nothing is left" in done.stdout
 
 
-def test_an_interrupted_training_loses_no_step_and_its_model_is_deployed(tmp_path):
+def test_an_interrupted_training_on_two_instances_loses_no_step_and_its_model_is_deployed(tmp_path):
     """On real reviews where they are at hand, else on the sample; in a VPC, from which AWS alone is reached."""
     source = SHARED / "womens_reviews/reviews.csv"
-    chosen = own(source, "reviews.toml", tmp_path, training={"epochs": 2}) if source.exists() else {}
+    count = 2 if networks_are_permitted() else 1
+    compute = {"training_instance_count": count, "processing_instance_count": count}
+    if source.exists():
+        chosen = own(source, "reviews.toml", tmp_path, training={"epochs": 2}, compute=compute)
+    else:
+        (tmp_path / "two.toml").write_text(tomlkit.dumps({"compute": compute}))
+        chosen = {"SETTINGS": str(tmp_path / "two.toml")}
 
     done = make("rehearse", TASK="nlp", INTERRUPT="1", PARAMETERS=VPC, **chosen)
 

@@ -265,15 +265,16 @@ class Run:
             self.wait_for_instances()
             codes = self.train_on_instances()
         prefix = f"{record['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.name}/output"
+        key = record["OutputDataConfig"].get("KmsKeyId", "")
         self.enter("Uploading")
         outputs = [instance.ml / "output/data" for instance in self.instances]
         if any(any(output.iterdir()) for output in outputs if output.exists()):
-            objects.upload_archive(self.s3, outputs, f"{prefix}/output.tar.gz")
+            objects.upload_archive(self.s3, outputs, f"{prefix}/output.tar.gz", key)
         if record["stop"].is_set():
             return "Stopped"
         self.check_exit(codes)
         models = [instance.ml / "model" for instance in self.instances]
-        objects.upload_archive(self.s3, models, f"{prefix}/model.tar.gz")
+        objects.upload_archive(self.s3, models, f"{prefix}/model.tar.gz", key)
         record["ModelArtifacts"] = {"S3ModelArtifacts": f"{prefix}/model.tar.gz"}
         return "Completed"
 
@@ -316,7 +317,7 @@ class Run:
         instance.write_config("input/config/hyperparameters", record.get("HyperParameters", {}))
         instance.write_config("input/config/resourceconfig", resources)
         instance.write_config(
-            "input/config/inputdataconfig", {c["ChannelName"]: {"TrainingInputMode": "File"} for c in channels}
+            "input/config/inputdataconfig", {channel["ChannelName"]: described(channel) for channel in channels}
         )
         for channel in channels:
             source = channel["DataSource"]["S3DataSource"]
@@ -382,9 +383,10 @@ class Run:
         if record["stop"].is_set():
             return "Stopped"
         self.check_exit(codes)
+        key = record.get("ProcessingOutputConfig", {}).get("KmsKeyId", "")
         for instance in self.instances:
             for output in outputs:
-                objects.upload(self.s3, instance.path(output["LocalPath"]), output["S3Uri"])
+                objects.upload(self.s3, instance.path(output["LocalPath"]), output["S3Uri"], key)
         return "Completed"
 
     def bring_in_for_processing(self, instance: Instance, outputs: list[dict[str, Any]]) -> None:
@@ -452,6 +454,16 @@ class Run:
         if reason := instance.failure():
             raise JobFailed(f"{reason} (exit code {code})")
         raise JobFailed(f"exit code {code}; see log group {self.group}, stream {self.stream(instance)}")
+
+
+def described(channel: dict[str, Any]) -> dict[str, str]:
+    """Return what inputdataconfig.json says of a channel.
+
+    docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+    """
+    distribution = channel["DataSource"]["S3DataSource"].get("S3DataDistributionType", "FullyReplicated")
+    content = {"ContentType": channel["ContentType"]} if "ContentType" in channel else {}
+    return {**content, "TrainingInputMode": "File", "S3DistributionType": distribution, "RecordWrapperType": "None"}
 
 
 def public_request(record: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 Every other member is refused by name, so that none is ever ignored. An operation that is not listed is not emulated.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import botocore.model
 
 TIMES = ("CreationTimeAfter", "CreationTimeBefore")
@@ -14,9 +17,7 @@ SORTED = ("SortBy", "SortOrder")
 HONOURED: dict[str, tuple[str, ...]] = {
     "AddTags": (),
     "CreateDomain": ("SubnetIds", "VpcId", "Tags"),
-    "CreateHyperParameterTuningJob": (
-        "TrainingJobDefinition", "TrainingJobDefinitions", "WarmStartConfig", "Tags", "Autotune",
-    ),
+    "CreateHyperParameterTuningJob": ("TrainingJobDefinition", "Tags"),
     "CreateModelPackage": (
         "ModelPackageGroupName", "ModelPackageDescription", "InferenceSpecification", "Tags", "ModelApprovalStatus",
         "MetadataProperties", "ModelMetrics", "Domain", "Task", "SamplePayloadUrl", "CustomerMetadataProperties",
@@ -113,8 +114,107 @@ WITHOUT_EFFECT: dict[tuple[str, str], str] = {
     ("CreateTrainingJob", "DebugHookConfig"): "Debugger is closed to new customers; the SDK only switches it off",
 }
 
+ANY: tuple[Any, ...] = ()
+# Inside the structures that the emulator acts on: the members that it honours, and the values that it plays of some. All
+# that is not here is refused; a value of those that are, where values are named.
+INSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
+    "AlgorithmSpecification": {
+        "TrainingImage": ANY, "TrainingInputMode": ("File",), "MetricDefinitions": ANY, "ContainerEntrypoint": ANY,
+        "ContainerArguments": ANY,
+    },
+    "AppSpecification": {"ImageUri": ANY, "ContainerEntrypoint": ANY, "ContainerArguments": ANY},
+    "CategoricalParameterRange": {"Name": ANY, "Values": ANY},
+    "CfnCreateTemplateProvider": {"TemplateName": ANY, "TemplateURL": ANY, "RoleARN": ANY, "Parameters": ANY},
+    "CfnStackCreateParameter": {"Key": ANY, "Value": ANY},
+    "CfnStackUpdateParameter": {"Key": ANY, "Value": ANY},
+    "CfnUpdateTemplateProvider": {"TemplateName": ANY, "TemplateURL": ANY, "Parameters": ANY},
+    "Channel": {
+        "ChannelName": ANY, "DataSource": ANY, "ContentType": ANY, "CompressionType": ("None",),
+        "RecordWrapperType": ("None",), "InputMode": ("File",),
+    },
+    "CheckpointConfig": {"S3Uri": ANY, "LocalPath": ANY},
+    "ContinuousParameterRange": {
+        "Name": ANY, "MinValue": ANY, "MaxValue": ANY, "ScalingType": ("Auto", "Linear", "Logarithmic"),
+    },
+    "CreateTemplateProvider": {"CfnTemplateProvider": ANY},
+    "DataSource": {"S3DataSource": ANY},
+    "HyperParameterAlgorithmSpecification": {
+        "TrainingImage": ANY, "TrainingInputMode": ("File",), "MetricDefinitions": ANY,
+    },
+    "HyperParameterTrainingJobDefinition": {
+        "StaticHyperParameters": ANY, "AlgorithmSpecification": ANY, "RoleArn": ANY, "InputDataConfig": ANY,
+        "VpcConfig": ANY, "OutputDataConfig": ANY, "ResourceConfig": ANY, "StoppingCondition": ANY,
+        "EnableNetworkIsolation": ANY, "EnableManagedSpotTraining": ANY, "CheckpointConfig": ANY, "Environment": ANY,
+    },
+    "HyperParameterTuningJobConfig": {
+        "Strategy": ("Bayesian", "Random"), "HyperParameterTuningJobObjective": ANY, "ResourceLimits": ANY,
+        "ParameterRanges": ANY, "TrainingJobEarlyStoppingType": ANY, "RandomSeed": ANY,
+    },
+    "HyperParameterTuningJobObjective": {"Type": ANY, "MetricName": ANY},
+    "IntegerParameterRange": {
+        "Name": ANY, "MinValue": ANY, "MaxValue": ANY, "ScalingType": ("Auto", "Linear", "Logarithmic"),
+    },
+    "MetricDefinition": {"Name": ANY, "Regex": ANY},
+    "NetworkConfig": {"EnableNetworkIsolation": ANY, "VpcConfig": ANY},
+    "OutputDataConfig": {"S3OutputPath": ANY, "KmsKeyId": ANY, "CompressionType": ("GZIP",)},
+    "Parameter": {"Name": ANY, "Value": ANY},
+    "ParameterRanges": {
+        "IntegerParameterRanges": ANY, "ContinuousParameterRanges": ANY, "CategoricalParameterRanges": ANY,
+    },
+    "PipelineDefinitionS3Location": {"Bucket": ANY, "ObjectKey": ANY, "VersionId": ANY},
+    "ProcessingClusterConfig": {
+        "InstanceCount": ANY, "InstanceType": ANY, "VolumeSizeInGB": ANY, "VolumeKmsKeyId": ANY,
+    },
+    "ProcessingInput": {"InputName": ANY, "S3Input": ANY, "AppManaged": (False,)},
+    "ProcessingOutput": {"OutputName": ANY, "S3Output": ANY, "AppManaged": (False,)},
+    "ProcessingOutputConfig": {"Outputs": ANY, "KmsKeyId": ANY},
+    "ProcessingResources": {"ClusterConfig": ANY},
+    "ProcessingS3Input": {
+        "S3Uri": ANY, "LocalPath": ANY, "S3DataType": ("S3Prefix",), "S3InputMode": ("File",),
+        "S3DataDistributionType": ANY, "S3CompressionType": ("None",),
+    },
+    "ProcessingS3Output": {"S3Uri": ANY, "LocalPath": ANY, "S3UploadMode": ("EndOfJob",)},
+    "ProcessingStoppingCondition": {"MaxRuntimeInSeconds": ANY},
+    "ProvisioningParameter": {"Key": ANY, "Value": ANY},
+    "ResourceConfig": {"InstanceType": ANY, "InstanceCount": ANY, "VolumeSizeInGB": ANY, "VolumeKmsKeyId": ANY},
+    "ResourceLimits": {"MaxNumberOfTrainingJobs": ANY, "MaxParallelTrainingJobs": ANY},
+    "S3DataSource": {"S3DataType": ("S3Prefix",), "S3Uri": ANY, "S3DataDistributionType": ANY},
+    "ServiceCatalogProvisioningDetails": {
+        "ProductId": ANY, "ProvisioningArtifactId": ANY, "ProvisioningParameters": ANY,
+    },
+    "ServiceCatalogProvisioningUpdateDetails": {"ProvisioningArtifactId": ANY, "ProvisioningParameters": ANY},
+    "StoppingCondition": {"MaxRuntimeInSeconds": ANY, "MaxWaitTimeInSeconds": ANY},
+    "Tag": {"Key": ANY, "Value": ANY},
+    "Target": {"repositoryName": ANY, "sourceReference": ANY, "destinationReference": ANY},
+    "UpdateTemplateProvider": {"CfnTemplateProvider": ANY},
+    "VpcConfig": {"SecurityGroupIds": ANY, "Subnets": ANY},
+}  # fmt: skip
+# Operations that keep what they are given, and whose Describe returns all of it.
+KEPT = ("CreateDomain", "CreateModelPackage", "UpdateModelPackage")
+
 
 def unsupported(operation: str, shape: botocore.model.StructureShape | None, parameters: dict) -> list[str]:
     """Return the members of a request that the operation neither honours nor knowingly passes over."""
     honoured = {*(shape.required_members if shape else ()), *HONOURED[operation]}
-    return [name for name in parameters if name not in honoured and (operation, name) not in WITHOUT_EFFECT]
+    outside = [name for name in parameters if name not in honoured and (operation, name) not in WITHOUT_EFFECT]
+    if outside or operation in KEPT or shape is None:
+        return outside
+    inside = [(shape.members[name], value, name) for name, value in parameters.items() if name in honoured]
+    return [found for each in inside for found in unsupported_inside(*each)]
+
+
+def unsupported_inside(shape: botocore.model.Shape, value: Any, path: str) -> Iterator[str]:
+    """Yield the paths of a value's members that INSIDE does not have, and of those whose value it does not have."""
+    if shape.type_name == "list":
+        for number, member in enumerate(value or ()):
+            yield from unsupported_inside(shape.member, member, f"{path}[{number}]")
+    if shape.type_name != "structure":
+        return
+    for name, member in (value or {}).items():
+        played = INSIDE[shape.name]
+        if name not in played:
+            yield f"{path}.{name}"
+        elif played[name] and member not in played[name]:
+            yield f"{path}.{name} = {member}"
+        else:
+            yield from unsupported_inside(shape.members[name], member, f"{path}.{name}")

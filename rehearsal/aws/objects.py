@@ -51,20 +51,26 @@ def download(s3: Any, uri: str, folder: Path, part: slice = slice(None)) -> int:
     return len(keys)
 
 
-def upload(s3: Any, folder: Path, uri: str) -> int:
-    """Store every file of a folder below an address."""
+def encryption(key: str) -> dict[str, str]:
+    """What stores an object under a key, or under the bucket's own."""
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+
+
+def upload(s3: Any, folder: Path, uri: str, kms_key: str = "") -> int:
+    """Store every file of a folder below an address, encrypted with a key if one is given."""
     bucket, prefix = split(uri)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
 
     def store(path: Path) -> None:
-        s3.put_object(Bucket=bucket, Key=f"{prefix.rstrip('/')}/{path.relative_to(folder)}", Body=path.read_bytes())
+        name = f"{prefix.rstrip('/')}/{path.relative_to(folder)}"
+        s3.put_object(Bucket=bucket, Key=name, Body=path.read_bytes(), **encryption(kms_key))
 
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(store, files))
     return len(files)
 
 
-def upload_archive(s3: Any, folders: list[Path], uri: str) -> None:
+def upload_archive(s3: Any, folders: list[Path], uri: str, kms_key: str = "") -> None:
     """Store the folders of a job's instances as one .tar.gz object. Raises ValueError for a file that several have.
 
     docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-output.html: their names may not clash.
@@ -81,7 +87,7 @@ def upload_archive(s3: Any, folders: list[Path], uri: str) -> None:
                 names.add(name)
                 tar.add(path, name, recursive=False)
     with archive.open("rb") as body:
-        s3.put_object(Bucket=bucket, Key=key, Body=body)
+        s3.put_object(Bucket=bucket, Key=key, Body=body, **encryption(kms_key))
     archive.unlink()
 
 

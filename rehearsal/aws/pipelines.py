@@ -1,6 +1,5 @@
 """SageMaker Pipelines: definitions, executions, and the steps that they run, independent ones at the same time."""
 
-import graphlib
 import hashlib
 import json
 import re
@@ -12,13 +11,12 @@ from typing import Any
 import botocore.exceptions
 from botocore import xform_name
 
-from rehearsal.aws import adapter, objects
+from rehearsal.aws import adapter, definitions, objects
 from rehearsal.aws.jobs import KINDS, job_name
 from rehearsal.aws.protocol import (
     AwsError,
     Caller,
     newest_first,
-    not_played,
     now,
     page,
     public,
@@ -124,7 +122,7 @@ class Pipelines:
                 "ValidationException", f"The definition has {len(text)} characters, more than {MOST_CHARACTERS}."
             )
         try:
-            check_graph(json.loads(text)["Steps"])
+            definitions.check(json.loads(text))
         except (ValueError, TypeError, KeyError) as error:
             raise AwsError("ValidationException", f"Unable to parse pipeline definition. {error!r}") from error
         return text
@@ -361,7 +359,7 @@ class Execution:
                 if self.failure or self.stopping.is_set():
                     pending = {}
                 for name, step in list(pending.items()):
-                    needed = dependencies(step)
+                    needed = definitions.dependencies(step)
                     if all(self.steps.get(other, {}).get("StepStatus") == "Succeeded" for other in needed):
                         del pending[name]
                         running.add(name)
@@ -381,10 +379,7 @@ class Execution:
         }
         self.steps[step["Name"]] = record
         try:
-            runner = getattr(self, f"run_{step['Type'].lower()}", None)
-            if runner is None:
-                raise StepFailed(f"The rehearsal does not play steps of type {step['Type']}.")
-            runner(step, record)
+            getattr(self, f"run_{step['Type'].lower()}")(step, record)
             record["StepStatus"] = "Stopped" if self.stopping.is_set() and record.get("stopped") else "Succeeded"
         except Exception as error:
             reason = str(error)
@@ -473,8 +468,12 @@ class Execution:
         self.run_steps(arguments.get("IfSteps" if met else "ElseSteps", []))
 
     def holds(self, condition: dict[str, Any]) -> bool:
-        if condition["Type"] not in COMPARE:
-            raise StepFailed(f"The rehearsal does not play conditions of type {condition['Type']}.")
+        if condition["Type"] == "In":
+            return self.resolve(condition["QueryValue"]) in self.resolve(condition["Values"])
+        if condition["Type"] == "Not":
+            return not self.holds(condition["Condition"])
+        if condition["Type"] == "Or":
+            return any(self.holds(inner) for inner in condition["Conditions"])
         return COMPARE[condition["Type"]](self.resolve(condition["LeftValue"]), self.resolve(condition["RightValue"]))
 
     def run_registermodel(self, step: dict[str, Any], record: dict[str, Any]) -> None:
@@ -525,39 +524,6 @@ class Execution:
             }[rest]
         step, _, member = rest.partition(".")
         return walk(self.outputs[step], member, f"step {step}")
-
-
-def all_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Steps with those in the branches of conditions."""
-    found = []
-    for step in steps:
-        found.append(step)
-        if step["Type"] == "Condition":
-            found += all_steps(step["Arguments"].get("IfSteps", [])) + all_steps(step["Arguments"].get("ElseSteps", []))
-    return found
-
-
-def check_graph(steps: list[dict[str, Any]]) -> None:
-    """Raise ValueError for steps that are no directed acyclic graph, and refuse dependencies by trigger."""
-    every = all_steps(steps)
-    names = [step["Name"] for step in every]
-    if len(names) != len(set(names)):
-        raise ValueError("Step names are not unique.")
-    for step in every:
-        if any(isinstance(entry, dict) for entry in step.get("DependsOn", [])):
-            raise not_played(f"dependencies by trigger, in DependsOn of step {step['Name']}")
-    graph = {step["Name"]: dependencies(step) for step in every}
-    if unknown := {name for needed in graph.values() for name in needed} - set(names):
-        raise ValueError(f"Unknown steps are depended on: {', '.join(sorted(unknown))}.")
-    graphlib.TopologicalSorter(graph).prepare()  # its CycleError is a ValueError
-
-
-def dependencies(step: dict[str, Any]) -> set[str]:
-    """The steps that a step waits for: those it names in DependsOn and those it takes values from, not its own."""
-    own = {inner["Name"] for inner in all_steps([step])}
-    text = json.dumps(step)
-    referred = set(re.findall(r'"Get": "Steps\.([A-Za-z0-9_-]+)\.', text))
-    return (referred | set(step.get("DependsOn", []))) - own
 
 
 def member_of(arguments: dict[str, Any], path: str) -> Any:

@@ -10,16 +10,23 @@ def draw(ranges: dict[str, list[dict[str, Any]]], source: random.Random) -> dict
     """Hyperparameters out of their ranges, as the texts that training jobs are given."""
     values = {}
     for entry in ranges.get("ContinuousParameterRanges", []):
-        least, most = float(entry["MinValue"]), float(entry["MaxValue"])
-        if entry.get("ScalingType") == "Logarithmic":
-            values[entry["Name"]] = str(math.exp(source.uniform(math.log(least), math.log(most))))
-        else:
-            values[entry["Name"]] = str(source.uniform(least, most))
+        values[entry["Name"]] = str(draw_number(entry, source))
     for entry in ranges.get("IntegerParameterRanges", []):
-        values[entry["Name"]] = str(source.randint(int(entry["MinValue"]), int(entry["MaxValue"])))
+        if entry.get("ScalingType") == "Logarithmic":
+            values[entry["Name"]] = str(round(draw_number(entry, source)))
+        else:
+            values[entry["Name"]] = str(source.randint(int(entry["MinValue"]), int(entry["MaxValue"])))
     for entry in ranges.get("CategoricalParameterRanges", []):
         values[entry["Name"]] = source.choice(entry["Values"])
     return values
+
+
+def draw_number(entry: dict[str, str], source: random.Random) -> float:
+    """A number between the ends of a range, even on its scale."""
+    least, most = float(entry["MinValue"]), float(entry["MaxValue"])
+    if entry.get("ScalingType") == "Logarithmic":
+        return math.exp(source.uniform(math.log(least), math.log(most)))
+    return source.uniform(least, most)
 
 
 def is_hopeless(values: list[float], earlier: list[list[float]], maximize: bool) -> bool:

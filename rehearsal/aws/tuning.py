@@ -10,11 +10,10 @@ from typing import Any
 
 from rehearsal.aws import adapter
 from rehearsal.aws.jobs import arn_of, may_start
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, not_played, now, page, public, short_id
+from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
 from rehearsal.aws.search import draw, is_hopeless
 
 POLL_SECONDS = 0.2
-STRATEGIES = ("Bayesian", "Random")
 STATUS_COUNTERS = {
     "Completed": "Completed",
     "InProgress": "InProgress",
@@ -106,11 +105,6 @@ class Tunings:
 def check_search(parameters: dict[str, Any]) -> None:
     """Refuse what is not played, and what AWS refuses."""
     config = parameters["HyperParameterTuningJobConfig"]
-    for name in ("TrainingJobDefinitions", "WarmStartConfig", "Autotune"):
-        if name in parameters:
-            raise not_played(f"tuning with {name}")
-    if config["Strategy"] not in STRATEGIES:
-        raise not_played(f"tuning with the strategy {config['Strategy']}")
     if "TrainingJobDefinition" not in parameters or "HyperParameterTuningJobObjective" not in config:
         raise AwsError("ValidationException", "A tuning job needs a TrainingJobDefinition and an objective.")
     definition = parameters["TrainingJobDefinition"]

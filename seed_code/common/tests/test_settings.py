@@ -42,6 +42,7 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant():
 )
 def test_a_search_that_cannot_be_meant_is_refused_in_one_line(change, said):
     chosen = copy.deepcopy(settings.load())
+    chosen["compute"].update(mode="spot", training_instance_count=1)
     chosen["tuning"].update(change)
 
     with pytest.raises(ValueError, match=said):
@@ -54,7 +55,7 @@ def test_a_search_that_cannot_be_meant_is_refused_in_one_line(change, said):
 def test_a_search_goes_with_one_training_on_one_instance(change, said):
     chosen = copy.deepcopy(settings.load())
     chosen["tuning"]["jobs"] = 2
-    chosen["compute"].update(change)
+    chosen["compute"].update({"mode": "spot", "training_instance_count": 1} | change)
 
     with pytest.raises(ValueError, match=said):
         settings.check(chosen)

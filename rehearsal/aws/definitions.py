@@ -1,0 +1,94 @@
+"""What a pipeline definition may hold to be emulated, checked when it is created or updated, as AWS does.
+
+docs.aws.amazon.com/sagemaker/latest/dg/define-pipeline.html; the schema is aws-sagemaker-mlops.github.io's
+sagemaker-model-building-pipeline-definition-JSON-schema.
+"""
+
+import graphlib
+import json
+import re
+from typing import Any
+
+from rehearsal.aws.protocol import not_played
+
+DEFINITION = ("Version", "Metadata", "Parameters", "PipelineExperimentConfig", "Steps")
+EVERY_STEP = ("Name", "Type", "Arguments", "DependsOn", "DisplayName", "Description")
+# What each emulated type of step has beside these. Two members change nothing here: RetryPolicies, since they are for
+# faults of AWS that the emulator does not have, and ExpireAfter of a CacheConfig, since it is longer than a rehearsal.
+STEPS: dict[str, tuple[str, ...]] = {
+    "Condition": (),
+    "Fail": (),
+    "Processing": ("CacheConfig", "RetryPolicies", "PropertyFiles"),
+    "RegisterModel": ("RetryPolicies",),
+    "Training": ("CacheConfig", "RetryPolicies"),
+    "Tuning": ("CacheConfig", "RetryPolicies"),
+}
+COMPARISONS = ("Equals", "GreaterThan", "GreaterThanOrEqualTo", "LessThan", "LessThanOrEqualTo")
+CONDITIONS = (*COMPARISONS, "In", "Not", "Or")
+
+
+def check(definition: dict[str, Any]) -> None:
+    """Raise ValueError for what AWS refuses, and refuse what is not emulated, by name."""
+    if unknown := [name for name in definition if name not in DEFINITION]:
+        raise ValueError(f"Unknown members: {', '.join(unknown)}.")
+    steps = all_steps(definition["Steps"])
+    check_graph(steps)
+    for step in steps:
+        check_step(step)
+    declared = {parameter["Name"] for parameter in definition.get("Parameters", [])}
+    used = set(re.findall(r'"Get": "Parameters\.([A-Za-z0-9_-]+)"', json.dumps(definition["Steps"])))
+    if undeclared := used - declared:
+        raise ValueError(f"Parameters that are not declared: {', '.join(sorted(undeclared))}.")
+
+
+def check_step(step: dict[str, Any]) -> None:
+    """Refuse a step of another type, or with members of another kind, than those that are emulated."""
+    if step["Type"] not in STEPS:
+        raise not_played(f"steps of type {step['Type']}, as {step['Name']}")
+    allowed = (*EVERY_STEP, *STEPS[step["Type"]])
+    if unknown := [name for name in step if name not in allowed]:
+        raise not_played(f"{', '.join(unknown)} of step {step['Name']}")
+    if any(isinstance(entry, dict) for entry in step.get("DependsOn", [])):
+        raise not_played(f"dependencies by trigger, in DependsOn of step {step['Name']}")
+    for condition in all_conditions(step["Arguments"].get("Conditions", [])) if step["Type"] == "Condition" else []:
+        if condition["Type"] not in CONDITIONS:
+            raise not_played(f"conditions of type {condition['Type']}, as in step {step['Name']}")
+
+
+def all_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Steps with those in the branches of conditions."""
+    found = []
+    for step in steps:
+        found.append(step)
+        if step["Type"] == "Condition":
+            found += all_steps(step["Arguments"].get("IfSteps", [])) + all_steps(step["Arguments"].get("ElseSteps", []))
+    return found
+
+
+def all_conditions(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Conditions with those inside them."""
+    inner = [
+        other
+        for condition in conditions
+        for other in (*condition.get("Conditions", []), *([condition["Condition"]] if "Condition" in condition else []))
+    ]
+    return conditions + (all_conditions(inner) if inner else [])
+
+
+def check_graph(every: list[dict[str, Any]]) -> None:
+    """Raise ValueError for steps that are no directed acyclic graph."""
+    names = [step["Name"] for step in every]
+    if len(names) != len(set(names)):
+        raise ValueError("Step names are not unique.")
+    graph = {step["Name"]: dependencies(step) for step in every}
+    if unknown := {name for needed in graph.values() for name in needed} - set(names):
+        raise ValueError(f"Unknown steps are depended on: {', '.join(sorted(unknown))}.")
+    graphlib.TopologicalSorter(graph).prepare()  # its CycleError is a ValueError
+
+
+def dependencies(step: dict[str, Any]) -> set[str]:
+    """The steps that a step waits for: those it names in DependsOn and those it takes values from, not its own."""
+    own = {inner["Name"] for inner in all_steps([step])}
+    referred = set(re.findall(r'"Get": "Steps\.([A-Za-z0-9_-]+)\.', json.dumps(step)))
+    named = {entry for entry in step.get("DependsOn", []) if isinstance(entry, str)}
+    return (referred | named) - own
