@@ -5,8 +5,10 @@ import gzip
 import http.client
 import json
 from collections.abc import Callable
+from functools import partial
 
 import pytest
+from botocore.exceptions import ClientError, ParamValidationError
 from test_closed import code_of, signed
 
 from rehearsal.server import ACCOUNT
@@ -152,16 +154,54 @@ def test_a_malformed_call_of_s3_is_a_clients_error(call, method, path, body):
     assert said
 
 
+CONFIGURATIONS = (
+    "accelerate", "cors", "encryption", "lifecycle", "logging", "notification", "ownershipControls", "publicAccessBlock",
+    "replication", "requestPayment", "tagging", "versioning", "website",
+)  # fmt: skip
+POLICIES = [
+    b"", b"{", b"5", b"[]", b"null", b"\xff", DEEP, b'{"a":' * 2_000 + b"1" + b"}" * 2_000,
+    b'{"Statement": 5}', b'{"Statement": [5]}', b'{"Statement": "x"}',
+    b'{"Statement": {"Effect": "Allow", "Principal": "*", "Action": 5, "Resource": 5}}',
+    b'{"Statement": {"Effect": ["Allow"], "Principal": 5, "Action": {"a": 1}, "Resource": [["x"]]}}',
+]  # fmt: skip
+
+
 def test_a_malformed_policy_or_deletion_of_a_bucket_that_is_there_is_a_clients_error(call, bucket):
     calls = [
         ("POST", f"/{bucket}?delete", b"<Delete><Object>"),
         ("PUT", f"/{bucket}?versioning", b"\xff"),
+        *(("PUT", f"/{bucket}?{kind}", body) for kind in CONFIGURATIONS for body in (b"", b"5", b"<x", b"<Else/>")),
+        ("PUT", f"/{bucket}?lifecycle", b"<LifecycleConfiguration/>"),
+        *(("PUT", f"/{bucket}?policy", body) for body in POLICIES),
         ("GET", f"/{bucket}?versions&max-keys=many", b""),
     ]
     for method, path, body in calls:
         status, _, said = call("s3", body, {}, path, method)
 
-        assert 400 <= status < 500, (path, said)
+        assert 400 <= status < 500, (path, body[:100], said)
+
+
+@pytest.fixture(scope="module")
+def role(make_role) -> str:
+    return make_role("malformed", "lambda").rsplit("/", 1)[1]
+
+
+@pytest.mark.parametrize("text", [body.decode(errors="replace") for body in POLICIES], ids=range(len(POLICIES)))
+def test_a_malformed_policy_of_a_role_a_topic_or_a_queue_is_a_clients_error(played, role, text):
+    iam, sqs, sns = (played.client(service) for service in ("iam", "sqs", "sns"))
+    topic, queue = sns.create_topic(Name="malformed")["TopicArn"], sqs.create_queue(QueueName="malformed")["QueueUrl"]
+    calls = [
+        partial(iam.put_role_policy, RoleName=role, PolicyName="inline", PolicyDocument=text),
+        partial(iam.update_assume_role_policy, RoleName=role, PolicyDocument=text),
+        partial(iam.create_policy, PolicyName="managed", PolicyDocument=text),
+        partial(sns.set_topic_attributes, TopicArn=topic, AttributeName="Policy", AttributeValue=text),
+        partial(sqs.set_queue_attributes, QueueUrl=queue, Attributes={"Policy": text}),
+    ]
+    for call in calls[: 3 if not text else 5]:  # an empty text takes the policy of a topic or a queue away
+        with pytest.raises((ClientError, ParamValidationError)) as refused:
+            call()
+        if isinstance(refused.value, ClientError):
+            assert 400 <= refused.value.response["ResponseMetadata"]["HTTPStatusCode"] < 500, (call, refused.value)
 
 
 @pytest.mark.parametrize("name", ["{0}", "arn:aws:lambda:{x}:%s:function:x", "%00", "..%2f.."])

@@ -2,7 +2,11 @@
 
 import datetime
 import json
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import botocore.session
 import pytest
@@ -11,6 +15,7 @@ from botocore.exceptions import ClientError
 from conftest import wait_for
 
 from rehearsal.aws import lists, members
+from rehearsal.loopback import git_credentials
 
 SERVICES = ("sagemaker", "servicecatalog", "codecommit", "service-quotas")
 MODELS = {service: botocore.session.get_session().get_service_model(service) for service in SERVICES}
@@ -310,3 +315,71 @@ def test_a_finished_run_cannot_be_stopped(pipelines):
     code, message = refusal(sagemaker.stop_pipeline_execution, PipelineExecutionArn=arn)
 
     assert (code, "Only pipelines with 'Executing' status can be stopped" in message) == ("ValidationException", True)
+
+
+def specification(bucket: str) -> dict:
+    """What makes a model of an archive in the bucket."""
+    return {
+        "Containers": [{"Image": "image", "ModelDataUrl": f"s3://{bucket}/model.tar.gz"}],
+        "SupportedContentTypes": ["text/plain"],
+        "SupportedResponseMIMETypes": ["application/json"],
+    }
+
+
+def create(played, name: str, resource: dict) -> None:
+    """A stack of one resource."""
+    template = json.dumps({"Resources": {"Resource": resource}})
+    played.client("cloudformation").create_stack(StackName=name, TemplateBody=template)
+
+
+def test_a_list_of_packages_without_a_group_has_those_without_a_version_alone(played, bucket):
+    sagemaker = played.client("sagemaker")
+    group = "silent-yes-group"
+    body = {"Type": "AWS::SageMaker::ModelPackageGroup", "Properties": {"ModelPackageGroupName": group}}
+    create(played, group, body)
+    wait_for(lambda: group in str(sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]))
+    make = partial(sagemaker.create_model_package, ModelPackageGroupName=group)
+    nowhere = "Could not find model data at s3://nobodys-bucket/model.tar.gz."
+    assert refusal(make, InferenceSpecification=specification("nobodys-bucket")) == ("ValidationException", nowhere)
+    played.client("s3").put_object(Bucket=bucket, Key="model.tar.gz", Body=b"x")
+    arn = make(InferenceSpecification=specification(bucket))["ModelPackageArn"]
+
+    def listed(**parameters: str) -> list[str]:
+        return [
+            one["ModelPackageArn"] for one in sagemaker.list_model_packages(**parameters)["ModelPackageSummaryList"]
+        ]
+
+    assert listed(ModelPackageGroupName=group) == [arn]
+    assert arn in listed(ModelPackageType="Versioned")
+    assert listed() == listed(ModelPackageType="Unversioned") == []
+
+
+@pytest.fixture(scope="module")
+def repository(played, tmp_path_factory) -> str:
+    """A repository with two branches."""
+    body = {"Type": "AWS::CodeCommit::Repository", "Properties": {"RepositoryName": "silent-yes"}}
+    create(played, "silent-yes-repository", body)
+    listed = played.client("codecommit").list_repositories
+    wait_for(lambda: "silent-yes" in [repository["repositoryName"] for repository in listed()["repositories"]])
+    folder = tmp_path_factory.mktemp("silent-yes")
+    options = ["-c", "user.name=a", "-c", "user.email=a@b.c", *git_credentials(Path(sys.executable))]
+    for command in (
+        ["init", "--quiet", "--initial-branch", "main"],
+        ["commit", "--quiet", "--allow-empty", "--message", "first"],
+        ["push", "--quiet", f"{played.endpoint}/v1/repos/silent-yes", "main", "main:idea"],
+    ):
+        subprocess.run(["git", *options, *command], cwd=folder, env=os.environ | played.environment(), check=True)
+    return "silent-yes"
+
+
+def test_a_pull_request_into_itself_is_refused_and_one_token_opens_one(played, repository):
+    open_one = played.client("codecommit").create_pull_request
+    target = {"repositoryName": repository, "sourceReference": "idea", "destinationReference": "refs/heads/main"}
+
+    itself = target | {"sourceReference": "main"}
+    assert refusal(open_one, title="idea", targets=[itself])[0] == "SourceAndDestinationAreSameException"
+    opened = [
+        open_one(title="idea", targets=[target], clientRequestToken=token)["pullRequest"]["pullRequestId"]
+        for token in ("one", "one", "two")
+    ]
+    assert opened[0] == opened[1] != opened[2]

@@ -22,7 +22,7 @@ HONOURED: dict[str, tuple[str, ...]] = {
         "ModelPackageGroupName", "ModelPackageDescription", "InferenceSpecification", "Tags", "ModelApprovalStatus",
         "MetadataProperties", "ModelMetrics", "Domain", "Task", "SamplePayloadUrl", "CustomerMetadataProperties",
         "DriftCheckBaselines", "AdditionalInferenceSpecifications", "SkipModelValidation", "SourceUri", "ModelCard",
-        "ModelLifeCycle",
+        "ModelLifeCycle", "ClientToken",
     ),
     "CreatePipeline": (
         "PipelineDisplayName", "PipelineDefinition", "PipelineDefinitionS3Location", "PipelineDescription", "Tags",
@@ -98,7 +98,7 @@ HONOURED: dict[str, tuple[str, ...]] = {
     "ListPortfolios": ("PageSize", "PageToken"),
     "ListProvisioningArtifacts": (),
     "SearchProducts": ("Filters", "PageSize", "PageToken"),
-    "CreatePullRequest": (),
+    "CreatePullRequest": ("clientRequestToken",),
     "GetBranch": ("repositoryName", "branchName"),
     "GetPullRequest": (),
     "GetRepository": (),
@@ -108,7 +108,6 @@ HONOURED: dict[str, tuple[str, ...]] = {
 
 # Members that are accepted and change nothing here, with the reason.
 WITHOUT_EFFECT: dict[tuple[str, str], str] = {
-    ("CreateModelPackage", "ClientToken"): "the SDKs fill it in; versions are not deduplicated here",
     ("UpdateModelPackage", "ClientToken"): "the SDKs fill it in; the same update twice changes nothing",
     ("CreateTrainingJob", "ProfilerConfig"): "profiling measures instances, and there are none here",
     ("CreateTrainingJob", "DebugHookConfig"): "Debugger is closed to new customers; the SDK only switches it off",

@@ -80,6 +80,7 @@ class Service:
 
     def __init__(self) -> None:
         self.model = service_model(self.name)
+        self.answers: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {}
         adapter.add_service(self.name, self.target_prefix, self.handle, self.resource_of)
 
     def resource_of(self, operation: str, parameters: dict[str, Any], path: str) -> str:
@@ -122,11 +123,24 @@ class Service:
         if ignored := members.unsupported(operation, shape, parameters):
             raise not_played(f"{', '.join(ignored)} of {self.name}:{operation}")
         check_tags(parameters)
+        token = idempotency_token(shape, parameters) if operation.startswith("Create") else ""
+        asked, answer = self.answers.get((operation, token), (None, {})) if token else (None, {})
+        if asked == parameters:
+            return answer
         try:
-            return played(parameters, caller) or {}
+            answer = played(parameters, caller) or {}
         except lists.BadToken as error:
             code = BAD_TOKENS.get(self.name, "ValidationException")
             raise AwsError(code, f"The token {error} is not one of {operation} with these parameters.") from error
+        if token:
+            self.answers[operation, token] = parameters, answer
+        return answer
+
+
+def idempotency_token(shape: botocore.model.StructureShape, parameters: dict[str, Any]) -> str:
+    """Return the token by which a service knows a repeated request; the SDKs fill it in: Smithy's idempotencyToken trait."""
+    names = [name for name, member in shape.members.items() if member.metadata.get("idempotencyToken")]
+    return next((parameters[name] for name in names if name in parameters), "")
 
 
 def check_tags(parameters: dict[str, Any]) -> None:

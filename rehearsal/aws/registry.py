@@ -111,7 +111,11 @@ class Registry:
             return
         bucket, key = split(url)
         s3 = adapter.client("s3", adapter.root_credentials())
-        if s3.list_objects_v2(Bucket=bucket, Prefix=key).get("KeyCount", 0) == 0:
+        try:
+            found = s3.list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"]
+        except s3.exceptions.NoSuchBucket:
+            found = 0
+        if not found:
             raise AwsError("ValidationException", f"Could not find model data at {url}.")
 
     def describe_model_package(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:

@@ -88,27 +88,52 @@ def _statements(document: str | dict[str, Any]) -> list[Statement] | str:
     """Return a document's statements, the message about its grammar, or "json" where it is none."""
     try:
         policy = json.loads(document) if isinstance(document, str) else document
-    except ValueError:
+    except (ValueError, RecursionError):
         return "json"
     if not isinstance(policy, dict):
         return "json"
-    statements = policy.get("Statement")
-    statements = [statements] if isinstance(statements, dict) else statements
+    statements = statements_of(policy)
     right = policy.keys() <= {"Version", "Id", "Statement"} and policy.get("Version", "2012-10-17") in (
         "2012-10-17",
         "2008-10-17",
     )
-    if (
-        not right
-        or not statements
-        or not all(isinstance(each, dict) and each.keys() <= _MEMBERS for each in statements)
-    ):
+    if not right or not statements or not all(each.keys() <= _MEMBERS for each in statements):
         return "Syntax errors in policy."
     if not all(each.get("Effect") in ("Allow", "Deny") for each in statements):
         return "Syntax errors in policy."
     operators = [operator for each in statements for operator in each.get("Condition", {})]
     wrong = [operator for operator in operators if not _OPERATOR.fullmatch(operator)]
     return f"Invalid Condition type : {wrong[0]}." if wrong else statements
+
+
+def statements_of(policy: dict[str, Any]) -> list[Statement]:
+    """Return the statements of a policy; none where one of them has a member of a type that it cannot have.
+
+    docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
+    """
+    statements = policy.get("Statement")
+    statements = [statements] if isinstance(statements, dict) else statements
+    return statements if isinstance(statements, list) and all(map(_is_typed, statements)) else []
+
+
+def _is_typed(statement: Any) -> bool:
+    if not isinstance(statement, dict):
+        return False
+    texts = [statement[name] for name in ("Action", "NotAction", "Resource", "NotResource") if name in statement]
+    for principal in (statement[name] for name in ("Principal", "NotPrincipal") if name in statement):
+        if principal != "*":
+            texts += principal.values() if isinstance(principal, dict) else [None]
+    conditions = statement.get("Condition", {})
+    return (
+        all(isinstance(statement.get(name, ""), str) for name in ("Sid", "Effect"))
+        and all(_is_texts(each) for each in texts)
+        and isinstance(conditions, dict)
+        and all(isinstance(each, dict) for each in conditions.values())
+    )
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
 
 
 def _unknown_principal(statement: Statement) -> str | None:

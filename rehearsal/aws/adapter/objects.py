@@ -12,6 +12,7 @@ from ministack import app as ministack_app
 from ministack.services import s3
 
 from rehearsal.aws.adapter import buckets
+from rehearsal.aws.adapter.identity_policies import statements_of
 from rehearsal.aws.adapter.services import Response
 from rehearsal.aws.adapter.templates import hold_to
 
@@ -147,14 +148,15 @@ def problem_of_policy(bucket: str, text: str) -> str | None:
     """Return AWS's message about a malformed policy of a bucket; None where it is right."""
     try:
         policy = json.loads(text) if text.startswith("{") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         policy = None
     if policy is None:
         return "Policies must be valid JSON and the first byte must be '{'"
-    statements = policy.get("Statement")
-    if not statements:
+    if not policy.get("Statement"):
         return "Missing required field Statement"
-    for statement in statements if isinstance(statements, list) else [statements]:
+    if not (statements := statements_of(policy)):
+        return "Invalid policy syntax."
+    for statement in statements:
         if problem := _problem_of_statement(bucket, statement):
             return problem
     return None
@@ -192,3 +194,54 @@ def _require_policy(name: str, properties: dict[str, Any]) -> None:
 _original_put_policy = s3._put_bucket_policy
 s3._put_bucket_policy = _put_bucket_policy
 hold_to("AWS::S3::BucketPolicy", _require_policy)
+
+
+# --- configurations of a bucket ----------------------------------------------------------------------------------------
+
+# ministack's function for each, and the root of its document: docs.aws.amazon.com/AmazonS3/latest/API, PutBucket...
+_DOCUMENTS = {
+    "_put_bucket_accelerate": "AccelerateConfiguration",
+    "_put_bucket_cors": "CORSConfiguration",
+    "_put_bucket_encryption": "ServerSideEncryptionConfiguration",
+    "_put_bucket_lifecycle": "LifecycleConfiguration",
+    "_put_bucket_logging": "BucketLoggingStatus",
+    "_put_bucket_notification": "NotificationConfiguration",
+    "_put_bucket_ownership_controls": "OwnershipControls",
+    "_put_bucket_replication": "ReplicationConfiguration",
+    "_put_bucket_request_payment": "RequestPaymentConfiguration",
+    "_put_bucket_tagging": "Tagging",
+    "_put_bucket_versioning": "VersioningConfiguration",
+    "_put_bucket_website": "WebsiteConfiguration",
+    "_put_public_access_block": "PublicAccessBlockConfiguration",
+}
+# Those that say nothing when they hold nothing.
+_MAY_BE_EMPTY = {
+    "_put_bucket_logging",
+    "_put_bucket_notification",
+    "_put_bucket_versioning",
+    "_put_public_access_block",
+}
+
+
+def _is_malformed(function: str, body: bytes) -> bool:
+    """Whether a document is no XML, has another root than its own, or holds nothing where it has to."""
+    try:
+        root = s3.fromstring(body)
+    except ParseError:
+        return True
+    return root.tag.rpartition("}")[2] != _DOCUMENTS[function] or (function not in _MAY_BE_EMPTY and len(root) == 0)
+
+
+def _refuse_malformed(function: str) -> None:
+    original = getattr(s3, function)
+
+    def put(name: str, body: bytes, *more: Any) -> Response:
+        if name in s3._buckets and _is_malformed(function, body):
+            return s3._error("MalformedXML", s3._MALFORMED_XML, 400)
+        return original(name, body, *more)
+
+    setattr(s3, function, put)
+
+
+for _function in _DOCUMENTS:
+    _refuse_malformed(_function)
