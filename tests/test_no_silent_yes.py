@@ -3,11 +3,14 @@
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
+import botocore.loaders
+import botocore.model
 import botocore.session
 import pytest
 from botocore import xform_name
@@ -19,6 +22,8 @@ from rehearsal.loopback import git_credentials
 
 SERVICES = ("sagemaker", "servicecatalog", "codecommit", "service-quotas")
 MODELS = {service: botocore.session.get_session().get_service_model(service) for service in SERVICES}
+# botocore strips the documentation off the models that clients use.
+DOCUMENTED = botocore.model.ServiceModel(botocore.loaders.Loader().load_service_model("sagemaker", "service-2"))
 SHAPES = {
     operation: (service, MODELS[service].operation_model(operation).input_shape)
     for service in SERVICES
@@ -205,6 +210,24 @@ def test_every_filter_separates_two_resources(member):
     shown, _ = lists.page([old, new], {member: value}, "ProcessingJobSummaries")
 
     assert shown == ([old] if member in lists.BEFORE else [new])
+
+
+@pytest.mark.parametrize("key", lists.SORTING)
+def test_a_list_is_sorted_as_the_api_reference_says_unless_the_request_says(key):
+    operation = next(
+        name
+        for name in members.HONOURED
+        if name.startswith("List") and key in MODELS["sagemaker"].operation_model(name).output_shape.members
+    )
+    documented = {
+        name: re.sub("<[^>]+>", "", member.documentation).rsplit("The default is ", 1)[-1].split(".")[0]
+        for name, member in DOCUMENTED.operation_model(operation).input_shape.members.items()
+        if name in ("SortBy", "SortOrder") and "The default is" in member.documentation
+    }
+    by, direction = lists.SORTING[key]
+
+    assert documented.get("SortBy", by).replace("CreatedTime", "CreationTime") == by
+    assert documented.get("SortOrder", direction).replace("CreatedTime", direction) == direction
 
 
 @pytest.mark.parametrize(

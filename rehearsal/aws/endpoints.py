@@ -11,7 +11,7 @@ from typing import Any
 
 from rehearsal import network
 from rehearsal.aws import adapter, containers, objects, processes, vpc
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
+from rehearsal.aws.protocol import AwsError, Caller, now, page, public, short_id
 from rehearsal.loopback import free_port
 
 START_SECONDS = 120
@@ -127,8 +127,7 @@ class Endpoints:
     def listed(
         records: dict[str, dict], keys: tuple[str, ...], parameters: dict[str, Any], member: str
     ) -> dict[str, Any]:
-        found = newest_first(list(records.values()), parameters, "CreationTime")
-        return page([{key: record[key] for key in keys} for record in found], parameters, member)
+        return page([{key: record[key] for key in keys} for record in list(records.values())], parameters, member)
 
     @staticmethod
     def known(records: dict[str, dict[str, Any]], name: str, what: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rehearsal.aws import adapter, containers, objects, processes, vpc
 from rehearsal.aws.instances import Instance, require_playable, resources_of
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, not_played, now, page, public, short_id
+from rehearsal.aws.protocol import AwsError, Caller, not_played, now, page, public, short_id
 
 STOP_GRACE_SECONDS = 120  # between SIGTERM and SIGKILL, as AWS gives it
 # What a spot second is billed at in the play. Real prices move; the CV original paid 26.5 % (9.78 against 2.59 USD).
@@ -136,8 +136,7 @@ class Jobs:
             "processing": ("ProcessingEndTime", "FailureReason", "ExitMessage"),
         }
         found = [
-            {key: job[key] for key in (*keys, *later[kind]) if key in job}
-            for job in newest_first(list(self.jobs[kind].values()), parameters, "CreationTime")
+            {key: job[key] for key in (*keys, *later[kind]) if key in job} for job in list(self.jobs[kind].values())
         ]
         return page(found, parameters, f"{name}Summaries")
 

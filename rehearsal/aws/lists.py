@@ -32,6 +32,23 @@ SUBJECTS = {
     "ProjectSummaryList": "Project",
     "TrainingJobSummaries": "TrainingJob",
 }
+# By what and how a list is sorted unless the request says: the API reference of each. Of pipelines and their runs it does
+# not say how; they come with the newest first.
+NEWEST, OLDEST = ("CreationTime", "Descending"), ("CreationTime", "Ascending")
+SORTING = {
+    "EndpointConfigs": NEWEST,
+    "Endpoints": NEWEST,
+    "HyperParameterTuningJobSummaries": ("Name", "Ascending"),
+    "ModelPackageGroupSummaryList": OLDEST,
+    "ModelPackageSummaryList": OLDEST,
+    "Models": NEWEST,
+    "PipelineExecutionSteps": NEWEST,
+    "PipelineExecutionSummaries": NEWEST,
+    "PipelineSummaries": NEWEST,
+    "ProcessingJobSummaries": OLDEST,
+    "ProjectSummaryList": OLDEST,
+    "TrainingJobSummaries": OLDEST,
+}
 TOKENS = ("NextToken", "PageToken", "nextToken")
 SIZES = ("MaxResults", "PageSize")
 
@@ -55,25 +72,26 @@ def matches(item: dict[str, Any], parameters: dict[str, Any], subject: str) -> b
     )
 
 
-def order(items: list[dict[str, Any]], parameters: dict[str, Any], subject: str) -> list[dict[str, Any]]:
-    """Sort summaries by the request's SortBy, if it has one."""
-    by = parameters.get("SortBy")
-    if by is None or (items and "ObjectiveStatus" in items[0]):  # a tuning job sorts its own
+def order(items: list[dict[str, Any]], parameters: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """Sort summaries as the request says, or as AWS sorts them without."""
+    if key not in SORTING or (items and "ObjectiveStatus" in items[0]):  # a tuning job sorts its own
         return items
+    subject, (by, direction) = SUBJECTS.get(key, ""), SORTING[key]
+    by = parameters.get("SortBy", by)
     names = {"Name": f"{subject}Name", "Status": f"{subject}Status"}
-    key = names.get(by, "StartTime" if by == "CreationTime" and subject == "PipelineExecution" else by)
+    member = names.get(by, "StartTime" if by == "CreationTime" and key.startswith("PipelineExecution") else by)
     # Versioned model packages have no name of their own.
     return sorted(
         items,
-        key=lambda item: item.get(key) or item[f"{subject}Arn"],
-        reverse=parameters.get("SortOrder") != "Ascending",
+        key=lambda item: item.get(member) or item[f"{subject}Arn"],
+        reverse=parameters.get("SortOrder", direction) == "Descending",
     )
 
 
 def page(items: list[dict[str, Any]], parameters: dict[str, Any], key: str) -> tuple[list[dict[str, Any]], str | None]:
     """Return the page that a request asks for, and the token of the next one. Raise BadToken for a foreign token."""
     subject = SUBJECTS.get(key, "")
-    items = order([item for item in items if matches(item, parameters, subject)], parameters, subject)
+    items = order([item for item in items if matches(item, parameters, subject)], parameters, key)
     rest = {name: value for name, value in parameters.items() if name not in (*TOKENS, *SIZES)}
     mark = hashlib.sha256(json.dumps([key, rest], sort_keys=True, default=str).encode()).hexdigest()[:32]
     start = start_of(next((parameters[name] for name in TOKENS if name in parameters), None), mark)

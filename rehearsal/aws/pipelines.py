@@ -16,7 +16,6 @@ from rehearsal.aws.jobs import KINDS, job_name
 from rehearsal.aws.protocol import (
     AwsError,
     Caller,
-    newest_first,
     now,
     page,
     public,
@@ -146,12 +145,9 @@ class Pipelines:
             "CreationTime",
             "LastModifiedTime",
         )
-        found = newest_first(list(self.pipelines.values()), parameters, "CreationTime")
-        prefix = parameters.get("PipelineNamePrefix", "")
         listed = [
             {key: p[key] for key in keys} | ({"LastExecutionTime": run} if (run := self.last_run(p)) else {})
-            for p in found
-            if p["PipelineName"].startswith(prefix)
+            for p in list(self.pipelines.values())
         ]
         return page(listed, parameters, "PipelineSummaries")
 
@@ -214,11 +210,11 @@ class Pipelines:
     def list_pipeline_executions(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         pipeline = self.pipeline(parameters["PipelineName"])
         found = [e.summary() for e in self.executions.values() if e.pipeline is pipeline]
-        return page(newest_first(found, parameters, "StartTime"), parameters, "PipelineExecutionSummaries")
+        return page(found, parameters, "PipelineExecutionSummaries")
 
     def list_pipeline_execution_steps(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         steps = [public(step) for step in self.execution(parameters).steps.values()]
-        return page(newest_first(steps, parameters, "StartTime"), parameters, "PipelineExecutionSteps")
+        return page(steps, parameters, "PipelineExecutionSteps")
 
     def list_pipeline_parameters_for_execution(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         given = self.execution(parameters).given

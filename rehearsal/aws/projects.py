@@ -6,7 +6,7 @@ from typing import Any
 import botocore.exceptions
 
 from rehearsal.aws import adapter
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
+from rehearsal.aws.protocol import AwsError, Caller, now, page, public, short_id
 from rehearsal.aws.servicecatalog import bucket_and_key
 
 # The launch role of a template from S3 may be passed to SageMaker, which hands it on, or to CloudFormation at once.
@@ -239,8 +239,7 @@ class Projects:
 
     def list_projects(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         keys = ("ProjectName", "ProjectDescription", "ProjectArn", "ProjectId", "CreationTime", "ProjectStatus")
-        found = newest_first(list(self.projects.values()), parameters, "CreationTime")
-        listed = [{k: p[k] for k in keys} for p in found if parameters.get("NameContains", "") in p["ProjectName"]]
+        listed = [{key: project[key] for key in keys} for project in list(self.projects.values())]
         return page(listed, parameters, "ProjectSummaryList")
 
     def delete_project(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:

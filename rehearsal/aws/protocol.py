@@ -230,11 +230,6 @@ def page(items: list[Any], parameters: dict[str, Any], key: str) -> dict[str, An
     return {key: shown, **({TOKEN_MEMBERS.get(key, "NextToken"): token} if token else {})}
 
 
-def newest_first(items: list[dict[str, Any]], parameters: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """Sorted by a time, the newest first unless the request says Ascending."""
-    return sorted(items, key=lambda item: item[key], reverse=parameters.get("SortOrder", "Descending") != "Ascending")
-
-
 def tags_of(tags: list[dict[str, str]] | dict[str, str] | None) -> dict[str, str]:
     """Tags as a mapping, from either shape that AWS uses."""
     return dict(tags) if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags or []}

@@ -4,7 +4,7 @@ from typing import Any
 
 from rehearsal.aws import adapter
 from rehearsal.aws.objects import split
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, tags_of
+from rehearsal.aws.protocol import AwsError, Caller, now, page, public, tags_of
 
 APPROVALS = ("Approved", "Rejected", "PendingManualApproval")
 
@@ -66,9 +66,7 @@ class Registry:
 
     def list_model_package_groups(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         keys = ("ModelPackageGroupName", "ModelPackageGroupArn", "ModelPackageGroupStatus", "CreationTime")
-        groups = newest_first(list(self.groups.values()), parameters, "CreationTime")
-        wanted = parameters.get("NameContains", "")
-        found = [{key: group[key] for key in keys} for group in groups if wanted in group["ModelPackageGroupName"]]
+        found = [{key: group[key] for key in keys} for group in list(self.groups.values())]
         return page(found, parameters, "ModelPackageGroupSummaryList")
 
     def group(self, name: str) -> dict[str, Any]:
@@ -140,7 +138,7 @@ class Registry:
         wanted = parameters.get("ModelApprovalStatus")
         found = [
             {key: package[key] for key in keys if key in package}
-            for package in newest_first(list(self.packages.values()), parameters, "CreationTime")
+            for package in list(self.packages.values())
             if group in (None, package["ModelPackageGroupName"]) and wanted in (None, package["ModelApprovalStatus"])
         ]
         # All that is emulated are versions; the default without a group is Unversioned (API reference, ListModelPackages).

@@ -10,7 +10,7 @@ from typing import Any
 
 from rehearsal.aws import adapter
 from rehearsal.aws.jobs import arn_of, may_start
-from rehearsal.aws.protocol import AwsError, Caller, newest_first, now, page, public, short_id
+from rehearsal.aws.protocol import AwsError, Caller, now, page, public, short_id
 from rehearsal.aws.search import draw, is_hopeless
 
 POLL_SECONDS = 0.2
@@ -72,9 +72,7 @@ class Tunings:
         found = [
             {key: job[key] for key in keys if key in job}
             | {"Strategy": job["HyperParameterTuningJobConfig"]["Strategy"]}
-            for job in map(describe, newest_first(list(self.jobs["tuning"].values()), parameters, "CreationTime"))
-            if parameters.get("NameContains", "") in job[keys[0]]
-            and parameters.get("StatusEquals", job[keys[2]]) == job[keys[2]]
+            for job in map(describe, list(self.jobs["tuning"].values()))
         ]
         return page(found, parameters, "HyperParameterTuningJobSummaries")
 
