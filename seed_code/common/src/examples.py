@@ -27,11 +27,20 @@ class Example:
     labels: list[str]
     where: str
     content: Any = field(repr=False)
+    note: str = ""  # what the report counts it under
 
 
 @dataclass(frozen=True)
 class Unreadable:
     """What `task.read` or `task.prepare` could not make an example of: it is left out, counted and named."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What `task.read` passed over on purpose: no example and no fault. It is counted by its reason, and named."""
 
     where: str
     reason: str

@@ -30,7 +30,7 @@ import job
 import report
 import settings
 import task
-from examples import Example, NothingToRead, Unreadable
+from examples import Example, NothingToRead, Skipped, Unreadable
 
 SPLITS = ("train", "validation", "test")
 LEFT_OUT = len(SPLITS)  # the number of no split
@@ -53,18 +53,19 @@ def parse_arguments(given: list[str] | None) -> argparse.Namespace:
 
 @dataclass
 class Unread:
-    """How many examples could not be read, and the first of them by name."""
+    """How many of a kind there are (examples that cannot be read, files that were passed over), the first of them by name."""
 
     count: int = 0
     named: list[str] = field(default_factory=list)
 
-    def add(self, example: Unreadable) -> None:
+    def add(self, name: str) -> None:
         self.count += 1
-        self.named = [*self.named, f"{example.where}: {example.reason}"][:NAMED]
+        if len(self.named) < NAMED:
+            self.named.append(name)
 
     def join(self, other: "Unread") -> None:
         self.count += other.count
-        self.named = sorted(self.named + other.named)[:NAMED]
+        self.named = [*self.named, *other.named][:NAMED]
 
 
 @dataclass
@@ -75,15 +76,21 @@ class Survey:
     kinds: array = field(default_factory=lambda: array("i"))
     label_sets: dict[tuple[str, ...], int] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
-    unreadable: "Unread" = field(default_factory=lambda: Unread())
+    unreadable: Unread = field(default_factory=Unread)
+    others: dict[str, Unread] = field(default_factory=dict)  # skipped, and examples with a note, by reason
     rows: int = 0
 
-    def add(self, example: Example | Unreadable, data: dict[str, Any]) -> None:
+    def add(self, example: Example | Unreadable | Skipped, data: dict[str, Any]) -> None:
         """Count one example."""
+        if isinstance(example, Skipped):
+            self.others.setdefault(f"skipped: {example.reason}", Unread()).add(example.where)
+            return
         self.rows += 1
         if isinstance(example, Unreadable):
-            self.unreadable.add(example)
+            self.unreadable.add(f"{example.where}: {example.reason}")
             return
+        if example.note:
+            self.others.setdefault(f"records {example.note}", Unread()).add(example.where)
         labels = name_labels(example, data)
         if reason := reason_to_drop(example, labels, data):
             self.dropped[reason] += 1
@@ -101,6 +108,8 @@ class Survey:
             whole.kinds.extend(array("i", (numbers[kind] for kind in survey.kinds)))
             whole.dropped.update(survey.dropped)
             whole.unreadable.join(survey.unreadable)
+            for reason, other in survey.others.items():
+                whole.others.setdefault(reason, Unread()).join(other)
             whole.rows += survey.rows
         return whole
 
@@ -254,7 +263,7 @@ def prepare_all(
 def select(found: Iterable[Example | Unreadable], plan: Plan, data: dict[str, Any], written: Written) -> Iterator[Any]:
     """The examples that go into a split, with their labels and its name."""
     for example in found:
-        if isinstance(example, Unreadable):
+        if not isinstance(example, Example):
             continue  # counted in the first reading
         labels = name_labels(example, data)
         if labels is None or reason_to_drop(example, labels, data):
@@ -275,7 +284,7 @@ def write(selected: Iterator[Any], classes: list[str], chosen: settings.Settings
     with ExitStack() as stack:
         for example, labels, split, prepared in prepare_all(selected, chosen):
             if isinstance(prepared, Unreadable):
-                written.unreadable.add(prepared)
+                written.unreadable.add(f"{prepared.where}: {prepared.reason}")
                 continue
             content, size = prepared
             row = {
@@ -344,6 +353,7 @@ def describe(
         "rows": survey.rows,
         "dropped": dropped,
         "unreadable": {"count": unreadable.count, "examples": unreadable.named},
+        "others": {reason: {"count": one.count, "examples": one.named} for reason, one in survey.others.items()},
         "duplicates": double,
         "splits": {},
         "size": {
@@ -373,6 +383,9 @@ def speak(facts: dict[str, Any]) -> None:
             print(f"{name}: no example of {', '.join(absent)}", flush=True)
     for reason, count in facts["dropped"].items():
         print(f"dropped: {count} ({reason})", flush=True)
+    for reason, other in facts["others"].items():
+        named = ", ".join(other["examples"][:SHOWN]) + (" ..." if other["count"] > SHOWN else "")
+        print(f"{reason}: {other['count']} ({named})", flush=True)
     if facts["unreadable"]["count"]:
         print(f"left out: {facts['unreadable']['count']} that cannot be read", flush=True)
         for line in facts["unreadable"]["examples"][:5]:

@@ -3,12 +3,10 @@
 This file and settings.toml are what you edit to use your own data and your own model.
 """
 
-import csv
 import json
-import math
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,9 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from examples import Example, NothingToRead, Prepared, Unreadable
+import tables
+from examples import Example, NothingToRead, Prepared, Skipped, Unreadable
+from tables import NoText, as_text, is_utf8, labels_of, value_at
 
 SETTINGS = {
     "text": str | list,
@@ -44,16 +44,12 @@ POOLING = ("model", "mean")
 HEAD = "head.safetensors"
 FORMAT = {"use_safetensors": True, "dtype": torch.float32}  # that weights are read in, whatever they were saved in
 SIZE = "characters"
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-ROWS_A_BATCH = 1024
 SHOWN_CHARACTERS = 300
 WORDS = re.compile(" *[^ ]+| +")  # each with the spaces before it
 BEHIND_SPACES = re.compile(r" +\S+")
 OTHER_SPACES = re.compile(r"[^\S ]")  # line ends, tabs and the like, which tokenizers treat in ways of their own
 MOST_WORDS, LONGEST_WORD = 200_000, 40  # that are remembered while many texts are tokenised: some 50 MB
 WORDS_A_ROW = 200  # that are tokenised together
-csv.field_size_limit(2**31 - 1)  # a text may be long; [task] max_characters cuts it
 # cuDNN's attention, which PyTorch prefers on Hopper, makes a plan for every new shape: tens of milliseconds, and each
 # batch has a length of its own. https://github.com/pytorch/pytorch/pull/155958
 torch.backends.cuda.enable_cudnn_sdp(False)
@@ -62,27 +58,28 @@ torch.backends.cuda.enable_cudnn_sdp(False)
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]:
+def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable | Skipped]:
     """Yield the rows of one file, or of a folder of them in the order of their names, one at a time."""
     if settings["task"]["long_texts"] not in LONG_TEXTS:
         raise ValueError(f"[task] long_texts is {settings['task']['long_texts']!r}. Choose: {', '.join(LONG_TEXTS)}.")
     architecture_of(settings["task"])
     columns, label = text_columns(settings["task"]), settings["data"]["label"]
-    if label in columns:
+    labels = [label] if isinstance(label, str) else label
+    if both := [name for name in labels if name in columns]:
         raise ValueError(
-            f"[task] text names {label!r}, which is [data] label: the answer would be in the text. Leave it out."
+            f"[task] text names {both[0]!r}, which is [data] label: the answer would be in the text. Leave it out."
         )
-    found = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
-    files = [path for path in found if path.suffix.lower() in SUFFIXES]
-    if not files:
-        raise NothingToRead(f"no {', '.join(SUFFIXES)} file in {data}. Put your texts there.")
-    for path in files:
-        name = str(path.relative_to(data)) if path != data else path.name
-        if not path.resolve().is_relative_to(data.resolve()):
-            yield Unreadable(name, "a link that leads out of the data folder")
+    needed = dict.fromkeys(columns, "[task] text") | dict.fromkeys(labels, "[data] label")
+    empty = True
+    for table in tables.find(data):
+        if not isinstance(table, tables.Table):
+            yield table
             continue
-        for where, row in read_file(path, name, columns, label):
-            yield row if isinstance(row, Unreadable) else example_of(row, where, columns, label)
+        empty = False
+        for row in tables.rows(table, needed):
+            yield example_of(row, columns, settings["data"]) if isinstance(row.content, dict) else row.content
+    if empty:
+        raise NothingToRead(f"no {', '.join(tables.SUFFIXES)} file in {tables.shown(data)}. Put your texts there.")
 
 
 def text_columns(settings: dict[str, Any]) -> list[str]:
@@ -97,107 +94,22 @@ def text_columns(settings: dict[str, Any]) -> list[str]:
 
 def join(row: dict[str, Any], columns: list[str]) -> str:
     """The text of a row: what its columns hold, one after another."""
-    return " | ".join(filter(None, (as_text(row[column]) for column in columns)))
+    return " | ".join(filter(None, (as_text(value_at(row, column), column) for column in columns)))
 
 
-def read_file(path: Path, name: str, columns: list[str], label: str) -> Iterator[tuple[str, Any]]:
-    """Yield place and content of each row. Raises ValueError for a file that is not what its name says."""
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".parquet":
-            yield from parquet_rows(path, name, columns, label)
-            return
-        # What is not UTF-8 is read as lone surrogates, and only its own row is left out.
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-            rows = json_rows(lines, name) if suffix == ".jsonl" else delimited_rows(lines, name, DELIMITERS[suffix])
-            for number, row in rows:
-                where = f"{name}, line {number}"
-                if isinstance(row, dict):
-                    check_columns(row, columns, label, name)
-                yield where, row
-    except (OSError, csv.Error) as error:
-        raise ValueError(f"{name} cannot be read: {error}. Correct or remove it.") from error
-
-
-def check_columns(row: Iterable[Any], columns: list[str], label: str, name: str) -> None:
-    """Raise ValueError for a column of settings.toml that is not there."""
-    for column, setting in (*((column, "[task] text") for column in columns), (label, "[data] label")):
-        if column not in row:
-            there = ", ".join(str(known) for known in row if known is not None)
-            raise ValueError(f"column {column!r} not in {name}, which has: {there}. Set {setting} in settings.toml.")
-
-
-def delimited_rows(lines: Iterable[str], name: str, delimiter: str) -> Iterator[tuple[int, Any]]:
-    """Rows of a file with a header line."""
-    reader = csv.DictReader(lines, delimiter=delimiter)
-    for row in reader:
-        if None in row:  # csv.DictReader collects under None what has no column
-            many = len(reader.fieldnames or ()) + len(row[None])
-            reason = f"{many} values for {len(reader.fieldnames or ())} columns; quote what holds a {delimiter!r}"
-            yield reader.line_num, Unreadable(f"{name}, line {reader.line_num}", reason)
-        else:
-            yield reader.line_num, row
-
-
-def json_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, Any]]:
-    """Rows of a file with one JSON object a line."""
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
-            row = Unreadable(f"{name}, line {number}", f"not JSON: {error}")
-        if not isinstance(row, (dict, Unreadable)):
-            row = Unreadable(f"{name}, line {number}", f"{str(row)[:40]!r} is not an object with columns")
-        yield number, row
-
-
-def parquet_rows(path: Path, name: str, columns: list[str], label: str) -> Iterator[tuple[str, Any]]:
-    """Rows of a Parquet file, a batch of them in memory at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(path)
-        check_columns(file.schema_arrow.names, columns, label, name)
-        number = 0
-        for batch in file.iter_batches(ROWS_A_BATCH, columns=list(dict.fromkeys([*columns, label]))):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{name}, row {number}", row
-    except pa.ArrowException as error:
-        raise ValueError(f"{name} is not a Parquet file that can be read: {error}. Write it anew.") from error
-
-
-def example_of(row: dict[str, Any], where: str, columns: list[str], label: str) -> Example | Unreadable:
+def example_of(row: tables.Row, columns: list[str], data: dict[str, Any]) -> Example | Unreadable:
     """The example in a row, or why there is none."""
-    content = join(row, columns)
-    given = row[label] if isinstance(row[label], list) else [row[label]]
-    labels = [name for value in given if (name := as_text(value))]
-    if "\0" in content:
-        return Unreadable(where, "a NUL byte in the text")
-    if not all(map(is_utf8, (content, *labels))):
-        return Unreadable(where, "not UTF-8")
-    return Example(" ".join(content.lower().split()), labels, where, content)
-
-
-def as_text(value: Any) -> str:
-    """A value of a row as text; nothing for None and NaN, and 4 for the 4.0 that a column with gaps makes of 4."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip()
-
-
-def is_utf8(text: str) -> bool:
-    """Whether a text holds no lone surrogate, which stands for a byte that was no UTF-8."""
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        content = join(row.content, columns)
+        labels = labels_of(row.content, data["label"], data["problem"] == "multi_label")
+    except NoText as error:
+        return Unreadable(row.where, str(error))
+    for what, texts in (("text", [content]), ("label", labels)):
+        if any("\0" in text for text in texts):
+            return Unreadable(row.where, f"a NUL byte in the {what}")
+    if not all(map(is_utf8, (content, *labels))):
+        return Unreadable(row.where, tables.NOT_UTF8)
+    return Example(" ".join(content.lower().split()), labels, row.where, content, row.note)
 
 
 def prepare(example: Example, settings: dict[str, Any]) -> tuple[dict[str, str], int]:

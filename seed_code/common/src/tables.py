@@ -1,0 +1,501 @@
+"""Tables of rows as files hold them: CSV and its kin, JSON, Parquet; compressed, in archives, in folders.
+
+What a file says wrongly is told by its line: a quote that opens and never closes, a row with too many values, a header
+in the middle. Rows come one at a time; a file of any size is never whole in memory.
+"""
+
+import ast
+import codecs
+import contextlib
+import csv
+import gzip
+import io
+import json
+import math
+import re
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import unquote
+
+from examples import Skipped, Unreadable
+
+DELIMITED = {".csv": ",", ".tsv": "\t"}
+JSON = (".json", ".jsonl", ".ndjson")
+SUFFIXES = (*DELIMITED, *JSON, ".parquet")
+DELIMITERS = (",", ";", "\t", "|")
+# What operating systems and tools leave beside data, in folders of these names.
+JUNK = ("__MACOSX", "_delta_log", "_temporary")
+# The marks that files in other encodings begin with. UTF-16's is the beginning of UTF-32's.
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+NOT_UTF8 = "not UTF-8. Is it in cp1252, as Excel writes it? Save the file as UTF-8"
+MOST_LINES = 10_000  # of one record: beyond, its quote is taken for one that never closes
+LIKE_ROWS = 3  # lines inside of quotes that look like rows are a quote that closed by chance
+MANY_LINES = 50  # of one record, which is worth a word
+ROWS_A_BATCH = 1024
+KNOWN_AFTER = 1000  # rows without a column: then no row has it
+PIECE = 1 << 16
+BROKEN_ARCHIVE = (EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error)
+csv.field_size_limit(2**31 - 1)  # a text may be long; [task] max_characters cuts it
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file with rows: what a message calls it, its kind (a suffix), and how it is opened."""
+
+    name: str
+    kind: str
+    open: Callable[[], BinaryIO]
+    path: Path | None = None
+    partitions: dict[str, str | None] = field(default_factory=dict)
+
+
+class WrongColumn(ValueError):
+    """A column that settings.toml names is not in a file."""
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def shown(path: Path) -> str:
+    """A path as it can be written: a name that is not UTF-8 has bytes that no report takes."""
+    return str(path).encode(errors="replace").decode()
+
+
+def kind_of(name: str) -> str:
+    """The suffix that says what is in a file, without that of its compression; empty for what is no table."""
+    suffix = PurePosixPath(name.lower().removesuffix(".gz")).suffix
+    return suffix if suffix in SUFFIXES and not name.lower().endswith(".parquet.gz") else ""
+
+
+def is_hidden(name: PurePosixPath) -> bool:
+    """Whether a file, or a folder that it is in, is hidden or known to be no data."""
+    return any(part.startswith(".") or part in JUNK for part in name.parts)
+
+
+def find(data: Path) -> Iterator[Table | Skipped | Unreadable]:
+    """The tables of one file or archive, or of a folder of them in the order of their names."""
+    found = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
+    for path in found:
+        relative = path.relative_to(data) if path != data else Path(path.name)
+        name, is_archive = shown(relative), path.suffix.lower() == ".zip"
+        if not kind_of(path.name) and not is_archive:
+            continue
+        if path != data and is_hidden(PurePosixPath(name)):
+            yield Skipped(name, "hidden files")
+        elif not path.resolve().is_relative_to(data.resolve()):
+            yield Unreadable(name, "a link that leads out of the data folder")
+        elif is_archive:
+            yield from in_archive(path, name)
+        else:
+            yield Table(name, kind_of(path.name), opener(path), path, partitions_of(relative))
+
+
+def opener(path: Path) -> Callable[[], BinaryIO]:
+    """What opens a file, compressed or not."""
+    return lambda: gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def in_archive(path: Path, name: str) -> Iterator[Table | Skipped]:
+    """The tables of a zip archive, read where they are and never unpacked."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, *BROKEN_ARCHIVE) as error:
+        raise ValueError(f"{name} is not a zip archive that can be read: {error}. Make it anew.") from error
+    for entry in sorted(archive.infolist(), key=lambda entry: entry.filename):
+        kind = kind_of(entry.filename)
+        if entry.is_dir() or not kind:
+            continue
+        if is_hidden(PurePosixPath(entry.filename)):
+            yield Skipped(f"{name}/{entry.filename}", "hidden files")
+        else:
+            yield Table(f"{name}/{entry.filename}", kind, member(archive, entry))
+
+
+def member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
+    """What opens a member of an archive."""
+
+    def open_it() -> BinaryIO:
+        opened: Any = archive.open(entry)
+        return gzip.open(opened) if entry.filename.lower().endswith(".gz") else opened
+
+    return open_it
+
+
+def partitions_of(relative: Path) -> dict[str, str | None]:
+    """The columns that are folders named column=value, as Hive and Spark write them."""
+    pairs = (part.split("=", 1) for part in relative.parts[:-1] if "=" in part)
+    return {name: None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value) for name, value in pairs}
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row, or why there is none; `note` is what a report counts it under, beside its being there."""
+
+    where: str
+    content: dict[str, Any] | Unreadable | Skipped
+    note: str = ""
+
+
+def rows(table: Table, needed: dict[str, str]) -> Iterator[Row]:
+    """Yield the rows of a table; `needed` has the columns, each with the setting that names it, the label's last.
+
+    Raises ValueError for a file that is not what its name says, or that lacks a column.
+    """
+    read = parquet_rows if table.kind == ".parquet" else json_rows if table.kind in JSON else delimited_rows
+    try:
+        for place, content, note in read(table, needed):
+            where = f"{table.name}, {place}"
+            yield Row(where, Unreadable(where, content) if isinstance(content, str) else content, note)
+    except (OSError, UnicodeError, csv.Error, *BROKEN_ARCHIVE) as error:
+        raise ValueError(f"{table.name} cannot be read: {error}. Write it anew, or remove it.") from error
+
+
+def check_columns(there: Iterable[Any], needed: dict[str, str], name: str) -> None:
+    """Raise ValueError for a column that is not there; a.b, a member of an object, is there when a is."""
+    there = [str(column) for column in there]
+    for column, setting in needed.items():
+        if column not in there and column.split(".")[0] not in there:
+            raise ValueError(
+                f"column {column!r} not in {name}, which has: {', '.join(there)}. Set {setting} in settings.toml."
+            )
+
+
+def text_of(table: Table) -> io.TextIOWrapper:
+    """A file as text: UTF-8, or what the mark at its beginning says. Bytes that are no UTF-8 become lone surrogates."""
+    stream = io.BufferedReader(table.open())  # type: ignore[arg-type]  (what a zip opens is a stream, too)
+    start = stream.peek(4)[:4]
+    encoding = next((name for mark, name in MARKS if start.startswith(mark)), "utf-8")
+    errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
+    return io.TextIOWrapper(stream, encoding, errors, newline="")
+
+
+# --- delimited -------------------------------------------------------------------------------------------------------
+
+
+class Lines:
+    """The lines of a file, some of which may be read again."""
+
+    def __init__(self, lines: Iterable[str]):
+        self.lines = iter(lines)
+        self.again: deque[str] = deque()
+        self.taken: list[str] = []  # by the record that is being read
+        self.number = 0  # of the line that was taken last
+
+    def __iter__(self) -> Iterator[str]:
+        while (line := self.again.popleft() if self.again else next(self.lines, None)) is not None:
+            self.taken.append(line)
+            self.number += 1
+            if len(self.taken) > MOST_LINES:
+                raise csv.Error(f"not within {MOST_LINES:,} lines")
+            yield line
+
+    def begin(self) -> int:
+        """Begin a record; return the number of its first line."""
+        self.taken = []
+        return self.number + 1
+
+    def rewind(self) -> None:
+        """Let all lines of the record but its first be read again."""
+        self.again.extendleft(reversed(self.taken[1:]))
+        self.number -= len(self.taken) - 1
+        del self.taken[1:]
+
+
+@dataclass
+class Dialect:
+    """How the values of a line are separated, what the columns are called, and what labels have been met."""
+
+    delimiter: str
+    spaced: bool  # a space behind each delimiter, before the quotes of a value
+    columns: list[str] = field(default_factory=list)
+    labels: set[str] = field(default_factory=set)
+
+    def reader(self, lines: Iterable[str], strict: bool) -> Any:
+        return csv.reader(lines, delimiter=self.delimiter, skipinitialspace=self.spaced, strict=strict)
+
+    def values(self, line: str) -> list[str]:
+        """The values of one line, whose quotes may be sloppy."""
+        return [value.rstrip("\r\n") for value in next(self.reader([line], strict=False), [])]
+
+    def label_of(self, values: list[str], label: str) -> str:
+        return values[self.columns.index(label)].strip() if label in self.columns else ""
+
+    def holds_rows(self, lines: list[str], label: str) -> bool:
+        """Whether the lines between a record's first and last look like rows of this file.
+
+        They have its number of values, and a label that was met elsewhere, where labels have been met.
+        """
+        inner = [self.values(line) for line in lines[1:-1] if line.strip()][:MANY_LINES]
+        alike = [values for values in inner if len(values) == len(self.columns)]
+        if self.labels:
+            alike = [values for values in alike if self.label_of(values, label) in self.labels]
+        return len(self.columns) > 1 and len(inner) >= LIKE_ROWS and len(alike) >= 0.9 * len(inner)
+
+
+def dialect_of(header: str, kind: str, needed: dict[str, str]) -> Dialect:
+    """The separator with which a header has the columns that are needed; otherwise the one with most columns."""
+    usual = DELIMITED[kind]
+    tried = [Dialect(each, f"{each} " in header) for each in (usual, *(d for d in DELIMITERS if d != usual))]
+    for each in tried:
+        each.columns = [name.strip() for name in each.values(header)]
+    fitting = [each for each in tried if all(column in each.columns for column in needed)]
+    return fitting[0] if fitting else max(tried, key=lambda each: len(each.columns))
+
+
+def records(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """Yield the number of the first line and the values of each record; in place of values, what is wrong with its quotes.
+
+    After such an error reading goes on in the second line of the record: one quote costs one line.
+    """
+    ended = False
+    while not ended:
+        reader = dialect.reader(lines, strict=True)
+        while True:
+            first = lines.begin()
+            try:
+                values = next(reader, None)
+            except csv.Error as error:
+                many = len(lines.taken)
+                lines.rewind()
+                # Quotes inside of a value are sloppy; where they stay on one line, it is read as it is meant.
+                alone = dialect.values(lines.taken[0])
+                yield first, alone if many == 1 and len(alone) == len(dialect.columns) else error
+                break  # a reader that has met an error, or the end, cannot go on
+            if values is None:
+                ended = True
+                break
+            yield first, values
+
+
+def delimited_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, Any, str]]:
+    """Rows of a file with a header line."""
+    label = list(needed)[-1]
+    with text_of(table) as text:
+        lines = Lines(text)
+        header = next(iter(lines), "")
+        if "\0" in header:
+            raise ValueError(f"{table.name} holds NUL bytes, as UTF-16 without its mark does. Save it as UTF-8.")
+        dialect = dialect_of(header, table.kind, needed)
+        check_columns(dialect.columns, needed, table.name)
+        if twice := [name for name in needed if dialect.columns.count(name) > 1]:
+            raise ValueError(f"{table.name} has the column {twice[0]!r} twice. Rename one of them.")
+        many, last = len(dialect.columns), max(map(dialect.columns.index, needed))
+        for first, values in records(lines, dialect):
+            place, count = f"line {first}", len(lines.taken)
+            if isinstance(values, csv.Error):
+                yield place, f'a quote (") opens and does not close ({values}); inside of quotes they are doubled', ""
+            elif [value.strip() for value in values] == dialect.columns:
+                yield place, Skipped(f"{table.name}, {place}", "repeated header lines"), ""
+            elif len(values) > many:
+                yield place, f"{len(values)} values for {many} columns; quote what holds a {dialect.delimiter!r}", ""
+            elif count > LIKE_ROWS + 1 and dialect.holds_rows(lines.taken, label):
+                lines.rewind()
+                yield place, f'a quote (") opens and closes {count - 1} lines later, over whole rows', ""
+            elif 0 < len(values) <= last and "".join(values).strip():
+                yield place, f"only {len(values)} values for {many} columns", ""
+            elif len(values) > last:
+                row: dict[str, Any] = dict.fromkeys(dialect.columns) | dict(zip(dialect.columns, values, strict=False))
+                if count == 1 and len(dialect.labels) < ROWS_A_BATCH:
+                    dialect.labels.add(str(row.get(label) or "").strip())
+                yield place, row, f"over more than {MANY_LINES} lines" if count > MANY_LINES else ""
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def json_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, Any, str]]:
+    """Rows of a file that holds one JSON object a line, or an array of objects."""
+    known: dict[str, None] = {}
+    number = 0
+    with text_of(table) as text:
+        start = text.read(PIECE)
+        is_array = re.match(r"\s*\[\s*[{\]]", start)
+        found = in_array(start, text) if is_array else in_lines(start, text)
+        for number, (place, row) in enumerate(found, 1):
+            if isinstance(row, dict):
+                if len(known) < ROWS_A_BATCH:
+                    known |= dict.fromkeys(row)
+                yield place, row, ""
+            else:
+                yield place, row if isinstance(row, str) else f"{str(row)[:40]!r} is not an object with columns", ""
+            if number == KNOWN_AFTER and known:
+                check_columns(known, needed, table.name)
+    if known:
+        check_columns(known, needed, table.name)
+
+
+def in_lines(start: str, text: io.TextIOWrapper) -> Iterator[tuple[str, Any]]:
+    """The values of the lines of a file whose beginning has been read; a str in place of one says what is wrong."""
+    rest = start
+    number = 0
+    ended = False
+    while not ended:
+        piece = text.read(PIECE)
+        ended = not piece
+        *whole, rest = (rest + piece).split("\n")
+        for line in (*whole, rest) if ended else whole:
+            number += 1
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                yield f"line {number}", f"{row[:40]!r} is not an object with columns" if isinstance(row, str) else row
+            except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
+                yield f"line {number}", f"not JSON: {error}"
+
+
+def in_array(start: str, text: io.TextIOWrapper) -> Iterator[tuple[str, Any]]:
+    """The members of a JSON array whose beginning has been read, one at a time. Raises ValueError for what is none."""
+    decoder = json.JSONDecoder()
+    rest, number = start.lstrip()[1:], 0
+    while True:
+        rest = rest.lstrip(" \t\r\n,")
+        if rest.startswith("]"):
+            return
+        try:
+            row, end = decoder.raw_decode(rest)
+            if end == len(rest):
+                raise ValueError("it may go on")  # a number may
+        except RecursionError:
+            raise ValueError(f"item {number + 1} is nested too deep") from None
+        except ValueError as error:
+            piece = text.read(max(PIECE, len(rest)))  # twice as much each time: no quadratic work
+            if not piece:
+                raise OSError(f"its array breaks off at item {number + 1}: {error}") from error
+            rest += piece
+            continue
+        number += 1
+        yield f"item {number}", f"{row[:40]!r} is not an object with columns" if isinstance(row, str) else row
+        rest = rest[end:]
+
+
+# --- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def parquet_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, Any, str]]:
+    """Rows of a Parquet file, a batch of them in memory at a time."""
+    import pyarrow as pa  # here: the endpoint's image may lack it
+    import pyarrow.parquet as pq
+
+    try:
+        with contextlib.closing(table.open()) as opened:
+            file = pq.ParquetFile(table.path or io.BytesIO(opened.read()))
+        there = [*file.schema_arrow.names, *table.partitions]
+        check_columns(there, needed, table.name)
+        wanted = dict.fromkeys(column if column in there else column.split(".")[0] for column in needed)
+        number = 0
+        for batch in file.iter_batches(
+            ROWS_A_BATCH, columns=[column for column in wanted if column in file.schema_arrow.names]
+        ):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", table.partitions | row, ""
+    except pa.ArrowException as error:
+        raise ValueError(f"{table.name} is not a Parquet file that can be read: {error}. Write it anew.") from error
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+class NoText(ValueError):
+    """A value that no text can be made of."""
+
+
+def value_at(row: dict[str, Any], column: str) -> Any:
+    """The value of a column, or, for a.b, of a member of the object in column a. None where there is none."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for name in column.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def as_text(value: Any, column: str = "") -> str:
+    """A value as text, the same for a value of CSV, JSON and Parquet: nothing for None and NaN, 4 for 4.0, true for True.
+
+    Raises NoText for what is no text: an object, a list, bytes that are no UTF-8.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, dict):
+        inner = next(iter(value), "...")
+        raise NoText(f"{column!r} holds an object with: {', '.join(map(str, value))}. Name a member: {column}.{inner}")
+    if isinstance(value, (list, tuple, set)):
+        raise NoText(f"{column!r} holds a list. Make one text of it, or a column of each")
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        try:
+            value = bytes(value).decode()
+        except UnicodeDecodeError:
+            raise NoText(f"{column!r} holds bytes that are not UTF-8. Store text") from None
+    text = str(value).strip()
+    if re.fullmatch(r"-?\d+\.0+", text):
+        return text.split(".")[0]
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    return "" if text.lower() == "nan" else text
+
+
+def labels_of(row: dict[str, Any], label: str | list[str], multi_label: bool) -> list[str]:
+    """The labels of a row: of a column, of a list in it, or of a column for each label that holds 1 or 0.
+
+    Raises NoText for what is none of these.
+    """
+    if isinstance(label, list):
+        return [column for column in label if is_set(as_text(value_at(row, column), column), column)]
+    value = value_at(row, label)
+    if multi_label and isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+        value = listed(value.strip())
+    if not isinstance(value, list):
+        return [text] if (text := as_text(value, label)) else []
+    texts = [as_text(each, label) for each in value]
+    if len(texts) > 1 and set(texts) <= {"0", "1"}:
+        raise NoText(f'{label!r} holds ones and zeros. List names, or give each label a column: label = ["...", "..."]')
+    return [text for text in texts if text]
+
+
+def is_set(text: str, column: str) -> bool:
+    """Whether a column of its own says that an example has a label."""
+    if text in ("", "0", "1", "true", "false"):
+        return text in ("1", "true")
+    raise NoText(f"{column!r} is {text[:40]!r}, and a label's column holds 1 or 0")
+
+
+def listed(text: str) -> Any:
+    """The list that a CSV file holds as text, as JSON or as Python writes it; the text where it is neither."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return found if isinstance(found, list) else text
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text holds no lone surrogate, which stands for a byte that was no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
