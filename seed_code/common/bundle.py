@@ -29,7 +29,7 @@ import settings  # noqa: E402  (src/ is not a package: the jobs run its files as
 # What each step's script reads from settings.toml. The keys that are pipeline parameters are left out.
 READS = {
     "preprocess": ("data.label", "data.problem", "data.positive", "data.label_separator", "data.labels", "data.balance",
-                   "data.unreadable_share", "data.validation_share", "data.test_share", "data.seed", "task"),
+                   "data.unreadable_share", "data.min_examples", "data.validation_share", "data.test_share", "data.seed", "task"),
     "train": ("task", "model", "training.weight_decay", "training.warmup_share", "training.seed", "training.precision",
               "training.compile", "training.workers", "training.checkpoint_seconds", "gate.metric"),
     "evaluate": ("gate.metric",),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,8 @@ class Example:
     where: str
     content: Any = field(repr=False)
     note: str = ""  # what the report counts it under
+    split: str = ""  # train, validation or test, where the data says it
+    measure: int = 0  # what `task.learned` is told the greatest of
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,22 @@ class Skipped:
 
 class NothingToRead(ValueError):
     """There is no file that `task.read` could read. Of several instances, one may have got none."""
+
+
+SPLITS = ("train", "validation", "test")
+CALLED = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation",
+          "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
+NUMBERED = re.compile(r"[-_.]?\d.*")  # train-00000-of-00002, test_1
+
+
+def given_split(*names: str) -> str:
+    """The split that a folder or a file, without its suffix, is named for; the last of several names that are."""
+    for name in reversed(names):
+        for called, split in CALLED.items():
+            rest = name.lower().removeprefix(called)
+            if rest == "" or (rest != name.lower() and NUMBERED.fullmatch(rest)):
+                return split
+    return ""
 
 
 def number_of(text: str) -> int:

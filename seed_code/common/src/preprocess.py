@@ -13,9 +13,10 @@ import json
 import math
 import os
 import time
+import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,14 +31,14 @@ import job
 import report
 import settings
 import task
-from examples import Example, NothingToRead, Skipped, Unreadable
+from examples import SPLITS, Example, NothingToRead, Skipped, Unreadable
 
-SPLITS = ("train", "validation", "test")
 LEFT_OUT = len(SPLITS)  # the number of no split
 ROWS_AT_A_TIME, ROWS_A_THREAD = 1024, 32
 NAMED = 20  # unreadable examples that the report names
 SHOWN = 4  # samples of each class in the report
 SECONDS_BETWEEN_LINES = 10
+MANY_EQUAL = 0.1  # a share of equal examples that is worth a warning
 
 
 def parse_arguments(given: list[str] | None) -> argparse.Namespace:
@@ -70,18 +71,25 @@ class Unread:
 
 @dataclass
 class Survey:
-    """What the first reading found: of each row that is kept its key (64 bits) and its set of labels (a number)."""
+    """What the first reading found: of each row that is kept its key (64 bits), its set of labels (a number), the split that
+    it is given, and its measure; and of each row that was read whether it is kept.
+    """
 
     keys: array = field(default_factory=lambda: array("Q"))
     kinds: array = field(default_factory=lambda: array("i"))
+    given: array = field(default_factory=lambda: array("b"))
+    measures: array = field(default_factory=lambda: array("H"))
+    kept: array = field(default_factory=lambda: array("b"))
     label_sets: dict[tuple[str, ...], int] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
+    unmapped: Counter[str] = field(default_factory=Counter)  # labels that [data.labels] does not have
     unreadable: Unread = field(default_factory=Unread)
     others: dict[str, Unread] = field(default_factory=dict)  # skipped, and examples with a note, by reason
     rows: int = 0
 
     def add(self, example: Example | Unreadable | Skipped, data: dict[str, Any]) -> None:
         """Count one example."""
+        self.kept.append(0)
         if isinstance(example, Skipped):
             self.others.setdefault(f"skipped: {example.reason}", Unread()).add(example.where)
             return
@@ -94,9 +102,14 @@ class Survey:
         labels = name_labels(example, data)
         if reason := reason_to_drop(example, labels, data):
             self.dropped[reason] += 1
+            if labels is None and len(self.unmapped) < ROWS_AT_A_TIME:
+                self.unmapped.update(label for label in example.labels if label not in data["labels"])
         else:
+            self.kept[-1] = 1
             self.keys.append(examples.number_of(example.key))
-            self.kinds.append(self.label_sets.setdefault(tuple(labels), len(self.label_sets)))
+            self.kinds.append(self.label_sets.setdefault(tuple(labels or ()), len(self.label_sets)))
+            self.given.append(SPLITS.index(example.split) if example.split else LEFT_OUT)
+            self.measures.append(example.measure)
 
     @classmethod
     def of_all(cls, surveys: list["Survey"]) -> "Survey":
@@ -104,9 +117,11 @@ class Survey:
         whole = cls()
         for survey in surveys:
             numbers = [whole.label_sets.setdefault(labels, len(whole.label_sets)) for labels in survey.label_sets]
-            whole.keys.extend(survey.keys)
+            for name in ("keys", "given", "measures"):
+                getattr(whole, name).extend(getattr(survey, name))
             whole.kinds.extend(array("i", (numbers[kind] for kind in survey.kinds)))
             whole.dropped.update(survey.dropped)
+            whole.unmapped.update(survey.unmapped)
             whole.unreadable.join(survey.unreadable)
             for reason, other in survey.others.items():
                 whole.others.setdefault(reason, Unread()).join(other)
@@ -136,13 +151,60 @@ def reason_to_drop(example: Example, labels: list[str] | None, data: dict[str, A
     return "no label" if not labels and data["problem"] != "multi_label" else ""
 
 
+def drop_rare(survey: Survey, data: dict[str, Any]) -> set[str]:
+    """Leave out classes with fewer distinct examples than [data] min_examples; return their names.
+
+    Of a multi_label example the other labels stay.
+    """
+    keys, kinds = np.asarray(survey.keys, dtype=np.uint64), np.asarray(survey.kinds, dtype=np.int64)
+    sets = list(survey.label_sets)
+    distinct: Counter[str] = Counter()
+    if len(keys):
+        for _, kind in np.unique(np.stack([keys, kinds.astype(np.uint64)]), axis=1).T.tolist():
+            distinct.update(sets[kind])
+    rare = {label: count for label, count in distinct.items() if count < data["min_examples"]}
+    if not rare:
+        return set()
+    named = ", ".join(f"{label} ({count})" for label, count in sorted(rare.items())[:NAMED])
+    reason = f"of classes with fewer than [data] min_examples ({data['min_examples']}): {named}"
+    left = [tuple(label for label in labels if label not in rare) for labels in sets]
+    touched = np.array([len(after) < len(before) for before, after in zip(sets, left, strict=True)])[kinds]
+    survey.dropped[f"labels {reason}" if data["problem"] == "multi_label" else reason] += int(touched.sum())
+    kept = np.ones(len(keys), dtype=bool) if data["problem"] == "multi_label" else ~touched
+    survey.label_sets = {}
+    numbers = np.array([survey.label_sets.setdefault(labels, len(survey.label_sets)) for labels in left])
+    survey.kinds = array("i", numbers[kinds[kept]].tolist())
+    for name in ("keys", "given", "measures"):
+        values = getattr(survey, name)
+        setattr(survey, name, array(values.typecode, np.asarray(values)[kept].tolist()))
+    return set(rare)
+
+
+def alike(classes: list[str]) -> list[list[str]]:
+    """Groups of class names that differ in what nobody sees: Unicode form, case, spaces, characters without width."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        folded = unicodedata.normalize("NFKC", name).casefold()
+        visible = "".join(sign for sign in folded if unicodedata.category(sign) not in ("Cf", "Cc"))
+        groups.setdefault(" ".join(visible.split()), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
 def name_classes(survey: Survey, data: dict[str, Any]) -> list[str]:
     """The classes in the order of their numbers; for binary the positive one is number 1. Raises ValueError."""
     if not survey.rows:
         raise ValueError("the data holds no rows. Give a file with rows in it.")
     names = sorted({label for labels in survey.label_sets for label in labels})
     if len(names) < 2:
-        raise ValueError(f"the data has {len(names)} class ({', '.join(names) or 'none'}). At least 2 are needed.")
+        seen = ", ".join(f"{label} ({count})" for label, count in survey.unmapped.most_common(NAMED))
+        mapped = (
+            f" [data.labels] has {', '.join(data['labels'])}; not there: {seen or 'nothing'}." if data["labels"] else ""
+        )
+        left_out = "; ".join(f"{count} {reason}" for reason, count in survey.dropped.items())
+        raise ValueError(
+            f"the data has {len(names)} class ({', '.join(names) or 'none'}). At least 2 are needed.{mapped}"
+            + (f" Left out: {left_out}." if left_out else "")
+        )
     if data["problem"] != "binary":
         return names
     if len(names) != 2:
@@ -165,6 +227,7 @@ class Plan:
 
     keys: np.ndarray
     sides: np.ndarray
+    given: set[int] = field(default_factory=set)  # the splits that the data names
 
     def side(self, key: int) -> int:
         return int(self.sides[np.searchsorted(self.keys, np.uint64(key))])
@@ -189,19 +252,66 @@ def draw_plan(survey: Survey, data: dict[str, Any]) -> tuple[Plan, dict[str, int
         "with_different_labels": int((lowest != highest).sum()),
     }
 
+    sides = given_sides(survey, inverse, len(keys))
+    free = sides != LEFT_OUT  # no split is given
+    drawn = [name for name in ("test", "validation") if not free.any() or SPLITS.index(name) not in sides[free]]
+    sides[~free] = SPLITS.index("train")
     shuffled = np.argsort(mix(keys, data["seed"]), kind="stable")
+    shuffled = shuffled[sides[shuffled] == SPLITS.index("train")]
     strata = pool_rare(lowest, data) if data["problem"] == "multi_label" else lowest
-    sides = np.full(len(keys), SPLITS.index("train"), dtype=np.int8)
-    sizes = np.bincount(strata)
-    most = int(sizes[sizes > 0].min()) if data["balance"] else len(keys)
     in_strata = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    for members in np.split(in_strata, np.cumsum(sizes)[:-1]):
-        kept = members[:most]
-        test, validation = (round(len(kept) * data[f"{name}_share"]) for name in ("test", "validation"))
-        sides[kept[:test]] = SPLITS.index("test")
-        sides[kept[test : test + validation]] = SPLITS.index("validation")
-        sides[members[most:]] = LEFT_OUT
-    return Plan(keys, sides), double
+    for members in np.split(in_strata, np.cumsum(np.bincount(strata[shuffled], minlength=int(strata.max()) + 1))[:-1]):
+        test, validation = shares(len(members), drawn, data)
+        sides[members[:test]] = SPLITS.index("test")
+        sides[members[test : test + validation]] = SPLITS.index("validation")
+    if "test" in drawn and data["problem"] == "multi_label":
+        test_every_class(survey, inverse, sides, shuffled)
+    if data["balance"]:
+        balance(sides, strata, shuffled)
+    return Plan(keys, sides, set(survey.given) - {LEFT_OUT}), double
+
+
+def given_sides(survey: Survey, inverse: np.ndarray, count: int) -> np.ndarray:
+    """The split that each key is given, LEFT_OUT for none: where the data names two splits at least.
+
+    What is in several stays in the last of train, validation and test.
+    """
+    given = np.asarray(survey.given, dtype=np.int8)
+    if len(set(given.tolist()) - {LEFT_OUT}) < 2:
+        return np.full(count, LEFT_OUT, dtype=np.int8)
+    sides = np.full(count, -1, dtype=np.int8)
+    np.maximum.at(sides, inverse, np.where(given == LEFT_OUT, -1, given).astype(np.int8))
+    return np.where(sides < 0, LEFT_OUT, sides).astype(np.int8)
+
+
+def shares(members: int, drawn: list[str], data: dict[str, Any]) -> tuple[int, int]:
+    """How many of a class go into test and validation: of two or more, one into test at least, and one stays."""
+    test, validation = (
+        round(members * data[f"{name}_share"]) if name in drawn else 0 for name in ("test", "validation")
+    )
+    if "test" in drawn and members > 1:
+        test = max(1, test)
+    return test, max(0, min(validation, members - test - 1))
+
+
+def test_every_class(survey: Survey, inverse: np.ndarray, sides: np.ndarray, shuffled: np.ndarray) -> None:
+    """Move an example of each class that has two, and none in test, from train into test."""
+    kinds = np.asarray(survey.kinds, dtype=np.int64)
+    for label in sorted({label for labels in survey.label_sets for label in labels}):
+        having = [number for labels, number in survey.label_sets.items() if label in labels]
+        members = np.unique(inverse[np.isin(kinds, having)])
+        if len(members) > 1 and SPLITS.index("test") not in sides[members]:
+            movable = shuffled[np.isin(shuffled, members) & (sides[shuffled] == SPLITS.index("train"))]
+            sides[movable[:1]] = SPLITS.index("test")
+
+
+def balance(sides: np.ndarray, strata: np.ndarray, shuffled: np.ndarray) -> None:
+    """Leave out examples of the larger classes from train, and from train alone, until all have as many there."""
+    train = shuffled[sides[shuffled] == SPLITS.index("train")]
+    sizes = np.bincount(strata[train])
+    most = int(sizes[sizes > 0].min()) if len(train) else 0
+    for number in np.flatnonzero(sizes > most):
+        sides[train[strata[train] == number][most:]] = LEFT_OUT
 
 
 def pool_rare(strata: np.ndarray, data: dict[str, Any]) -> np.ndarray:
@@ -228,7 +338,7 @@ class Written:
 
     counts: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in SPLITS})
     examples: Counter[str] = field(default_factory=Counter)
-    left_out: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
     unreadable: Unread = field(default_factory=Unread)
     sizes: array = field(default_factory=lambda: array("i"))
     samples: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
@@ -245,44 +355,73 @@ class Written:
             del shown[SHOWN:]
 
 
-def prepare_all(
-    found: Iterable[tuple[Example, list[str], str]], chosen: settings.Settings
-) -> Iterator[tuple[Example, list[str], str, tuple[dict[str, Any], int] | Unreadable]]:
-    """Run `task.prepare` on many examples, on all cores (decoding a picture lets other threads run)."""
+def on_all_cores(found: Iterable[Any], function: Callable[[Any], Any]) -> Iterator[Any]:
+    """What a function makes of many things, in their order (decoding a picture lets other threads run)."""
 
-    def prepare(piece: list[tuple[Example, list[str], str]]) -> list[Any]:
-        return [task.prepare(example, chosen["task"]) for example, _, _ in piece]
+    def apply(piece: list[Any]) -> list[Any]:
+        return [function(one) for one in piece]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for some in examples.batched(found, ROWS_AT_A_TIME):
-            pieces = list(examples.batched(some, ROWS_A_THREAD))
-            for piece, done in zip(pieces, pool.map(prepare, pieces), strict=True):
-                yield from ((*entry, result) for entry, result in zip(piece, done, strict=True))
+            for done in pool.map(apply, examples.batched(some, ROWS_A_THREAD)):
+                yield from done
 
 
-def select(found: Iterable[Example | Unreadable], plan: Plan, data: dict[str, Any], written: Written) -> Iterator[Any]:
-    """The examples that go into a split, with their labels and its name."""
-    for example in found:
-        if not isinstance(example, Example):
+def identified(
+    found: Iterable[Example | Unreadable | Skipped], chosen: settings.Settings
+) -> Iterator[Example | Unreadable | Skipped]:
+    """The same, each example with the key that `task.identify` finds."""
+    return on_all_cores(found, lambda one: task.identify(one, chosen["task"]) if isinstance(one, Example) else one)
+
+
+def select(
+    found: Iterable[Example | Unreadable | Skipped],
+    mine: Survey,
+    plan: Plan,
+    rare: set[str],
+    data: dict[str, Any],
+    written: Written,
+) -> Iterator[tuple[Example, list[str], str]]:
+    """The examples that go into a split, with their labels and its name; `mine` is what the first reading found here."""
+    places = np.searchsorted(plan.keys, np.asarray(mine.keys, dtype=np.uint64))
+    sides = iter(plan.sides[np.minimum(places, len(plan.keys) - 1)].tolist())
+    given = iter(mine.given)
+    named = plan.given if len(plan.given) > 1 else set()
+    for example, kept in zip(found, mine.kept, strict=True):
+        if not kept or not isinstance(example, Example):
             continue  # counted in the first reading
-        labels = name_labels(example, data)
-        if labels is None or reason_to_drop(example, labels, data):
+        side, own = next(sides), next(given)
+        labels = [label for label in name_labels(example, data) or [] if label not in rare]
+        if not labels and data["problem"] != "multi_label":
             continue
-        side = plan.side(examples.number_of(example.key))
-        if side == LEFT_OUT:
-            written.left_out += 1
+        if own != side and LEFT_OUT != own and side in named:
+            written.left_out["equal to an example of another given split"] += 1
+        elif side == LEFT_OUT:
+            written.left_out["more than the smallest class has in train ([data] balance)"] += 1
         else:
             yield example, labels, SPLITS[side]
 
 
-def write(selected: Iterator[Any], classes: list[str], chosen: settings.Settings, output: Path, part: int) -> Written:
+def write(
+    selected: Iterator[Any],
+    classes: list[str],
+    chosen: settings.Settings,
+    learned: dict[str, Any],
+    output: Path,
+    part: int,
+) -> Written:
     """Write this instance's part of every split."""
     written = Written()
+    facts = chosen["task"] | learned
     numbers = {name: number for number, name in enumerate(classes)}
-    about = {"labels": classes, "problem": chosen["data"]["problem"], "facts": chosen["task"]}
+    about = {"labels": classes, "problem": chosen["data"]["problem"], "facts": facts}
+
+    def prepare(entry: tuple[Example, list[str], str]) -> tuple[Example, list[str], str, Any]:
+        return (*entry, task.prepare(entry[0], facts))
+
     writers: dict[str, examples.Writer] = {}
     with ExitStack() as stack:
-        for example, labels, split, prepared in prepare_all(selected, chosen):
+        for example, labels, split, prepared in on_all_cores(selected, prepare):
             if isinstance(prepared, Unreadable):
                 written.unreadable.add(f"{prepared.where}: {prepared.reason}")
                 continue
@@ -343,8 +482,7 @@ def describe(
 ) -> dict[str, Any]:
     """The facts of the data report."""
     dropped = dict(survey.dropped)
-    if left_out := sum(part.left_out for part in written):
-        dropped["more than the smallest class has ([data] balance)"] = left_out
+    dropped |= written_off(written)
     unreadable = all_unread(survey, written)
     sizes = np.concatenate([np.asarray(part.sizes, dtype=np.int64) for part in written])
     facts: dict[str, Any] = {
@@ -355,6 +493,7 @@ def describe(
         "unreadable": {"count": unreadable.count, "examples": unreadable.named},
         "others": {reason: {"count": one.count, "examples": one.named} for reason, one in survey.others.items()},
         "duplicates": double,
+        "alike": alike(classes),
         "splits": {},
         "size": {
             "name": task.SIZE,
@@ -395,6 +534,17 @@ def speak(facts: dict[str, Any]) -> None:
             f"duplicates: {facts['duplicates']['rows']} rows repeat another; each stands on one side of the split only",
             flush=True,
         )
+    if facts["duplicates"]["with_different_labels"]:
+        print(f"duplicates: {facts['duplicates']['with_different_labels']} of them have different labels", flush=True)
+    if facts["duplicates"]["rows"] > MANY_EQUAL * facts["rows"]:
+        print(
+            f"warning: more than {MANY_EQUAL:.0%} of all repeat another: look at them in report/data.html", flush=True
+        )
+    for names in facts["alike"]:
+        print(
+            f"warning: class names that look alike: {', '.join(map(ascii, names))}. Map them in [data.labels].",
+            flush=True,
+        )
     if facts.get("cut", {}).get("count"):
         print(f"cut: {facts['cut']['count']} to {facts['cut']['limit']} characters", flush=True)
 
@@ -411,30 +561,53 @@ def main(given: list[str] | None = None) -> None:
         for old in arguments.output.glob("*/part-*.arrow"):
             old.unlink()
     mine = Survey()
-    for example in said(share_of(group, arguments.data, chosen), "reading"):
+    for example in said(identified(share_of(group, arguments.data, chosen), chosen), "reading"):
         mine.add(example, data)
     survey = Survey.of_all(group.gather(mine))
     check_readable(survey.unreadable, survey.rows, data["unreadable_share"])
+    rare = drop_rare(survey, data)
     classes = name_classes(survey, data)
     plan, double = draw_plan(survey, data)
+    learned = task.learned(greatest_in_train(survey, plan))
 
     counted = Written()
-    selected = select(share_of(group, arguments.data, chosen), plan, data, counted)
-    done = write(said(selected, "preparing"), classes, chosen, arguments.output, group.rank)
+    selected = select(share_of(group, arguments.data, chosen), mine, plan, rare, data, counted)
+    done = write(said(selected, "preparing"), classes, chosen, learned, arguments.output, group.rank)
     done.left_out = counted.left_out
     written = group.gather(done)
     check_readable(all_unread(survey, written), survey.rows, data["unreadable_share"])
-    for name in SPLITS:
-        if not any(part.examples[name] for part in written):
-            raise ValueError(
-                f"nothing is left for {name}: the data holds too few examples ({survey.rows}) to be split. "
-                "Give more, or make the other shares smaller."
-            )
+    check_splits(survey, plan, double, written)
     facts = describe(survey, double, written, classes, chosen)
     if group.first:
         write_report(arguments.output / "report", facts, written, chosen)
         speak(facts)
     group.leave()
+
+
+def greatest_in_train(survey: Survey, plan: Plan) -> int:
+    """The greatest measure of the training examples."""
+    sides = plan.sides[np.searchsorted(plan.keys, np.asarray(survey.keys, dtype=np.uint64))]
+    measures = np.asarray(survey.measures)[sides == SPLITS.index("train")]
+    return int(measures.max()) if len(measures) else 0
+
+
+def check_splits(survey: Survey, plan: Plan, double: dict[str, int], written: list[Written]) -> None:
+    """Raise ValueError, with what may be the cause, where a split has no example."""
+    empty = [name for name in SPLITS if not any(part.examples[name] for part in written)]
+    if not empty:
+        return
+    causes = [f"{len(survey.keys)} examples are used of {survey.rows} rows"]
+    if double["rows"]:
+        causes.append(f"only {len(plan.keys)} of them differ (is it the right column?)")
+    causes += [f"{count} {reason}" for reason, count in (survey.dropped + written_off(written)).items()]
+    raise ValueError(
+        f"nothing is left for {' and '.join(empty)}: {'; '.join(causes)}. Give more examples, or make the other shares smaller."
+    )
+
+
+def written_off(written: list[Written]) -> Counter[str]:
+    """What was left out in the second reading, by reason."""
+    return sum((part.left_out for part in written), Counter())
 
 
 def write_report(folder: Path, facts: dict[str, Any], written: list[Written], chosen: settings.Settings) -> None:

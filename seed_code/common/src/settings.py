@@ -11,13 +11,14 @@ from typing import Any
 KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
     "data": {
         "source": str,
-        "label": str,
+        "label": str | list,
         "problem": str,
         "positive": str,
         "label_separator": str,
         "labels": dict,
         "balance": bool,
         "unreadable_share": float,
+        "min_examples": int,
         "validation_share": float,
         "test_share": float,
         "seed": int,
@@ -70,6 +71,7 @@ CHOICES = {
 }  # fmt: skip
 RANGES = {
     ("data", "unreadable_share"): (0.0, 1.0),
+    ("data", "min_examples"): (1, 1_000_000),
     ("data", "validation_share"): (0.01, 0.4),
     ("data", "test_share"): (0.01, 0.4),
     ("data", "seed"): (0, 2**32 - 1),
@@ -109,7 +111,9 @@ def load(code: Path = Path(__file__).parent) -> Settings:
         return json.loads(shipped.read_text())
     path = code.parent / "settings.toml"
     try:
-        settings = tomllib.loads(path.read_text())
+        settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is not UTF-8: {error}. Save it as UTF-8.") from error
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path.name} is not valid TOML: {error}. Correct that line.") from error
     check(settings)
@@ -145,7 +149,12 @@ def check(settings: Settings) -> None:
 
 def check_problem(data: dict[str, Any], metric: str) -> None:
     """Raise ValueError for what does not go with [data] problem."""
-    problem = data["problem"]
+    problem, label = data["problem"], data["label"]
+    names = [label] if isinstance(label, str) else label
+    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise ValueError(f'[data] label is {label!r}. Name a column, or one for each label: ["toxic", "insult"].')
+    if isinstance(label, list) and problem != "multi_label":
+        raise ValueError(f"[data] label names {len(label)} columns, and problem is {problem}. Set it to multi_label.")
     if problem == "multi_label" and data["balance"]:
         raise ValueError("[data] balance is true, which is for one label an example. Set it to false for multi_label.")
     if problem != "binary" and data["positive"]:

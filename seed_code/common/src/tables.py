@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
-from examples import Skipped, Unreadable
+from examples import Skipped, Unreadable, given_split
 
 DELIMITED = {".csv": ",", ".tsv": "\t"}
 JSON = (".json", ".jsonl", ".ndjson")
@@ -58,6 +58,11 @@ class Table:
     open: Callable[[], BinaryIO]
     path: Path | None = None
     partitions: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def split(self) -> str:
+        """The split that the file, or a folder of it, is named for."""
+        return given_split(*(part.split(".")[0] for part in PurePosixPath(self.name).parts))
 
 
 class WrongColumn(ValueError):
@@ -298,7 +303,7 @@ def delimited_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, 
             place, count = f"line {first}", len(lines.taken)
             if isinstance(values, csv.Error):
                 yield place, f'a quote (") opens and does not close ({values}); inside of quotes they are doubled', ""
-            elif [value.strip() for value in values] == dialect.columns:
+            elif values and values[0].strip() == dialect.columns[0] and [v.strip() for v in values] == dialect.columns:
                 yield place, Skipped(f"{table.name}, {place}", "repeated header lines"), ""
             elif len(values) > many:
                 yield place, f"{len(values)} values for {many} columns; quote what holds a {dialect.delimiter!r}", ""
@@ -308,7 +313,7 @@ def delimited_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, 
             elif 0 < len(values) <= last and "".join(values).strip():
                 yield place, f"only {len(values)} values for {many} columns", ""
             elif len(values) > last:
-                row: dict[str, Any] = dict.fromkeys(dialect.columns) | dict(zip(dialect.columns, values, strict=False))
+                row = dict(zip(dialect.columns, values, strict=False))
                 if count == 1 and len(dialect.labels) < ROWS_A_BATCH:
                     dialect.labels.add(str(row.get(label) or "").strip())
                 yield place, row, f"over more than {MANY_LINES} lines" if count > MANY_LINES else ""

@@ -20,6 +20,7 @@ def test_each_step_gets_the_files_that_its_script_imports_and_no_others():
         "settings.json",
         "settings.py",
         "start.py",
+        "tables.py",
         "task.py",
     }
 

@@ -83,7 +83,7 @@ def test_a_text_with_two_labels_stands_on_one_side_and_is_reported():
 def test_a_balanced_split_leaves_out_what_is_more_than_the_smallest_class_has():
     sides = plan_of([(f"a{i}", "a") for i in range(100)] + [(f"b{i}", "b") for i in range(20)], balance=True)
 
-    assert len(sides["left out"]) == 80
+    assert len(sides["left out"]) == 52  # all of them would be in train: the others are what the gate judges by
     assert len(sides["train"]) == 26
 
 

@@ -5,7 +5,6 @@ This file and settings.toml are what you edit to use your own data and your own 
 
 import base64
 import binascii
-import csv
 import gzip
 import hashlib
 import io
@@ -13,24 +12,35 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 import job
-from examples import Example, NothingToRead, Prepared, Unreadable
+import tables
+from examples import Example, NothingToRead, Prepared, Skipped, Unreadable, given_split
 
-SETTINGS = {"image": str, "size": int, "stored_size": int, "random_zoom": float, "random_flip": bool}
+SETTINGS = {
+    "image": str,
+    "background": str,
+    "size": int,
+    "stored_size": int,
+    "random_zoom": float,
+    "random_flip": bool,
+}
 SIZE = "pixels on the longer side"
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -38,6 +48,9 @@ MOST_BYTES = 100 * 2**20  # of one picture
 MOST_PIXELS = 100_000_000  # of one picture: more is a decompression bomb, or a map
 MOST_SIDE = 4096  # of a picture in an IDX file
 LEAST_PIXELS = 4  # on the shorter side
+GREY_BITS = (8, 10, 12, 16)  # that cameras and scanners use of the 16 that a file has
+MANIFESTS = {".csv": ".csv", ".tsv": ".tsv", ".manifest": ".jsonl", ".jsonl": ".jsonl"}  # suffix -> kind of table
+ROWS_TO_FIND_ROOT = 200  # of a manifest, whose paths say where its pictures are
 # RuntimeError: a member with a password; NotImplementedError, which is one: a compression that Python does not know.
 BROKEN_ARCHIVE = (OSError, EOFError, zipfile.BadZipFile, RuntimeError, zlib.error)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -69,7 +82,7 @@ def archive(path: Path) -> zipfile.ZipFile:
         raise ValueError(f"{path.name} is not a zip archive that can be read: {error}. Make it anew.") from error
 
 
-def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]:
+def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable | Skipped]:
     """Yield the pictures of a manifest, of IDX files, or of folders (or zips of folders), one folder a class."""
     task = settings["task"]
     if not 0 < task["size"] <= task["stored_size"]:
@@ -78,7 +91,8 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]
         )
     if not 0 <= task["random_zoom"] < 1:
         raise ValueError(f"[task] random_zoom is {task['random_zoom']}. It must be at least 0 and less than 1.")
-    manifests = sorted(path for path in data.glob("*") if path.suffix.lower() in (".csv", ".manifest", ".jsonl"))
+    background_of(task)
+    manifests = manifests_in(data)
     idx = sorted(path for path in data.rglob("*images*idx3*") if path.is_file())
     if (manifests or idx) and len(job.hosts()[0]) > 1:
         raise ValueError(
@@ -86,40 +100,58 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable]
             "Set [compute] processing_instance_count to 1, or give one folder a class."
         )
     if manifests:
-        found = (entry for path in manifests for entry in in_manifest(path, data, settings))
+        found = (entry for path in manifests for entry in in_manifest(path, settings))
     elif idx:
         found = (entry for path in idx for entry in in_idx(path))
     else:
         found = in_folders(data)
     empty = True
-    for picture, labels, where in found:
+    for entry in found:
         empty = False
-        yield example_of(picture, labels, where)
+        yield entry
     if empty:
         raise NothingToRead(f"no picture ({', '.join(SUFFIXES)}) in {data.name}. Put one folder a class there.")
 
 
-def example_of(picture: Picture | str, labels: list[str], where: str) -> Example | Unreadable:
-    """The example of a picture, with the hash of its bytes as key, or why there is none (`picture` says it)."""
-    if isinstance(picture, str):
-        return Unreadable(where, picture)
-    try:
-        return Example(hashlib.sha256(picture.read()).hexdigest(), labels, where, picture)
-    except BROKEN_ARCHIVE as error:
-        return Unreadable(where, f"cannot be read: {error}")
+def manifests_in(data: Path) -> list[Path]:
+    """The manifests of a folder, or the one that is given itself."""
+    if data.is_file():
+        return [data] if data.suffix.lower() in MANIFESTS else []
+    return sorted(path for path in data.glob("*") if path.suffix.lower() in MANIFESTS and not path.name.startswith("."))
 
 
-def in_folders(data: Path) -> Iterator[tuple[Picture | str, list[str], str]]:
+def in_folders(data: Path) -> Iterator[Example | Unreadable | Skipped]:
     """The pictures of class folders and of zips of such, in the order of their names."""
-    for path in sorted(path for path in data.rglob("*") if path.is_file() or path.is_symlink()):
-        # What is no UTF-8 in a name cannot be written to a report.
-        name = PurePosixPath(str(path.relative_to(data)).encode(errors="replace").decode())
+    parents: dict[str, PurePosixPath] = {}
+    found = [data] if data.is_file() else sorted(p for p in data.rglob("*") if p.is_file() or p.is_symlink())
+    for path in found:
+        name = PurePosixPath(tables.shown(path.relative_to(data) if path != data else Path(path.name)))
         if path.suffix.lower() == ".zip":
             for member, problem in members(path):
-                place = f"{name}/{member}"
-                yield problem or Picture(path, str(member)), [member.parent.name], place
-        elif is_in_class_folder(name):
-            yield problem_of(path, data) or Picture(path), [name.parent.name], str(name)
+                picture = Picture(path, str(member))
+                yield example_at(name / member, name.with_name(name.stem) / member, picture, problem, parents)
+        elif len(name.parts) > 1:
+            yield example_at(name, name, Picture(path), problem_of(path, data), parents)
+
+
+def example_at(
+    place: PurePosixPath, inside: PurePosixPath, picture: Picture, problem: str, parents: dict[str, PurePosixPath]
+) -> Example | Unreadable | Skipped:
+    """The example of a file in a class folder. A folder called train, validation or test is a split and no class.
+
+    `inside` is its place, an archive being the folder of its name; `parents` has where each class folder was met first.
+    """
+    if tables.is_hidden(place):
+        return Skipped(str(place), "hidden files")
+    if problem:
+        return Unreadable(str(place), problem)
+    outer = len(inside.parts) - len(PurePosixPath(picture.member).parts) if picture.member else 0
+    folders = [name for name in inside.parts[outer:-1] if not given_split(name)]  # an archive's own name is no class
+    labels, note = folders[-1:], ""
+    above = PurePosixPath(*folders[:-1])
+    if labels and parents.setdefault(labels[0], above) != above:
+        note = "in class folders of one name at several places"
+    return Example("", labels, str(place), picture, note, given_split(*inside.parts[:-1]))
 
 
 def members(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
@@ -127,7 +159,7 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
     seen: set[str] = set()
     for entry in sorted(archive(path).infolist(), key=lambda entry: entry.filename):
         name = PurePosixPath(entry.filename)
-        if entry.is_dir() or not is_in_class_folder(name):
+        if entry.is_dir() or len(name.parts) < 2:
             continue
         problem = "" if name.suffix.lower() in SUFFIXES else f"not one of {', '.join(SUFFIXES)}"
         if entry.file_size > MOST_BYTES:
@@ -136,11 +168,6 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
             problem = "a second file of this name"
         seen.add(entry.filename)
         yield name, problem
-
-
-def is_in_class_folder(name: PurePosixPath) -> bool:
-    """Whether a file lies in a folder, neither of them hidden: only such have a class."""
-    return len(name.parts) > 1 and not any(part.startswith((".", "__")) for part in name.parts)
 
 
 def problem_of(path: Path, data: Path) -> str:
@@ -154,49 +181,78 @@ def problem_of(path: Path, data: Path) -> str:
     return f"larger than {MOST_BYTES:,} bytes" if path.stat().st_size > MOST_BYTES else ""
 
 
-def in_manifest(path: Path, data: Path, settings: dict[str, Any]) -> Iterator[tuple[Picture | str, list[str], str]]:
-    """The pictures that a CSV file or an augmented manifest lists.
+def in_manifest(path: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable | Skipped]:
+    """The pictures that a CSV file or an augmented manifest lists, by paths beside it or by the addresses they came from.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/augmented-manifest.html
     """
     image, label = settings["task"]["image"], settings["data"]["label"]
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        filled = (line for line in lines if line.strip())
-        rows: Iterable[Any] = csv.DictReader(filled) if path.suffix.lower() == ".csv" else map(json.loads, filled)
+    labels = [label] if isinstance(label, str) else label
+    needed = {image: "[task] image"} | dict.fromkeys(labels, "[data] label")
+    table = tables.Table(path.name, MANIFESTS[path.suffix.lower()], lambda: path.open("rb"))
+    rows = tables.rows(table, needed)
+    first = list(islice(rows, ROWS_TO_FIND_ROOT))
+    references = [str(row.content.get(image)) for row in first if isinstance(row.content, dict)]
+    prefix = prefix_of(references, path.parent)
+    for row in chain(first, rows):
+        if not isinstance(row.content, dict):
+            yield row.content
+            continue
         try:
-            for number, row in enumerate(rows, 2 if path.suffix.lower() == ".csv" else 1):
-                for column, setting in ((image, "[task] image"), (label, "[data] label")):
-                    if column not in row:
-                        raise ValueError(
-                            f"{column!r} not in {path.name}, which has: {', '.join(map(str, row))}. "
-                            f"Set {setting} in settings.toml."
-                        )
-                file = find(str(row[image]), data)
-                picture = problem_of(file, data) or Picture(file) if file else f"{row[image]} is not in the data"
-                yield picture, manifest_labels(row, label), f"{path.name}, line {number}"
-        except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, TypeError, KeyError) as error:
-            raise ValueError(f"{path.name} cannot be read: {error!r}. Correct that line.") from error
+            named = manifest_labels(row.content, settings["data"])
+            yield example_in_manifest(row.where, str(row.content.get(image) or ""), named, prefix, path.parent)
+        except tables.NoText as error:
+            yield Unreadable(row.where, str(error))
 
 
-def manifest_labels(row: dict[str, Any], label: str) -> list[str]:
-    """The class names in a manifest's row; Ground Truth keeps the names of its numbers beside them."""
-    metadata = row.get(f"{label}-metadata") or {}
-    if "class-map" in metadata:
-        return [str(metadata["class-map"][str(value)]) for value in row[label]]
-    if "class-name" in metadata:
-        return [str(metadata["class-name"])]
-    given = row[label] if isinstance(row[label], list) else [row[label]]
-    return [name for value in given if value is not None and (name := str(value).strip())]
+def example_in_manifest(
+    where: str, reference: str, labels: list[str], prefix: tuple[str, ...], root: Path
+) -> Example | Unreadable:
+    """The example of a manifest's row."""
+    if not all(map(tables.is_utf8, (reference, *labels))):
+        return Unreadable(where, tables.NOT_UTF8)
+    parts = parts_of(reference)
+    file = root.joinpath(*parts[len(prefix) :]) if parts[: len(prefix)] == prefix else root
+    if "\0" in reference or not file.is_file():
+        return Unreadable(where, f"{reference[:200]} is not in the data")
+    if problem := problem_of(file, root):
+        return Unreadable(where, problem)
+    return Example("", labels, where, Picture(file), split=given_split(*parts[:-1]))
 
 
-def find(reference: str, data: Path) -> Path | None:
-    """The file in the data folder that a manifest names, by a path or by the s3:// address that it came from."""
-    parts = [part for part in PurePosixPath(reference.removeprefix("s3://")).parts if part not in ("..", "/")]
-    candidates = (data.joinpath(*parts[start:]) for start in range(len(parts)))
-    return next((path for path in candidates if path.is_file()), None)
+def parts_of(reference: str) -> tuple[str, ...]:
+    """The parts of a path or an s3:// address, in the order of folders."""
+    parts = PurePosixPath(reference.removeprefix("s3://")).parts
+    return tuple(part for part in parts if part not in ("..", "/", "."))
 
 
-def in_idx(path: Path) -> Iterator[tuple[Picture | str, list[str], str]]:
+def prefix_of(references: list[str], root: Path) -> tuple[str, ...]:
+    """What the addresses of a manifest have before the path in the data folder: one prefix for all, that of most rows."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for parts in map(parts_of, (reference for reference in references if "\0" not in reference)):
+        found.update(parts[:start] for start in range(len(parts)) if root.joinpath(*parts[start:]).is_file())
+    return min(found, key=lambda prefix: (-found[prefix], len(prefix)), default=())
+
+
+def manifest_labels(row: dict[str, Any], data: dict[str, Any]) -> list[str]:
+    """The class names in a manifest's row; Ground Truth keeps the names of its numbers beside them. Raises NoText."""
+    label = data["label"]
+    metadata = row.get(f"{label}-metadata") if isinstance(label, str) else None
+    if isinstance(metadata, dict):
+        if "failure-reason" in metadata:
+            raise tables.NoText(f"it was not labelled: {metadata['failure-reason']}")
+        if "class-map" in metadata:
+            given = row.get(label)
+            names, numbers = metadata["class-map"], given if isinstance(given, list) else [given]
+            if not isinstance(names, dict) or any(str(number) not in names for number in numbers):
+                raise tables.NoText(f"{label}-metadata has no name for {given!r} in its class-map")
+            return [str(names[str(number)]) for number in numbers]
+        if "class-name" in metadata:
+            return [str(metadata["class-name"])]
+    return tables.labels_of(row, label, data["problem"] == "multi_label")
+
+
+def in_idx(path: Path) -> Iterator[Example]:
     """The pictures of an IDX file and, from the file beside it, their labels (the format of MNIST, LeCun et al.)."""
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     if not beside.is_file():
@@ -214,7 +270,7 @@ def in_idx(path: Path) -> Iterator[tuple[Picture | str, list[str], str]]:
                 if len(values) < height * width or not label:
                     raise ValueError(f"{path.name} ends after {number} of {count} pictures. Get it anew.")
                 picture = Picture(path, values=np.frombuffer(values, dtype=np.uint8).reshape(height, width))
-                yield picture, [str(label[0])], f"{path.name}, picture {number}"
+                yield Example("", [str(label[0])], f"{path.name}, picture {number}", picture)
     except (OSError, EOFError, struct.error, zlib.error) as error:
         raise ValueError(f"{path.name} is not an IDX file that can be read: {error}. Get it anew.") from error
 
@@ -227,39 +283,92 @@ def open_idx(path: Path) -> Any:
 # --- preparing -------------------------------------------------------------------------------------------------------
 
 
+def identify(example: Example, settings: dict[str, Any]) -> Example | Unreadable:
+    """The example with its key: pictures are equal whose pixels are, in whatever format. Measures 16-bit greys."""
+    try:
+        with opened(example.content) as image:
+            deep = greys_of(image)
+            if deep is not None:
+                key = hashlib.sha256(deep.tobytes()).hexdigest()
+                return replace(example, key=key, measure=int(deep.max()))
+            pixels = fitted(image, settings["stored_size"], background_of(settings))
+    except (ValueError, *BROKEN_ARCHIVE) as error:
+        return Unreadable(example.where, str(error))
+    return replace(example, key=hashlib.sha256(pixels.tobytes()).hexdigest())
+
+
+def learned(greatest: int) -> dict[str, Any]:
+    """How many bits the 16-bit greys of the training split use: what preparing and serving scale them by."""
+    return {"grey_bits": next(bits for bits in GREY_BITS if greatest < 2**bits)} if greatest else {}
+
+
 def prepare(example: Example, settings: dict[str, Any]) -> tuple[dict[str, bytes], int] | Unreadable:
     """Decode a picture once, into stored_size x stored_size x 3 bytes; also answers its size as it came."""
     try:
-        picture: Picture = example.content
-        given = picture.values if picture.values is not None else picture.read()
-        pixels, longer_side = to_pixels(given, settings["stored_size"])
+        pixels, longer_side = to_pixels(example.content, settings)
     except (ValueError, *BROKEN_ARCHIVE) as error:
         return Unreadable(example.where, str(error))
     return {"image": pixels.tobytes()}, longer_side
 
 
-def to_pixels(content: bytes | np.ndarray, size: int) -> tuple[np.ndarray, int]:
-    """Decode, turn as EXIF says, make RGB, scale the shorter side and cut the middle: uint8 (size, size, 3).
+def to_pixels(content: bytes | Picture, settings: dict[str, Any]) -> tuple[np.ndarray, int]:
+    """Decode, turn as EXIF says, make RGB, scale the shorter side and cut the middle: uint8 (stored_size, stored_size, 3).
 
     The one transform of training, evaluation and serving. Also answers the longer side as it came. Raises ValueError.
+    What is transparent shows [task] background; greys of 16 bits become 8 by the bits that training had.
     """
+    with opened(content) as image:
+        longer_side = max(image.size)
+        deep = greys_of(image)
+        if deep is not None:
+            shift = settings.get("grey_bits", GREY_BITS[-1]) - 8
+            image = Image.fromarray(np.minimum(deep >> shift, 255).astype(np.uint8))
+        return fitted(image, settings["stored_size"], background_of(settings)), longer_side
+
+
+@contextmanager
+def opened(content: bytes | Picture) -> Iterator[Image.Image]:
+    """A picture, decoded when it is used. Raises ValueError for what is none, too large or too small."""
+    if isinstance(content, Picture):
+        content = content.values if content.values is not None else content.read()
     try:
         with open_image(content) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
             if min(image.size) < LEAST_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels, less than {LEAST_PIXELS} on a side")
-            longer_side = max(image.size)
-            image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded no larger than needed
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16 bits a pixel: the upper 8 are what a screen shows
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            fitted = ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-            return np.asarray(fitted), longer_side
+            yield image
     except UnidentifiedImageError as error:
         raise ValueError("not a picture that can be decoded") from error
     except (OSError, SyntaxError, EOFError, IndexError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(f"not a picture that can be decoded: {error}") from error
+
+
+def greys_of(image: Image.Image) -> np.ndarray | None:
+    """The greys of a picture with 16 bits a pixel, turned as EXIF says: uint16 (height, width); None for others."""
+    if not image.mode.startswith("I"):
+        return None
+    return np.clip(np.asarray(ImageOps.exif_transpose(image)), 0, 2**16 - 1).astype(np.uint16)
+
+
+def fitted(image: Image.Image, size: int, background: tuple[int, int, int]) -> np.ndarray:
+    """A picture on its background, upright, as uint8 (size, size, 3)."""
+    image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded no larger than needed
+    upright = ImageOps.exif_transpose(image)
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, (*background, 255)), upright)
+    return np.asarray(ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
+
+
+def background_of(settings: dict[str, Any]) -> tuple[int, int, int]:
+    """The colour behind what is transparent; models of before it was a setting were trained on black."""
+    name = settings.get("background", "black")
+    try:
+        red, green, blue = ImageColor.getrgb(name)[:3]
+    except ValueError as error:
+        raise ValueError(f'[task] background is {name!r}. Give a colour, as "white" or "#ffffff".') from error
+    return red, green, blue
 
 
 def open_image(content: bytes | np.ndarray) -> Image.Image:
@@ -353,7 +462,8 @@ class Classifier:
     def create(cls, settings: dict[str, Any], train: Prepared, pretrained: Path | None) -> "Classifier":
         """Build the backbone that [model] names: from scratch, with hub weights, or from a folder's safetensors."""
         chosen = settings["model"]
-        facts = {"problem": train.problem, "labels": train.labels, "task": settings["task"], "model": chosen}
+        bits = {name: train.facts[name] for name in ("grey_bits",) if name in train.facts}
+        facts = {"problem": train.problem, "labels": train.labels, "task": settings["task"] | bits, "model": chosen}
         backbone = build(chosen, len(train.labels), settings["task"]["size"])
         if chosen["weights"] != "scratch":
             load_pretrained(backbone, chosen["name"], pretrained)
@@ -367,9 +477,9 @@ class Classifier:
 
     def items_of_request(self, rows: list[dict[str, Any]]) -> Pictures:
         """The pictures of a request, decoded as preprocessing does."""
-        stored = self.facts["task"]["stored_size"]
-        pixels = np.stack([to_pixels(row["file"], stored)[0].reshape(-1) for row in rows])
-        return Pictures([pixels], np.arange(len(rows)), stored)
+        task = self.facts["task"]
+        pixels = np.stack([to_pixels(row["file"], task)[0].reshape(-1) for row in rows])
+        return Pictures([pixels], np.arange(len(rows)), task["stored_size"])
 
     def augment(self, batch: dict[str, torch.Tensor], random: torch.Tensor) -> dict[str, torch.Tensor]:
         """Cut a random square out of each picture and mirror half of them; `random` in 0..1 of shape (n, 4) decides.

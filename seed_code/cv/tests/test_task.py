@@ -41,7 +41,10 @@ def read(folder, **data) -> list:
 
 
 def test_grey_and_colour_of_any_shape_become_square_rgb():
-    shapes = {task.to_pixels(content, 32)[0].shape for content in (picture("L", (9, 5)), picture("RGB", (50, 80)))}
+    shapes = {
+        task.to_pixels(content, {"stored_size": 32})[0].shape
+        for content in (picture("L", (9, 5)), picture("RGB", (50, 80)))
+    }
 
     assert shapes == {(32, 32, 3)}
 
@@ -54,7 +57,7 @@ def test_a_picture_is_turned_as_exif_says():
     content = io.BytesIO()
     image.save(content, "JPEG", exif=exif)
 
-    top = task.to_pixels(content.getvalue(), 32)[0][0, 0]
+    top = task.to_pixels(content.getvalue(), {"stored_size": 32})[0][0, 0]
 
     assert top[2] > 200 > top[0]
 
@@ -111,7 +114,7 @@ def test_16_bits_a_pixel_are_not_taken_for_white():
     content = io.BytesIO()
     Image.fromarray(np.full((4, 4), 0x8000, dtype=np.uint16)).save(content, "PNG")
 
-    assert (task.to_pixels(content.getvalue(), 4)[0] == 0x80).all()
+    assert (task.to_pixels(content.getvalue(), {"stored_size": 4})[0] == 0x80).all()
 
 
 def test_evaluation_sees_the_middle_and_training_any_part(classifier):

@@ -7,9 +7,10 @@ from PIL import Image
 
 
 def write_data(folder: Path, settings: dict[str, Any]) -> None:
-    """Write a folder a class, with 20 different pictures each: dark ones and bright ones."""
+    """Write a folder a class, with different pictures: dark ones and bright ones."""
     labels = list(settings["data"]["labels"]) or ["dark", settings["data"]["positive"] or "bright"]
     for name, base in ((labels[0], 20), (labels[-1], 200)):
         (folder / name).mkdir()
-        for number in range(20):
-            Image.new("RGB", (12, 10), (base + number, base, base)).save(folder / name / f"{number:02}.png")
+        for number in range(max(20, settings["data"]["min_examples"])):
+            colour = (base + number % 40, base + number // 40 % 40, base + number // 1600)
+            Image.new("RGB", (12, 10), colour).save(folder / name / f"{number:02}.png")

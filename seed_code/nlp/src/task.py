@@ -5,6 +5,7 @@ This file and settings.toml are what you edit to use your own data and your own 
 
 import json
 import re
+import unicodedata
 from array import array
 from collections.abc import Iterator
 from itertools import chain, pairwise
@@ -76,8 +77,12 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable 
             yield table
             continue
         empty = False
+        split = table.split
         for row in tables.rows(table, needed):
-            yield example_of(row, columns, settings["data"]) if isinstance(row.content, dict) else row.content
+            if isinstance(row.content, dict):
+                yield example_of(row, columns, settings["data"], split)
+            else:
+                yield row.content
     if empty:
         raise NothingToRead(f"no {', '.join(tables.SUFFIXES)} file in {tables.shown(data)}. Put your texts there.")
 
@@ -97,7 +102,7 @@ def join(row: dict[str, Any], columns: list[str]) -> str:
     return " | ".join(filter(None, (as_text(value_at(row, column), column) for column in columns)))
 
 
-def example_of(row: tables.Row, columns: list[str], data: dict[str, Any]) -> Example | Unreadable:
+def example_of(row: tables.Row, columns: list[str], data: dict[str, Any], split: str) -> Example | Unreadable:
     """The example in a row, or why there is none."""
     try:
         content = join(row.content, columns)
@@ -109,7 +114,19 @@ def example_of(row: tables.Row, columns: list[str], data: dict[str, Any]) -> Exa
             return Unreadable(row.where, f"a NUL byte in the {what}")
     if not all(map(is_utf8, (content, *labels))):
         return Unreadable(row.where, tables.NOT_UTF8)
-    return Example(" ".join(content.lower().split()), labels, row.where, content, row.note)
+    content = unicodedata.normalize("NFC", content)
+    key = " ".join(content.lower().split())
+    return Example(key, labels, row.where, content, row.note, split)
+
+
+def identify(example: Example, settings: dict[str, Any]) -> Example | Unreadable:
+    """The example with its key: texts have it from the beginning."""
+    return example
+
+
+def learned(greatest: int) -> dict[str, Any]:
+    """What is learned from the greatest measure of the training examples: of texts, nothing."""
+    return {}
 
 
 def prepare(example: Example, settings: dict[str, Any]) -> tuple[dict[str, str], int]:
@@ -119,7 +136,7 @@ def prepare(example: Example, settings: dict[str, Any]) -> tuple[dict[str, str],
 
 def cut(text: str, settings: dict[str, Any]) -> str:
     """At most max_characters of a text: its start, or as much of its end with long_texts = "head_tail"."""
-    most = settings["max_characters"]
+    text, most = unicodedata.normalize("NFC", text), settings["max_characters"]
     if len(text) <= most or settings["long_texts"] != "head_tail":
         return text[:most]
     return text[: most - most // 2] + " " + text[len(text) - most // 2 :]
@@ -431,7 +448,7 @@ def train_tokenizer(texts: Iterator[str], settings: dict[str, Any]) -> PreTraine
     """
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=settings["task"]["vocabulary"],
