@@ -436,7 +436,7 @@ def evaluate(
     preprocessing: ProcessingStep,
     training: list[TrainingStep | TuningStep],
 ) -> ProcessingStep:
-    environment = training_times(training)
+    environment = training_times(training) | {"GATE_THRESHOLD": parameters.threshold.to_string()}
     challenged = chosen["gate"]["allowed_drop"] < 1
     if challenged:
         environment |= {"MODEL_PACKAGE_GROUP": project.model_group, "AWS_DEFAULT_REGION": project.region}
@@ -495,11 +495,12 @@ def gate(
     if allowed < 1:
         conditions.append(ConditionLessThanOrEqualTo(drop, allowed))
         message += [". It is below the approved model's by ", drop, f"; [gate] allowed_drop is {allowed:g}"]
+    message += [". ", measured("verdict")]
     return ConditionStep(
         "Gate",
         conditions=conditions,
         if_steps=[registration],
-        else_steps=[FailStep("Fail", Join("", [*message, "."]))],
+        else_steps=[FailStep("Fail", Join("", message))],
     )
 
 

@@ -31,6 +31,8 @@ import task
 
 MOST_BYTES, MOST_FILES = 20 * 2**30, 1000
 MISTAKES = 12  # that the report shows
+UNTESTED = -1.0
+NAMED = 10  # classes in a sentence
 MOST_CLASSES_DRAWN = 100  # in a matrix; beyond, evaluation.json has it
 
 
@@ -207,12 +209,31 @@ def draw(scores: np.ndarray, predicted: np.ndarray, classes: dict[str, Any], tes
     return figures
 
 
-def gate_of(measured: dict[str, float], metric: str, champion: dict[str, Any] | None) -> dict[str, Any]:
-    """What the pipeline's Gate reads: the metric, and how far it is below the approved model's (-1: there is none)."""
+def gate_of(
+    measured: dict[str, float], metric: str, champion: dict[str, Any] | None, untested: list[str]
+) -> dict[str, Any]:
+    """What the pipeline's Gate reads: the metric, and how far it is below the approved model's (-1: there is none).
+
+    A class without a test example is untested, whatever the other classes came to: then the value is UNTESTED, below
+    every threshold, and the verdict names it.
+    """
     if metric not in measured:
         raise ValueError(f"[gate] metric is {metric!r}, which is not measured. Choose: {', '.join(measured)}.")
     drop = champion["value"] - measured[metric] if champion else -1.0
-    return {"metric": metric, "value": measured[metric], "drop": drop}
+    verdict = "Every class has test examples."
+    if untested:
+        more = f" and {len(untested) - NAMED} more" if len(untested) > NAMED else ""
+        verdict = f"No test example of: {', '.join(untested[:NAMED])}{more}. Give more examples of it, or leave it out."
+    gate = {"metric": metric, "value": UNTESTED if untested else measured[metric], "drop": drop, "verdict": verdict}
+    if "GATE_THRESHOLD" in os.environ:
+        return gate | {"threshold": float(os.environ["GATE_THRESHOLD"])}
+    threshold = settings.load()["gate"].get("threshold")
+    return gate if threshold is None else gate | {"threshold": float(threshold)}
+
+
+def figures_of(found: dict[str, float]) -> dict[str, float | None]:
+    """A class's precision, recall and F1; None where the test split has no example of it."""
+    return {name: value if found["support"] or name == "support" else None for name, value in found.items()}
 
 
 def main(given: list[str] | None = None) -> None:
@@ -231,8 +252,8 @@ def main(given: list[str] | None = None) -> None:
     numbers = list(range(len(test.labels)))
     # By number: a class may be called "accuracy", as a line of the report is.
     by_number = classification_report(test.truth, predicted, labels=numbers, output_dict=True, zero_division=0)
-    classes = {label: by_number[str(number)] for number, label in enumerate(test.labels)}
-    gate = gate_of(measured, metric, champion)
+    classes = {label: figures_of(by_number[str(number)]) for number, label in enumerate(test.labels)}
+    gate = gate_of(measured, metric, champion, [label for label, found in classes.items() if not found["support"]])
     evaluation = {
         **registry_metrics(measured, test.truth, predicted, test.problem, len(test.labels)),
         "gate": gate,
@@ -255,6 +276,8 @@ def main(given: list[str] | None = None) -> None:
         (arguments.output / f"{name}.png").write_bytes(plots.png(figure))
     mistakes = find_mistakes(scores, predicted, test)
     report.evaluation_report(arguments.output / "evaluation.html", evaluation, figures, mistakes)
+    if gate["value"] == UNTESTED:
+        print(f"the gate is not passed: {gate['verdict']}", flush=True)
     print("test: " + ", ".join(f"{name} {value:.4f}" for name, value in measured.items()), flush=True)
 
 

@@ -64,8 +64,9 @@ def report_failure(message: str) -> None:
         output.mkdir(exist_ok=True)
         for name in ("failure", "message"):
             # Not over what is there: where one process of several fails, the others fail at its absence.
-            with contextlib.suppress(FileExistsError), (output / name).open("x") as file:
-                file.write(message[:1024])
+            # Whatever the message holds: a file's name may be no UTF-8, and the job's locale may be C.
+            with contextlib.suppress(FileExistsError), (output / name).open("xb") as file:
+                file.write(message[:1024].encode(errors="replace"))
 
 
 def run(main: Callable[[], None]) -> None:

@@ -65,7 +65,8 @@ def class_scores(report: dict[str, dict[str, float]], labels: list[str]) -> Figu
 
     `report` is what scikit-learn's classification_report(output_dict=True) returns.
     """
-    worst_first = sorted(labels, key=lambda label: report[label]["f1-score"])[:MOST_ROWS]
+    tested = [label for label in labels if report[label]["f1-score"] is not None]
+    worst_first = sorted(tested, key=lambda label: report[label]["f1-score"])[:MOST_ROWS]
     names = {"precision": "precision", "recall": "recall", "f1-score": "F1"}
     figure, axes = dots(
         worst_first, {name: [report[label][key] for label in worst_first] for key, name in names.items()}
@@ -135,7 +136,7 @@ def calibration(bins: list[dict[str, float]]) -> Figure:
     upper.set_title(f"expected calibration error {error:.3f}", loc="left", fontsize=10)
     upper.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="accuracy")
     figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
-    tidy(lower).bar(confidence, count, width=0.6 / len(bins), color=BLUE)
+    tidy(lower).bar(confidence, count, width=0.04, color=BLUE)  # inside the axes, a confidence of 1 too
     lower.set(xlabel="confidence", ylabel="answers")
     lower.yaxis.set_major_formatter(THOUSANDS)
     return figure

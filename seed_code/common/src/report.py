@@ -245,7 +245,10 @@ def result(evaluation: dict[str, Any]) -> str:
     blocks = []
     if "threshold" in gate:
         passed = gate["value"] >= gate["threshold"]
-        words = f"{described(gate['metric'])[0]} is {gate['value']:.4f} and has to be at least {gate['threshold']:g}."
+        value = evaluation["metrics"][gate["metric"]]
+        words = f"{described(gate['metric'])[0]} is {value:.4f} and has to be at least {gate['threshold']:g}."
+        if gate["value"] < value:  # a class is untested
+            words += f" {gate['verdict']}"
         blocks.append(notice(f"Passed. {words}" if passed else f"Not passed. {words}", "good" if passed else "bad"))
     if champion:
         worse = champion["drop"] > 0
@@ -270,7 +273,7 @@ def class_table(evaluation: dict[str, Any]) -> str:
     rows = [
         [label, scores["precision"], scores["recall"], scores["f1-score"], int(scores["support"])]
         + ([thresholds.get(label, "")] if thresholds else [])
-        for label, scores in sorted(evaluation["classes"].items(), key=lambda entry: entry[1]["f1-score"])
+        for label, scores in sorted(evaluation["classes"].items(), key=lambda entry: entry[1]["f1-score"] or 0.0)
     ]
     return table(header, rows)
 
@@ -334,7 +337,7 @@ def numbers(figures: list[tuple[str, Any, str]]) -> str:
 def table(header: list[str], rows: list[list[Any]]) -> str:
     """A table that scrolls in its own box; columns of numbers are aligned on the right."""
     columns = zip(*rows, strict=True) if rows else header
-    sides = [' class="number"' if all(isinstance(value, Real) for value in column) else "" for column in columns]
+    sides = [' class="number"' if all(value is None or isinstance(value, Real) for value in column) else "" for column in columns]
 
     def line(tag: str, values: list[Any]) -> str:
         cells = (f"<{tag}{side}>{escape(shown(value))}</{tag}>" for side, value in zip(sides, values, strict=True))
@@ -346,6 +349,8 @@ def table(header: list[str], rows: list[list[Any]]) -> str:
 
 def shown(value: Any) -> str:
     """A value as a reader wants it: 23,486 or 0.9312 or 318.4, and a dash for what could not be measured."""
+    if value is None:
+        return "–"
     if isinstance(value, Integral):
         return f"{value:,}"
     if isinstance(value, Real):

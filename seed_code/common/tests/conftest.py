@@ -7,7 +7,16 @@ import pytest
 
 import preprocess
 import settings
+import task
 import tiny
+
+
+def pytest_sessionstart() -> None:
+    """Stop at a wrong setting: every test would fail at it, and its message would be buried."""
+    try:
+        settings.check_section("task", settings.load()["task"], task.SETTINGS)
+    except ValueError as error:
+        pytest.exit(f"error: {error}", returncode=1)
 
 
 @pytest.fixture(scope="session")
