@@ -19,7 +19,7 @@ LANDED = """
     deploy/endpoint.yaml deploy/production.json deploy/staging.json
     src/checkpoints.py src/distributed.py src/evaluate.py src/examples.py src/inference.py src/job.py src/meeting.py src/metrics.py
     src/plots.py src/preprocess.py src/report.py src/requirements.txt src/requirements-tracking.txt src/scoring.py src/settings.py src/start.py
-    src/task.py src/tracking.py src/train.py
+    src/tables.py src/task.py src/tracking.py src/train.py
     tests/conftest.py tests/test_bundle.py tests/test_preprocess.py tests/test_settings.py tests/test_task.py
     tests/test_report.py tests/test_tracking.py tests/test_train.py tests/tiny.py
     checks/__init__.py checks/__main__.py checks/definition.py checks/deployment.py checks/graph.py checks/parameters.py checks/policy.py

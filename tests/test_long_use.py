@@ -200,7 +200,7 @@ def fill(played, project: str) -> str:
     codebuild = played.client("codebuild")
     for _ in range(PLACES):
         codebuild.start_build(projectName=project, sourceVersion="main")
-    wait_for(lambda: all(build["currentPhase"] == "BUILD" for build in builds(played, project)))
+    wait_for(lambda: all(build["currentPhase"] == "BUILD" for build in builds(played, project)), seconds=120)
     return codebuild.start_build(projectName=project, sourceVersion="main")["build"]["id"]
 
 
@@ -236,7 +236,7 @@ def test_a_running_build_that_is_stopped_ends_with_its_processes_and_leaves_its_
 
     played.client("codebuild").stop_build(id=first)
 
-    wait_for(lambda: build_of(played, last)["currentPhase"] == "BUILD")
+    wait_for(lambda: build_of(played, last)["currentPhase"] == "BUILD", seconds=120)
     stopped = build_of(played, first)
     assert stopped["buildStatus"] == "STOPPED"
     assert stopped["phases"][-2] | {"phaseType": "BUILD", "phaseStatus": "STOPPED"} == stopped["phases"][-2]
