@@ -76,7 +76,7 @@ REFUSED_TEXTS = {
     "a header only": (b"text,label\n", "error: the data holds no rows"),
     "one class": (csv_of((text, "good") for text, _ in GOOD), "error: the data has 1 class (good). At least 2"),
     "no label at all": (csv_of((text, "") for text, _ in GOOD), "error: the data has 0 class (none)"),
-    "two examples": (csv_of(GOOD[:2]), "error: nothing is left for validation: the data holds too few examples (2)"),
+    "two examples": (csv_of(GOOD[:2]), "error: the data has 0 class (none). At least 2 are needed. Left out: 2"),
     "another column": (csv_of(GOOD, "text,stars"), "error: column 'label' not in data.csv, which has: text, stars"),
     "Latin-1 throughout": (csv_of((f"café {t}", y) for t, y in GOOD).decode().encode("latin-1"), "not UTF-8"),
 }
@@ -93,8 +93,12 @@ def test_texts_that_cannot_be_used_end_in_one_line(texts, tmp_path, case):
     assert "Traceback" not in said
 
 
+ONE_IS_ENOUGH = {"min_examples = 2": "min_examples = 1"}
+
+
 def test_a_class_with_one_example_is_trained_on_and_said_to_be_missing_elsewhere(texts, tmp_path):
-    code, said, report = preprocess(texts, text_data(tmp_path, csv_of([*GOOD, ("what is this", "odd")])))
+    data = text_data(tmp_path, csv_of([*GOOD, ("what is this", "odd")]))
+    code, said, report = preprocess(texts, data, **ONE_IS_ENOUGH)
 
     assert code == 0
     assert report["splits"]["train"]["classes"]["odd"] == 1
@@ -118,6 +122,7 @@ def test_labels_that_training_has_not_are_reported(texts, tmp_path):
         texts,
         text_data(tmp_path, csv_of(rows)),
         **{'problem = "multi_class"': 'problem = "multi_label"', 'label_separator = ""': 'label_separator = "|"'},
+        **ONE_IS_ENOUGH,
     )
 
     assert code == 0
@@ -158,7 +163,7 @@ def test_an_empty_text_is_dropped_and_a_double_one_reported(texts, tmp_path):
 
 UNREADABLE = {
     "data.parquet": (b"PAR1 not really", "error: data.parquet is not a Parquet file that can be read"),
-    "data.txt": (b"text", "error: no .csv, .tsv, .jsonl, .parquet file in data"),
+    "data.txt": (b"text", "error: no .csv, .tsv, .json, .jsonl, .ndjson, .parquet file in data"),
 }
 
 
@@ -314,7 +319,7 @@ def test_equal_names_in_two_archives_are_two_pictures(pictures, tmp_path):
 
 BROKEN_SHARDS = {
     "broken.zip": (b"PK no", "broken.zip is not a zip archive that can be read"),
-    "broken.manifest": (b"{", "broken.manifest cannot be read"),
+    "broken.manifest": (b"{", "broken.manifest, line 1: not JSON"),
     "t-images-idx3-ubyte": (b"\0\0", "has no labels: t-labels-idx1-ubyte is not there"),
 }
 

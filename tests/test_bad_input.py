@@ -121,11 +121,13 @@ def nothing(folder: Path) -> None:
 
 BAD_DATA = {
     "nlp": {
-        "no .csv, .tsv, .jsonl, .parquet file in": nothing,
+        "no .csv, .tsv, .json, .jsonl, .ndjson, .parquet file in": nothing,
         "column 'label' not in data.csv, which has: text.": texts("text\nhello\n"),
         "the data has 1 class (a). At least 2 are needed.": texts("text,label\nhi,a\nho,a\n"),
         "the data holds no rows. Give a file with rows in it.": texts("text,label\n"),
-        "the data holds too few examples (2) to be split.": texts("text,label\nhi,a\nho,b\n"),
+        "Left out: 2 of classes with fewer than [data] min_examples (2): a (1), b (1).": texts(
+            "text,label\nhi,a\nho,b\n"
+        ),
         "not found. Give the folder or file that holds the data.": lambda folder: folder.rmdir(),
     },
     "cv": {

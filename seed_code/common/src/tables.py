@@ -292,6 +292,8 @@ def delimited_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, 
     with text_of(table) as text:
         lines = Lines(text)
         header = next(iter(lines), "")
+        if not header:
+            return
         if "\0" in header:
             raise ValueError(f"{table.name} holds NUL bytes, as UTF-16 without its mark does. Save it as UTF-8.")
         dialect = dialect_of(header, table.kind, needed)

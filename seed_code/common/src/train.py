@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     def channel(name: str) -> Path:
         return Path(os.environ.get(f"SM_CHANNEL_{name.upper()}", channels / name))
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--train", type=Path, default=channel("train"))
     parser.add_argument("--validation", type=Path, default=channel("validation"))
     parser.add_argument("--pretrained", type=Path, default=channel("pretrained"))
@@ -61,7 +61,10 @@ def parse_arguments() -> argparse.Namespace:
         kind = settings.KNOWN["training"][name]
         names = {f"--{name}", f"--{name.replace('_', '-')}"}
         parser.add_argument(*sorted(names), dest=name, type=kind, default=kind(given.get(name) or chosen[name]))
-    arguments, _ = parser.parse_known_args()
+    arguments, others = parser.parse_known_args()
+    # The images' toolkit gives every hyperparameter as an argument; any other one is mistyped.
+    if mistyped := [flag for flag in others if flag.startswith("-") and flag.lstrip("-").split("=")[0] not in given]:
+        parser.error(f"unrecognized arguments: {' '.join(mistyped)}")
     for name in TUNABLE:
         settings.check_range("training", name, getattr(arguments, name))
     local = arguments.output
@@ -367,12 +370,19 @@ class Training:
             "validation_loss": loss_of_scores(scores, truth, problem),
             **{f"validation_{name}": value for name, value in measured.items()},
         }
-        better = not self.best or measured[self.metric] > self.best["value"]
+        # Of equal epochs the one with the lower loss: its scores are nearer to what they should be.
+        reached = (measured[self.metric], -entry["validation_loss"])
+        better = not self.best or reached > (self.best["value"], -self.best.get("loss", float("inf")))
         self.history.append(entry | {"best": better})
         if better:
             for earlier in self.history[:-1]:
                 earlier["best"] = False
-            self.best = {"value": measured[self.metric], "step": self.step, "thresholds": thresholds}
+            self.best = {
+                "value": measured[self.metric],
+                "loss": entry["validation_loss"],
+                "step": self.step,
+                "thresholds": thresholds,
+            }
             if self.checkpoints:
                 self.checkpoints.save(self.best_name(), {"best": self.classifier.model.state_dict()}, self.best)
         if self.group.first:
