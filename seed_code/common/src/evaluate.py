@@ -38,7 +38,9 @@ MOST_CLASSES_DRAWN = 100  # in a matrix; beyond, evaluation.json has it
 
 def parse_arguments(given: list[str] | None) -> argparse.Namespace:
     inputs, outputs = job.OPT_ML / "processing/input", job.OPT_ML / "processing/output"
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--model", type=Path, default=inputs / "model", help="a model folder, or one with model.tar.gz")
     parser.add_argument("--test", type=Path, default=inputs / "test")
     parser.add_argument("--output", type=Path, default=outputs / "evaluation")

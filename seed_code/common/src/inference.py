@@ -3,10 +3,10 @@
 https://github.com/aws/sagemaker-huggingface-inference-toolkit#-user-defined-codemodules
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+import media
 import scoring
 import task
 
@@ -18,7 +18,7 @@ def model_fn(model_dir: str, context: Any = None) -> task.Classifier:
 
 def input_fn(body: bytes | str, content_type: str, context: Any = None) -> list[dict[str, Any]]:
     """Read a request. Raises ValueError, which the caller sees, for what cannot be read."""
-    return task.decode(body.encode() if isinstance(body, str) else bytes(body), content_type.split(";")[0].strip())
+    return task.decode(body.encode() if isinstance(body, str) else bytes(body), content_type)
 
 
 def predict_fn(rows: list[dict[str, Any]], classifier: task.Classifier, context: Any = None) -> list[dict[str, Any]]:
@@ -38,5 +38,5 @@ def predict_fn(rows: list[dict[str, Any]], classifier: task.Classifier, context:
 
 
 def output_fn(answers: list[dict[str, Any]], accept: str = "application/json", context: Any = None) -> str:
-    """The answers as JSON."""
-    return json.dumps(answers)
+    """The answers as JSON, JSON lines or CSV. Raises ValueError where none of them is accepted."""
+    return media.written(answers, media.answer_as(accept))

@@ -43,7 +43,9 @@ MANY_EQUAL = 0.1  # a share of equal examples that is worth a warning
 
 def parse_arguments(given: list[str] | None) -> argparse.Namespace:
     processing = job.OPT_ML / "processing"
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--data", type=Path, default=processing / "input/data")
     parser.add_argument("--output", type=Path, default=processing / "output")
     return parser.parse_args(given)

@@ -337,7 +337,10 @@ def numbers(figures: list[tuple[str, Any, str]]) -> str:
 def table(header: list[str], rows: list[list[Any]]) -> str:
     """A table that scrolls in its own box; columns of numbers are aligned on the right."""
     columns = zip(*rows, strict=True) if rows else header
-    sides = [' class="number"' if all(value is None or isinstance(value, Real) for value in column) else "" for column in columns]
+    sides = [
+        ' class="number"' if all(value is None or isinstance(value, Real) for value in column) else ""
+        for column in columns
+    ]
 
     def line(tag: str, values: list[Any]) -> str:
         cells = (f"<{tag}{side}>{escape(shown(value))}</{tag}>" for side, value in zip(sides, values, strict=True))

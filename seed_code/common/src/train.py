@@ -52,7 +52,9 @@ def parse_arguments() -> argparse.Namespace:
     def channel(name: str) -> Path:
         return Path(os.environ.get(f"SM_CHANNEL_{name.upper()}", channels / name))
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--train", type=Path, default=channel("train"))
     parser.add_argument("--validation", type=Path, default=channel("validation"))
     parser.add_argument("--pretrained", type=Path, default=channel("pretrained"))

@@ -11,6 +11,7 @@ def test_each_step_gets_the_files_that_its_script_imports_and_no_others():
         "evaluate.py",
         "examples.py",
         "job.py",
+        "media.py",
         "meeting.py",
         "metrics.py",
         "plots.py",

@@ -30,6 +30,7 @@ from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 import job
+import media
 import tables
 from examples import Example, NothingToRead, Prepared, Skipped, Unreadable, given_split
 
@@ -44,6 +45,8 @@ SETTINGS = {
 SIZE = "pixels on the longer side"
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+MEDIA = ("image/jpeg", "image/jpg", "image/png", "image/webp", "image/bmp", "application/x-image")
+FORM = 'the request is not {"inputs": "a picture in base64"} or a list of such'
 MOST_BYTES = 100 * 2**20  # of one picture
 MOST_PIXELS = 100_000_000  # of one picture: more is a decompression bomb, or a map
 MOST_SIDE = 4096  # of a picture in an IDX file
@@ -389,19 +392,28 @@ def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, bytes]:
 
 def decode(body: bytes, content_type: str) -> list[dict[str, bytes]]:
     """Turn a request into rows that are served. Raises ValueError for what is no picture."""
-    if content_type in ("image/jpeg", "image/png", "image/webp", "image/bmp", "application/x-image"):
+    kind, charset = media.parse(content_type)
+    if kind in MEDIA:
         return [{"file": body}]
-    if content_type == "application/json":
-        request = json.loads(body)
-        pictures = request.get("inputs") if isinstance(request, dict) else request
-        pictures = [pictures] if isinstance(pictures, str) else pictures
-        if isinstance(pictures, list) and pictures and all(isinstance(picture, str) for picture in pictures):
-            try:
-                return [{"file": base64.b64decode(picture, validate=True)} for picture in pictures]
-            except binascii.Error as error:
-                raise ValueError(f"a picture of the request is not base64: {error}") from error
-        raise ValueError('the request is not {"inputs": "a picture in base64"} or a list of such')
-    raise ValueError(f"content type {content_type} is not served. Send image/jpeg, image/png or application/json.")
+    if kind in (media.ONE, media.LINES):
+        items = media.items_of(media.text_of(body, charset), kind)
+        if items:
+            return media.one_by_one(items, row_of)
+        raise ValueError(FORM)
+    raise ValueError(
+        f"content type {kind} is not served. Send image/jpeg, image/png, application/json or application/jsonlines."
+    )
+
+
+def row_of(item: Any) -> dict[str, bytes]:
+    """A row of what a request holds: a picture in base64, perhaps as a data: address, or with line breaks."""
+    if not isinstance(item, str):
+        raise ValueError(f"{media.shown(item)} is no text; {FORM}")
+    content = item.partition(",")[2] if item.startswith("data:") else item
+    try:
+        return {"file": base64.b64decode("".join(content.split()), validate=True)}
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"a picture of the request is not base64: {error}") from error
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------
@@ -478,7 +490,7 @@ class Classifier:
     def items_of_request(self, rows: list[dict[str, Any]]) -> Pictures:
         """The pictures of a request, decoded as preprocessing does."""
         task = self.facts["task"]
-        pixels = np.stack([to_pixels(row["file"], task)[0].reshape(-1) for row in rows])
+        pixels = np.stack(media.one_by_one(rows, lambda row: to_pixels(row["file"], task)[0].reshape(-1)))
         return Pictures([pixels], np.arange(len(rows)), task["stored_size"])
 
     def augment(self, batch: dict[str, torch.Tensor], random: torch.Tensor) -> dict[str, torch.Tensor]:

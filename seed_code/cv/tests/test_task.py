@@ -1,5 +1,6 @@
 """The seam for pictures: reading, preparing, batching and serving."""
 
+import base64
 import gzip
 import io
 import json
@@ -199,3 +200,19 @@ def test_a_picture_is_served_as_it_was_evaluated(classifier, data, prepared, tmp
 
     expected = dict(zip(classifier.labels, evaluated[0].round(6).tolist(), strict=True))
     assert served == pytest.approx(expected, abs=2e-5)
+
+
+def test_base64_may_have_line_breaks_and_the_form_of_an_address():
+    encoded = base64.encodebytes(picture("L", (90, 90))).decode()
+    body = json.dumps({"inputs": [encoded, f"data:image/png;base64,{encoded}"]}).encode()
+
+    assert task.decode(body, "application/JSON") == [{"file": picture("L", (90, 90))}] * 2
+
+
+def test_a_bad_picture_of_several_is_named(classifier):
+    good, bad = {"file": picture("L", (9, 9))}, {"file": b"no picture"}
+
+    with pytest.raises(ValueError, match="item 2: not a picture that can be decoded"):
+        inference.predict_fn([good, bad], classifier)
+    with pytest.raises(ValueError, match="item 2: a picture of the request is not base64"):
+        task.decode(b'["", "!"]', "application/json")

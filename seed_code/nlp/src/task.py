@@ -28,6 +28,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+import media
 import tables
 from examples import Example, NothingToRead, Prepared, Skipped, Unreadable
 from tables import NoText, as_text, is_utf8, labels_of, value_at
@@ -46,6 +47,10 @@ HEAD = "head.safetensors"
 FORMAT = {"use_safetensors": True, "dtype": torch.float32}  # that weights are read in, whatever they were saved in
 SIZE = "characters"
 SHOWN_CHARACTERS = 300
+FORM = (
+    'the request is not {"inputs": "a text"} or {"inputs": ["a text", "another"]}, '
+    'nor with {"title": "...", "text": "..."} in place of each text'
+)
 WORDS = re.compile(" *[^ ]+| +")  # each with the spaces before it
 BEHIND_SPACES = re.compile(r" +\S+")
 OTHER_SPACES = re.compile(r"[^\S ]")  # line ends, tabs and the like, which tokenizers treat in ways of their own
@@ -149,29 +154,39 @@ def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
 
 def decode(body: bytes, content_type: str) -> list[dict[str, Any]]:
     """Turn a request into rows that are served. Raises ValueError for what is not text."""
-    if content_type == "text/plain":
-        return [{"text": body.decode("utf-8")}]
-    if content_type == "application/json":
-        request = json.loads(body)
-        given = request.get("inputs") if isinstance(request, dict) else request
-        given = given if isinstance(given, list) else [given]
-        if given and all(isinstance(text, str) and is_utf8(text) for text in given):
-            return [{"text": text} for text in given]
-        if given and all(isinstance(columns, dict) for columns in given):
-            return [{"columns": columns} for columns in given]
-        raise ValueError(
-            'the request is not {"inputs": "a text"} or {"inputs": ["a text", "another"]}, '
-            'nor with {"title": "...", "text": "..."} in place of each text'
-        )
-    raise ValueError(f"content type {content_type} is not served. Send text/plain or application/json.")
+    kind, charset = media.parse(content_type)
+    if kind == "text/plain":
+        return [{"text": media.text_of(body, charset)}]
+    if kind == media.CSV:
+        return [{"values": values} for values in media.rows_of(media.text_of(body, charset))]
+    if kind in (media.ONE, media.LINES):
+        items = media.items_of(media.text_of(body, charset), kind)
+        if items:
+            return media.one_by_one(items, row_of)
+        raise ValueError(FORM)
+    raise ValueError(
+        f"content type {kind} is not served. Send text/plain, application/json, application/jsonlines or text/csv."
+    )
+
+
+def row_of(item: Any) -> dict[str, Any]:
+    """A row of what a request holds: a text, or an object that names the columns of one."""
+    if isinstance(item, str) and is_utf8(item):
+        return {"text": item}
+    if isinstance(item, dict):
+        return {"columns": item}
+    raise ValueError(f"{media.shown(item)} is no text; {FORM}")
 
 
 def text_of(row: dict[str, Any], settings: dict[str, Any]) -> str:
     """The text of a row of a request, put together as those of training. Raises ValueError where that cannot be."""
-    if "columns" not in row:
+    if "text" in row:
         text = row["text"]
     else:
-        columns, given = text_columns(settings), row["columns"]
+        columns = text_columns(settings)
+        given = row["columns"] if "columns" in row else dict(zip(columns, row["values"], strict=False))
+        if len(row.get("values", columns)) != len(columns):
+            raise ValueError(f"a row has {len(row['values'])} values. Send {', '.join(columns)}, without a header.")
         if missing := [column for column in columns if column not in given]:
             raise ValueError(
                 f"the request has no {', '.join(missing)}. Send all of: {', '.join(columns)}; or one text."
@@ -392,7 +407,8 @@ class Classifier:
 
     def items_of_request(self, rows: list[dict[str, Any]]) -> Sequences:
         """Tokenise the rows of a request."""
-        sequences = self.encoder.encode([text_of(row, self.facts["task"]) for row in rows])
+        texts = media.one_by_one(rows, lambda row: text_of(row, self.facts["task"]))
+        sequences = self.encoder.encode(texts)
         flat = [ids for found in sequences for ids in found]
         owner = np.repeat(np.arange(len(rows)), [len(found) for found in sequences])
         return Sequences(np.concatenate(flat), np.array([len(ids) for ids in flat]), owner, self.padding)

@@ -317,7 +317,7 @@ def test_a_row_that_is_no_text_is_refused(mean_pooled, row, problem):
         inference.predict_fn([row], mean_pooled)
 
 
-@pytest.mark.parametrize("inputs", ["[]", "[1]", '["a", {"text": "b"}]', "null", '["\\ud800"]'])
+@pytest.mark.parametrize("inputs", ["[]", "[1]", '["a", 5]', "null", '["\\ud800"]'])
 def test_a_request_without_texts_is_refused(inputs):
     with pytest.raises(ValueError, match="the request is not"):
         task.decode(f'{{"inputs": {inputs}}}'.encode(), "application/json")
@@ -343,3 +343,31 @@ def test_a_saved_model_answers_as_the_one_in_memory(classifier, tmp_path):
 def test_a_request_that_is_no_text_is_refused():
     with pytest.raises(ValueError, match="content type image/png is not served"):
         task.decode(b"", "image/png")
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ('{"inputs": ["größer", "b"]}'.encode("latin-1"), "Application/JSON; charset=latin-1"),
+        ('"größer"\n{"inputs": "b"}\n'.encode(), "application/jsonlines"),
+    ],
+)
+def test_batches_come_as_json_or_json_lines_in_any_charset(body, content_type):
+    assert task.decode(body, content_type) == [{"text": "größer"}, {"text": "b"}]
+
+
+def test_a_row_of_csv_has_the_columns_of_a_text(mean_pooled):
+    csv = task.decode(b'late,"where is, my parcel"\n', "text/csv")
+    columns = task.decode(b'{"inputs": {"title": "late", "text": "where is, my parcel"}}', "application/json")
+
+    assert inference.predict_fn(csv, mean_pooled) == inference.predict_fn(columns, mean_pooled)
+    with pytest.raises(ValueError, match="item 2: a row has 1 values. Send title, text, without a header"):
+        inference.predict_fn(csv + task.decode(b"alone", "text/csv"), mean_pooled)
+
+
+def test_accents_are_kept_and_forms_of_one_letter_are_one():
+    learned = task.train_tokenizer(iter(["ดี ดุ", "cafe café", "a"] * 9), settings.load())
+    ids = {text: learned(text)["input_ids"] for text in ("ดี", "ดุ", "cafe", "café")}
+
+    assert len({tuple(found) for found in ids.values()}) == 4
+    assert task.cut("cafe\u0301", settings.load()["task"]) == "caf\u00e9"

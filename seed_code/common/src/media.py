@@ -1,0 +1,119 @@
+"""Requests and answers in the media types that SageMaker sends: one JSON document, JSON lines, CSV.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/cdf-inference.html; batch transform sends its files line by line.
+"""
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Callable
+from email.message import Message
+from typing import Any
+
+ONE, LINES, CSV = "application/json", "application/jsonlines", "text/csv"
+SPELLED = {"application/x-ndjson": LINES, "application/x-jsonlines": LINES, "application/jsonl": LINES}
+WRITTEN = (ONE, LINES, CSV)
+SHOWN = 60  # characters of what is wrong
+
+
+def parse(content_type: str) -> tuple[str, str]:
+    """The media type in lower case, and its charset. Raises ValueError for a charset that nobody knows."""
+    content_type = content_type or ONE
+    message = Message()
+    message["Content-Type"] = content_type
+    charset = str(message.get_param("charset") or "utf-8")
+    try:
+        codecs.lookup(charset)
+    except LookupError:
+        raise ValueError(f"charset {charset} is not known. Send UTF-8.") from None
+    media = message.get_content_type() if "/" in content_type else content_type.strip().lower()
+    return SPELLED.get(media, media), charset
+
+
+def text_of(body: bytes, charset: str) -> str:
+    """The text of a body. Raises ValueError for an empty one, and for bytes of another charset."""
+    try:
+        text = body.decode(charset)
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"the request is not {charset}. Send UTF-8, or name its charset in the content type."
+        ) from None
+    if not text.strip():
+        raise ValueError("the request is empty. Send at least one item.")
+    return text
+
+
+def items_of(text: str, media: str) -> list[Any]:
+    """The items of a JSON document, a value or a list of them, perhaps as "inputs", or one of each JSON line."""
+    if media == ONE:
+        found = inputs_of(value_of(text, ""))
+        return found if isinstance(found, list) else [found]
+    lines = [line for line in text.splitlines() if line.strip()]
+    return [inputs_of(value_of(line, f"item {number}: ")) for number, line in enumerate(lines, 1)]
+
+
+def inputs_of(value: Any) -> Any:
+    return value["inputs"] if isinstance(value, dict) and set(value) == {"inputs"} else value
+
+
+def value_of(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{where}the request is nested too deep.") from None
+    except ValueError as error:
+        raise ValueError(f"{where}the request is not JSON: {error}.") from None
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The rows of CSV, which has no header here: batch transform sends it in pieces. Raises ValueError for what is none."""
+    try:
+        found = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+    except csv.Error as error:
+        raise ValueError(f"the request is not CSV: {error}.") from None
+    return found
+
+
+def one_by_one(items: list[Any], make: Callable[[Any], Any]) -> list[Any]:
+    """What a function makes of each item; of several, an error names the one that it is about."""
+    made = []
+    for number, item in enumerate(items, 1):
+        try:
+            made.append(make(item))
+        except ValueError as error:
+            raise ValueError(f"item {number}: {error}" if len(items) > 1 else str(error)) from error
+    return made
+
+
+def shown(value: Any) -> str:
+    """What is wrong, as a message shows it."""
+    text = ascii(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def answer_as(accept: str) -> str:
+    """The media type of the answer: the first that is asked for and can be written. Raises ValueError where none can."""
+    asked = [part.split(";")[0].strip().lower() for part in (accept or "*/*").split(",")]
+    for media in (SPELLED.get(media, media) for media in asked):
+        if media in WRITTEN or media in ("*/*", "application/*"):
+            return media if media in WRITTEN else ONE
+    raise ValueError(f"an answer in {accept} is not to be had. Accept one of: {', '.join(WRITTEN)}.")
+
+
+def written(answers: list[dict[str, Any]], media: str) -> str:
+    """The answers in a media type; a row of CSV has the label, or the list of labels, and its score."""
+    if media == ONE:
+        return json.dumps(answers)
+    if media == LINES:
+        return "".join(f"{json.dumps(answer)}\n" for answer in answers)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    for answer in answers:
+        if "label" in answer:
+            writer.writerow([answer["label"], answer["scores"][answer["label"]]])
+        else:
+            writer.writerow(
+                [json.dumps(answer["labels"]), json.dumps([answer["scores"][name] for name in answer["labels"]])]
+            )
+    return text.getvalue()
