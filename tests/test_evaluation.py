@@ -189,3 +189,54 @@ def test_the_approved_model_comes_from_the_registry(trained, played, bucket):
     assert before["gate"]["drop"] == -1
     assert after["champion"]["model_package"].endswith("model-package/champions/1")
     assert after["gate"]["drop"] == 0
+
+
+def test_an_evaluation_without_a_model_says_so(trained, tmp_path):
+    _, folder, _ = trained
+    command = [sys.executable, "src/evaluate.py", "--model", str(tmp_path), "--test", "work/prepared/test"]
+
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {tmp_path} holds no model. Run train.py first, or give the folder that holds it or its model.tar.gz.\n"
+    )
+
+
+# Takes the examples of one class out of the test split, as a given split may lack it.
+WITHOUT_FIRST = """
+import pathlib, shutil, sys
+sys.path.insert(0, "src")
+import pyarrow as pa
+source, target = map(pathlib.Path, sys.argv[1:])
+target.mkdir()
+for part in source.glob("*.arrow"):
+    table = pa.ipc.open_file(str(part)).read_all()
+    kept = table.filter(pa.array([0 not in labels for labels in table["labels"].to_pylist()]))
+    with pa.ipc.new_file(str(target / part.name), table.schema) as file:
+        file.write_table(kept)
+"""
+
+
+def test_a_class_without_a_test_example_fails_the_gate_and_has_no_figures(trained, tmp_path):
+    problem, folder, evaluation = trained
+    missing = sorted(evaluation["classes"])[0] if problem != "binary" else list(evaluation["classes"])[0]
+    run(folder, "-c", WITHOUT_FIRST, "work/prepared/test", str(tmp_path / "test"))
+
+    said = run(
+        folder,
+        "src/evaluate.py",
+        "--model",
+        "work/model",
+        "--test",
+        str(tmp_path / "test"),
+        "--output",
+        str(tmp_path / "e"),
+    )
+
+    found = json.loads((tmp_path / "e/evaluation.json").read_text())
+    assert f"the gate is not passed: No test example of: {missing}." in said
+    assert (found["gate"]["value"], found["classes"][missing]["f1-score"]) == (-1.0, None)
+    page = (tmp_path / "e/evaluation.html").read_text()
+    assert f"No test example of: {missing}." in page
+    assert "Not passed." in page

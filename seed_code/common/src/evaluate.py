@@ -72,6 +72,10 @@ def unpack(archive: Path, folder: Path) -> Path:
 def load(folder: Path, scratch: Path) -> task.Classifier:
     """The model in a folder, as it is or as the model.tar.gz of a training job."""
     archive = folder / "model.tar.gz"
+    if not archive.exists() and not (folder / "facts.json").exists():
+        raise FileNotFoundError(
+            f"{folder} holds no model. Run train.py first, or give the folder that holds it or its model.tar.gz."
+        )
     classifier = task.Classifier.load(unpack(archive, scratch) if archive.exists() else folder)
     if torch.cuda.is_available():
         classifier.model.to("cuda")

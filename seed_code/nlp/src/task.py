@@ -27,6 +27,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import logging as transformers_logging
 
 import media
 import tables
@@ -426,6 +427,7 @@ class Classifier:
     @classmethod
     def load(cls, folder: Path) -> "Classifier":
         """Read what `save` wrote."""
+        transformers_logging.disable_progress_bar()  # an endpoint's log is read line by line
         facts = json.loads((folder / "facts.json").read_text())
         architecture = architecture_of(facts["task"])
         model = architecture.from_pretrained(folder, **FORMAT)
