@@ -5,6 +5,8 @@ Colours are those of Okabe and Ito, which colour-blind readers tell apart; marke
 
 import io
 import re
+from collections import Counter
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from sklearn.metrics import auc, average_precision_score, confusion_matrix, precision_recall_curve, roc_curve
 
@@ -20,6 +23,7 @@ FAINT = "#d5d5d5"
 WIDTH = 9.0  # inches
 MOST_CURVES, WORST_CURVES = 10, 5
 MOST_ROWS = 100  # classes in a plot; the tables have all
+MOST_LETTERS = 28  # of a class name beside an axis
 # Control characters and lone surrogates, which fonts and UTF-8 have no place for.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 THOUSANDS = StrMethodFormatter("{x:,.0f}")
@@ -41,7 +45,7 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, labels: list[str]) -> Fi
         axes.imshow(np.ma.masked_where(~cells | (shares == 0), shares), cmap=colors, norm=PowerNorm(0.5, 0, 1.2))
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title("percent of each true class", loc="left", fontsize=10)
-    names = [short(label) for label in labels]
+    names = list(names_of(labels).values())
     too_long = 0.09 * max(map(len, names)) > (size - 1.5) / count  # inches
     axes.set_xticks(range(count), names, fontsize=font, parse_math=False, rotation=90 if too_long else 0)
     axes.set_yticks(range(count), names, fontsize=font, parse_math=False)
@@ -65,11 +69,13 @@ def class_scores(report: dict[str, dict[str, float]], labels: list[str]) -> Figu
 
     `report` is what scikit-learn's classification_report(output_dict=True) returns.
     """
+    called = names_of(labels)
     tested = [label for label in labels if report[label]["f1-score"] is not None]
     worst_first = sorted(tested, key=lambda label: report[label]["f1-score"])[:MOST_ROWS]
     names = {"precision": "precision", "recall": "recall", "f1-score": "F1"}
     figure, axes = dots(
-        worst_first, {name: [report[label][key] for label in worst_first] for key, name in names.items()}
+        [called[label] for label in worst_first],
+        {name: [report[label][key] for label in worst_first] for key, name in names.items()},
     )
     least = min(report[label][key] for label in worst_first for key in names)
     axes.set_xlim(max(np.floor(10 * least - 0.5) / 10, -0.02), 1.02)
@@ -85,9 +91,11 @@ def class_counts(counts: dict[str, dict[str, int]]) -> Figure:
     for split in counts.values():
         for label, number in split.items():
             totals[label] = totals.get(label, 0) + number
+    called = names_of(list(totals))
     largest_first = sorted(totals, key=lambda label: -totals[label])[:MOST_ROWS]
     figure, axes = dots(
-        largest_first, {name: [split.get(label, 0) for label in largest_first] for name, split in counts.items()}
+        [called[label] for label in largest_first],
+        {name: [split.get(label, 0) for label in largest_first] for name, split in counts.items()},
     )
     most = max(number for split in counts.values() for number in split.values())
     if max(totals.values()) > 20 * min(totals.values()):
@@ -109,7 +117,7 @@ def dots(labels: list[str], series: dict[str, list[float]]) -> tuple[Figure, Axe
     axes.hlines(places, values.min(axis=0), values.max(axis=0), color=FAINT, linewidth=2, zorder=1)
     for (name, numbers), color, marker in zip(series.items(), COLORS, "os^", strict=False):
         axes.plot(numbers, places, marker, color=color, label=name, markersize=0.75 * font, alpha=0.9)
-    axes.set_yticks(places, [short(label) for label in labels], fontsize=font, parse_math=False)
+    axes.set_yticks(places, labels, fontsize=font, parse_math=False)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="x", labeltop=len(labels) > 20)
     figure.legend(loc="outside upper left", ncols=len(series), frameon=False, fontsize=9)
@@ -149,7 +157,8 @@ def curves(scores: np.ndarray, truth: np.ndarray, labels: list[str]) -> Figure:
     average and the 5 of the lowest average precision. A class without a positive or a negative example has no curve.
     """
     drawable = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
-    lines = [(short(labels[number]), truth[:, number], scores[:, number]) for number in drawable]
+    names = list(names_of(labels).values())
+    lines = [(names[number], truth[:, number], scores[:, number]) for number in drawable]
     if len(lines) > MOST_CURVES:
         worst = sorted(lines, key=lambda line: average_precision_score(line[1], line[2]))[:WORST_CURVES]
         lines = [("micro average", truth[:, drawable].ravel(), scores[:, drawable].ravel()), *worst]
@@ -241,10 +250,53 @@ def tidy(axes: Axes) -> Axes:
     return axes
 
 
+def names_of(labels: list[str]) -> dict[str, str]:
+    """What each class is called beside an axis: its name, cut where there is no room, or its number.
+
+    Names that are cut are told apart by their ends; a number stands for letters that the font lacks (`numbered` has both).
+    """
+    numbers = {label: number for number, label in enumerate(sorted(labels), 1)}
+    cut = {label: short(label) for label in labels}
+    times = Counter(cut.values())
+    found = {label: name if times[name] == 1 else both_ends(label) for label, name in cut.items()}
+    times = Counter(found.values())
+    names = {}
+    for label, name in found.items():
+        told = name if times[name] == 1 else f"{name} ({numbers[label]})"
+        names[label] = told if is_drawable(name) else f"class {numbers[label]}"
+    return names
+
+
+def numbered(labels: list[str]) -> dict[str, str]:
+    """The classes that the plots show by a number, each with what it is called there."""
+    names = names_of(labels)
+    return {
+        name: label
+        for label, name in names.items()
+        if not is_drawable(short(label) + both_ends(label)) and name != label
+    }
+
+
 def short(label: str) -> str:
     """A class name that has room beside an axis."""
     name = " ".join(UNPRINTABLE.sub("\ufffd", label).split())
-    return name if len(name) <= 28 else name[:27] + "…"
+    return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
+
+
+def both_ends(label: str) -> str:
+    """The same, with the end of a name that does not fit."""
+    name = " ".join(UNPRINTABLE.sub("\ufffd", label).split())
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS // 2]}…{name[1 - MOST_LETTERS // 2 :]}"
+
+
+@cache
+def letters() -> frozenset[int]:
+    """The letters of the font that plots are drawn with."""
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def is_drawable(text: str) -> bool:
+    return all(ord(letter) in letters() for letter in text)
 
 
 def png(figure: Figure) -> bytes:

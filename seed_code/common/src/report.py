@@ -158,6 +158,7 @@ def classes_by_split(facts: dict[str, Any], examples: int) -> str:
         ),
         *(notice(f"No example in {name}: {listed(labels)}.", "bad") for name, labels in absent.items() if labels),
         figure(plots.class_counts(counts), "Examples of each class in each split, the largest class on top."),
+        *legend(facts["classes"]),
         table(["class", *counts, "all", "share"], rows),
     )
 
@@ -220,7 +221,12 @@ def evaluation_report(
     ]
     sections = [
         result(evaluation),
-        section("Class by class", *drawn(figures, "classes", "confusion"), class_table(evaluation)),
+        section(
+            "Class by class",
+            *drawn(figures, "classes", "confusion"),
+            *legend(list(evaluation["classes"])),
+            class_table(evaluation),
+        ),
         section("Scores and confidence", *drawn(figures, "curves", "calibration")),
         section(
             "The most confident mistakes",
@@ -233,6 +239,16 @@ def evaluation_report(
     ]
     lead = f"Measured on {evaluation['test_examples']:,} test examples that training never saw."
     write(path, "Evaluation report", lead, sections)
+
+
+def legend(classes: list[str]) -> list[str]:
+    """What the numbers of classes in the plots stand for, whose names have letters that the plots' font lacks."""
+    numbered = plots.numbered(classes)
+    return (
+        [paragraph(f"In the plots: {listed([f'{name} is {label}' for name, label in numbered.items()])}.")]
+        if numbered
+        else []
+    )
 
 
 def drawn(figures: dict[str, Figure], *names: str) -> list[str]:

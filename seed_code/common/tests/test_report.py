@@ -140,3 +140,15 @@ def test_equal_figures_are_equal_bytes():
     first, second = (plots.png(plots.histogram(np.array([28, 28]), "size", "pixels")) for _ in range(2))
 
     assert first == second
+
+
+def test_class_names_that_the_plots_cannot_show_are_numbers_with_a_legend():
+    names = ["plain", "猫", "ดี", *(f"{'a' * 40}{end}" for end in "xy")]
+
+    called = plots.names_of(names)
+
+    assert called["plain"] == "plain"
+    assert plots.numbered(names) == {"class 4": "ดี", "class 5": "猫"}
+    assert len(set(called.values())) == 5
+    assert report.legend(["plain", "猫"]) == ["<p>In the plots: class 2 is 猫.</p>"]
+    assert report.legend(["plain"]) == []
