@@ -364,7 +364,7 @@ def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_reposito
     refused = in_bundle(ROOT, played, "uninstall")
     assert refused.returncode == 2
     assert refused.stderr.startswith(
-        "error: projects were made from these templates: FromS3, Running. Delete them in Studio first"
+        "error: projects were made from these templates: Running, FromS3. Delete them in Studio first"
     )
     shown = in_bundle(ROOT, played, "uninstall", "--force", "--dry-run").stdout
     assert "would delete project Running with its repository, bucket, models and endpoints" in shown

@@ -144,7 +144,7 @@ def test_a_value_that_the_newest_template_refuses_is_named_before_anything_chang
 def test_a_required_parameter_that_a_project_lacks_is_asked_for_and_taken(projects, built):
     other = changed(built, r"(?m)^Parameters:$", "Parameters:\n  CostCentre:\n    Type: String")
 
-    with pytest.raises(ValueError, match='project FromS3 has no value for CostCentre.* PARAMETERS="CostCentre=value"'):
+    with pytest.raises(ValueError, match='project FromCatalog has no value for CostCentre.* PARAMETERS="CostCentre=value"'):
         project_actions(projects, Wish(projects=("all",)), other)
     (action,) = project_actions(projects, Wish(projects=("FromS3",), parameters={"CostCentre": "7"}), other)
 
@@ -154,7 +154,7 @@ def test_a_required_parameter_that_a_project_lacks_is_asked_for_and_taken(projec
 @pytest.mark.parametrize(
     "wish, expected",
     [
-        (Wish(projects=("Nobody",)), "no project of this bundle is called Nobody. There is: FromS3, FromCatalog."),
+        (Wish(projects=("Nobody",)), "no project of this bundle is called Nobody. There is: FromCatalog, FromS3."),
         (Wish(projects=("all",), parameters={"Budget": "5"}), "PARAMETERS names Budget, no parameter of the project"),
         (Wish(projects=("all",), parameters={"SageMakerProjectId": "5"}), "PARAMETERS names SageMakerProjectId, no"),
         (Wish(parameters={"MonthlyBudget": "5"}), "PARAMETERS sets MonthlyBudget of no project. Name some: PROJECTS="),
