@@ -35,8 +35,8 @@ def cloudformation():
 @pytest.fixture
 def project(played, bucket, cloudformation, monkeypatch):
     values = {
-        "NAME": "tests",
-        "ID": "p-tests",
+        "NAME": "lifecycle",
+        "ID": "p-lifecycle",
         "BUCKET": "emptied-111122223333",
         "PIPELINE": "none",
         "MODEL_GROUP": "none",
@@ -69,7 +69,7 @@ def event(kind: str, url: str, **more: str) -> dict:
 
 def test_an_update_is_answered_and_changes_nothing(project, cloudformation):
     request = event("Update", cloudformation.url)
-    request["ResourceProperties"]["BuildProject"] = "sagemaker-p-tests-build"
+    request["ResourceProperties"]["BuildProject"] = "sagemaker-p-lifecycle-build"
 
     project_lifecycle.handler(request, CONTEXT)
 
@@ -86,7 +86,7 @@ def test_what_fails_is_answered_too_with_its_reason(project, cloudformation):
 @pytest.mark.parametrize("kind", ["Deleet", "", None])
 def test_an_unknown_request_is_answered_as_failed(project, cloudformation, kind):
     request = event(kind, cloudformation.url)
-    request["ResourceProperties"]["BuildProject"] = "sagemaker-p-tests-build"
+    request["ResourceProperties"]["BuildProject"] = "sagemaker-p-lifecycle-build"
 
     project_lifecycle.handler(request, CONTEXT)
 
@@ -132,14 +132,14 @@ def with_data(played, project):
     s3.create_bucket(Bucket="emptied-111122223333")
     s3.put_object(Bucket="emptied-111122223333", Key="data", Body=b"x")
     codebuild.create_project(
-        name="sagemaker-p-tests-build",
+        name="sagemaker-p-lifecycle-build",
         source={"type": "NO_SOURCE"},
         artifacts={"type": "NO_ARTIFACTS"},
         environment={"type": "LINUX_CONTAINER", "image": "aws/codebuild/standard:7.0", "computeType": "BUILD_GENERAL1_SMALL"},
         serviceRole="arn:aws:iam::111122223333:role/none",
     )  # fmt: skip
     yield played
-    codebuild.delete_project(name="sagemaker-p-tests-build")
+    codebuild.delete_project(name="sagemaker-p-lifecycle-build")
     project_lifecycle.delete_bucket(s3, "emptied-111122223333", deadline=0)
 
 
@@ -153,7 +153,7 @@ def test_data_stays_of_a_project_and_not_of_one_that_was_never_made(
     topic = with_data.client("sns").create_topic(Name="lifecycle-of-tests")["TopicArn"]
     monkeypatch.setenv("NOTICES_TOPIC_ARN", topic)
     request = event("Delete", cloudformation.url, PhysicalResourceId=physical_id)
-    request["ResourceProperties"] = {"BuildProject": "sagemaker-p-tests-build", "RetainData": "true"}
+    request["ResourceProperties"] = {"BuildProject": "sagemaker-p-lifecycle-build", "RetainData": "true"}
 
     project_lifecycle.handler(request, CONTEXT)
 

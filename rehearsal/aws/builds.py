@@ -64,7 +64,7 @@ class Builds:
     def stop(self, build: dict[str, Any]) -> None:
         """End the command that a build runs."""
         if command := self.commands.get(build["id"]):
-            threading.Thread(target=processes.end, args=(command, GRACE_SECONDS), daemon=True).start()
+            threading.Thread(target=processes.end, args=([command], GRACE_SECONDS), daemon=True).start()
 
     def run(self, build: dict, command: list[str], environment: dict[str, str], folder: Path, log: "BuildLog") -> int:
         """Run one command of a build, which stopping the build ends; return its exit status."""
