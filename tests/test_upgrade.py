@@ -144,7 +144,9 @@ def test_a_value_that_the_newest_template_refuses_is_named_before_anything_chang
 def test_a_required_parameter_that_a_project_lacks_is_asked_for_and_taken(projects, built):
     other = changed(built, r"(?m)^Parameters:$", "Parameters:\n  CostCentre:\n    Type: String")
 
-    with pytest.raises(ValueError, match='project FromCatalog has no value for CostCentre.* PARAMETERS="CostCentre=value"'):
+    with pytest.raises(
+        ValueError, match='project FromCatalog has no value for CostCentre.* PARAMETERS="CostCentre=value"'
+    ):
         project_actions(projects, Wish(projects=("all",)), other)
     (action,) = project_actions(projects, Wish(projects=("FromS3",), parameters={"CostCentre": "7"}), other)
 

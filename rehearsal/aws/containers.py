@@ -121,6 +121,11 @@ def start(
     return processes.start(rewritten, {**environment, "OPT_ML": str(ml)}, folder, emit)
 
 
+def bare_environment() -> dict[str, str]:
+    """Return what a process needs that runs none of the user's code: the path, and the rehearsal that it belongs to."""
+    return {"PATH": os.environ["PATH"], "REHEARSAL_ID": os.environ.get("REHEARSAL_ID", "")}
+
+
 class Cluster:
     """The network of the instances of one job, which a process keeps until `end`. Raises RuntimeError where none can be."""
 
@@ -129,8 +134,7 @@ class Cluster:
         self.user = [option for option in namespace_command() if option == "--map-root-user"]
         command = ["unshare", *self.user, "--net", sys.executable, CLUSTER, "bridge"]
         said: queue.Queue[list[str]] = queue.Queue()
-        environment = {"PATH": os.environ["PATH"], "REHEARSAL_ID": os.environ.get("REHEARSAL_ID", "")}
-        self.process = processes.start(command, environment, folder, said.put)
+        self.process = processes.start(command, bare_environment(), folder, said.put)
         try:
             lines = said.get(timeout=BRIDGE_SECONDS)
         except queue.Empty:
@@ -170,8 +174,7 @@ def has_clusters() -> bool:
             cluster = Cluster(folder, [folder.name])
         except RuntimeError:
             return False
-        surroundings = {"PATH": os.environ["PATH"], "REHEARSAL_ID": os.environ.get("REHEARSAL_ID", "")}
-        process = start(["true"], surroundings, folder, lambda lines: None, [], cluster)
+        process = start(["true"], bare_environment(), folder, lambda lines: None, [], cluster)
         try:
             return processes.wait(process, BRIDGE_SECONDS) == 0
         except subprocess.TimeoutExpired:

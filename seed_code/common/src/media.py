@@ -86,6 +86,15 @@ def one_by_one(items: list[Any], make: Callable[[Any], Any]) -> list[Any]:
     return made
 
 
+def rows_made(body: bytes, content_type: tuple[str, str], make: Callable[[Any], Any], form: str) -> list[Any]:
+    """Make a row of each item of a body in JSON or JSON lines; `form` says how a request looks, where it has none."""
+    media, charset = content_type
+    items = items_of(text_of(body, charset), media)
+    if not items:
+        raise ValueError(form)
+    return one_by_one(items, make)
+
+
 def shown(value: Any) -> str:
     """What is wrong, as a message shows it."""
     text = ascii(value)

@@ -45,7 +45,8 @@ MANY_LINES = 50  # of one record, which is worth a word
 ROWS_A_BATCH = 1024
 KNOWN_AFTER = 1000  # rows without a column: then no row has it
 PIECE = 1 << 16
-BROKEN_ARCHIVE = (EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error)
+# RuntimeError: a member with a password; NotImplementedError, which is one: a compression that Python does not know.
+BROKEN_ARCHIVE = (EOFError, zipfile.BadZipFile, RuntimeError, zlib.error)
 csv.field_size_limit(2**31 - 1)  # a text may be long; [task] max_characters cuts it
 
 
@@ -63,10 +64,6 @@ class Table:
     def split(self) -> str:
         """The split that the file, or a folder of it, is named for."""
         return given_split(*(part.split(".")[0] for part in PurePosixPath(self.name).parts))
-
-
-class WrongColumn(ValueError):
-    """A column that settings.toml names is not in a file."""
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

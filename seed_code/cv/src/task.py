@@ -54,8 +54,7 @@ LEAST_PIXELS = 4  # on the shorter side
 GREY_BITS = (8, 10, 12, 16)  # that cameras and scanners use of the 16 that a file has
 MANIFESTS = {".csv": ".csv", ".tsv": ".tsv", ".manifest": ".jsonl", ".jsonl": ".jsonl"}  # suffix -> kind of table
 ROWS_TO_FIND_ROOT = 200  # of a manifest, whose paths say where its pictures are
-# RuntimeError: a member with a password; NotImplementedError, which is one: a compression that Python does not know.
-BROKEN_ARCHIVE = (OSError, EOFError, zipfile.BadZipFile, RuntimeError, zlib.error)
+BROKEN_ARCHIVE = (OSError, *tables.BROKEN_ARCHIVE)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -396,10 +395,7 @@ def decode(body: bytes, content_type: str) -> list[dict[str, bytes]]:
     if kind in MEDIA:
         return [{"file": body}]
     if kind in (media.ONE, media.LINES):
-        items = media.items_of(media.text_of(body, charset), kind)
-        if items:
-            return media.one_by_one(items, row_of)
-        raise ValueError(FORM)
+        return media.rows_made(body, (kind, charset), row_of, FORM)
     raise ValueError(
         f"content type {kind} is not served. Send image/jpeg, image/png, application/json or application/jsonlines."
     )

@@ -161,10 +161,7 @@ def decode(body: bytes, content_type: str) -> list[dict[str, Any]]:
     if kind == media.CSV:
         return [{"values": values} for values in media.rows_of(media.text_of(body, charset))]
     if kind in (media.ONE, media.LINES):
-        items = media.items_of(media.text_of(body, charset), kind)
-        if items:
-            return media.one_by_one(items, row_of)
-        raise ValueError(FORM)
+        return media.rows_made(body, (kind, charset), row_of, FORM)
     raise ValueError(
         f"content type {kind} is not served. Send text/plain, application/json, application/jsonlines or text/csv."
     )
