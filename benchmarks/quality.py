@@ -142,7 +142,7 @@ for longest in (1, 2):  # single words, and pairs too: as with the model, valida
     regression = OneVsRestClassifier(regression) if problem == "multi_label" else regression
     regression.fit(words.fit_transform(texts[train]), train.truth)
     scores = {split: regression.predict_proba(words.transform(texts[split])) for split in (validation, test)}
-    thresholds = metrics.tune_thresholds(scores[validation], validation.truth, problem)
+    thresholds = metrics.tune_thresholds(scores[validation], validation.truth, problem, sys.argv[2])
     tried.append([metrics.measure(scores[split], split.truth, problem, thresholds) for split in (validation, test)])
 print(json.dumps(max(tried, key=lambda found: found[0][sys.argv[2]])[1]))
 """

@@ -30,9 +30,10 @@ import settings  # noqa: E402  (src/ is not a package: the jobs run its files as
 READS = {
     "preprocess": ("data.label", "data.problem", "data.positive", "data.label_separator", "data.labels", "data.balance",
                    "data.unreadable_share", "data.min_examples", "data.validation_share", "data.test_share", "data.seed", "task"),
-    "train": ("task", "model", "training.weight_decay", "training.warmup_share", "training.seed", "training.precision",
+    "train": ("task", "model", "training.weight_decay", "training.warmup_share", "training.schedule",
+              "training.class_weights", "training.label_smoothing", "training.patience", "training.seed", "training.precision",
               "training.compile", "training.workers", "training.checkpoint_seconds", "gate.metric"),
-    "evaluate": ("gate.metric",),
+    "evaluate": ("gate.metric", "gate.not_below_baseline"),
 }  # fmt: skip
 # Not imported by the script, but needed beside it: what starts it, and what Train packs into the model.
 BESIDE = {"preprocess": (), "train": ("inference.py", "requirements-tracking.txt"), "evaluate": ()}

@@ -20,6 +20,8 @@ import torch
 from sklearn.metrics import classification_report, confusion_matrix
 from transformers.utils import logging as transformers_logging
 
+import baseline
+import bootstrap
 import examples
 import job
 import metrics
@@ -33,6 +35,8 @@ MOST_BYTES, MOST_FILES = 20 * 2**30, 1000
 MISTAKES = 12  # that the report shows
 UNTESTED = -1.0
 NAMED = 10  # classes in a sentence
+MANY_CLASSES = 10  # from which on the right class among the first few is a figure, too
+CONFUSED = 10  # pairs of classes that the report names
 MOST_CLASSES_DRAWN = 100  # in a matrix; beyond, evaluation.json has it
 
 
@@ -179,28 +183,73 @@ def registry_metrics(
     return {f"{'binary' if problem == 'binary' else 'multiclass'}_classification_metrics": found}
 
 
-def find_mistakes(scores: np.ndarray, predicted: np.ndarray, test: examples.Prepared) -> list[dict[str, Any]]:
-    """The wrong answers that the model was surest of."""
-    truth = test.truth
-    if test.problem == "multi_label":
-        sure = np.where(predicted != truth, np.abs(scores - 0.5), 0).max(axis=1)
-        wrong = (predicted != truth).any(axis=1)
+def find_mistakes(
+    scores: np.ndarray, predicted: np.ndarray, test: examples.Prepared, thresholds: list[float] | None
+) -> list[dict[str, Any]]:
+    """The wrong answers that the model was surest of; for multi_label the label that is furthest on the wrong side of
+    its threshold, as "label", with its "score" and "threshold".
+    """
+    truth, wrong_labels = test.truth, None
+    limits = np.array(thresholds or [0.5] * scores.shape[1]) if test.problem == "multi_label" else None
+    if limits is not None:
+        wrong_labels = np.where(predicted != truth, np.abs(scores - limits), -1)
+        sure, wrong = wrong_labels.max(axis=1), (predicted != truth).any(axis=1)
     else:
         sure, wrong = scores[np.arange(len(scores)), predicted], predicted != truth
     found = []
     for index in sorted(np.flatnonzero(wrong), key=lambda i: -sure[i])[:MISTAKES]:
         row = test[int(index)]
-        numbers = np.flatnonzero(predicted[index]) if test.problem == "multi_label" else [predicted[index]]
-        found.append(
-            {
-                "where": row["where"],
-                "labels": [test.labels[number] for number in row["labels"]],
-                "predicted": [test.labels[number] for number in numbers],
-                "score": float(sure[index] + (0.5 if test.problem == "multi_label" else 0)),
-                **task.show(row, test.facts),
+        numbers = np.flatnonzero(predicted[index]) if limits is not None else [predicted[index]]
+        mistake = {
+            "where": row["where"],
+            "labels": [test.labels[number] for number in row["labels"]],
+            "predicted": [test.labels[number] for number in numbers],
+            "score": float(sure[index]),
+        }
+        if limits is not None and wrong_labels is not None:
+            worst = int(wrong_labels[index].argmax())
+            mistake |= {
+                "label": test.labels[worst],
+                "given": bool(predicted[index][worst]),
+                "score": float(scores[index, worst]),
+                "threshold": float(limits[worst]),
             }
-        )
+        found.append(mistake | task.show(row, test.facts))
     return found
+
+
+def beside(
+    judged: bootstrap.Judged, test: examples.Prepared, folder: Path, metric: str
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """95 % intervals of the model's figures, and the plain baselines on the same examples: each with its "metrics", and
+    how far the gate's metric is "above" theirs, with the "interval" of that.
+    """
+    measured, others = {}, {}
+    for name, stored in baseline.read(folder).items():
+        scores = stored["test"] if "test" in stored else np.tile(stored["share"], (len(test), 1))
+        thresholds = None
+        if "validation" in stored:
+            thresholds = metrics.tune_thresholds(stored["validation"], stored["validation_truth"], test.problem, metric)
+        measured[name] = metrics.measure(scores, test.truth, test.problem, thresholds)
+        others[name] = bootstrap.Judged(scores, test.truth, test.problem, thresholds)
+    intervals, above = bootstrap.intervals(judged, others, metric)
+    return intervals, {
+        name: {"metrics": found, **({"interval": above[name]} if name in above else {})}
+        for name, found in measured.items()
+    }
+
+
+def confused(truth: np.ndarray, predicted: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
+    """The pairs of classes that are most often taken for each other: which for which, and how often."""
+    matrix = confusion_matrix(truth, predicted, labels=range(len(labels)))
+    np.fill_diagonal(matrix, 0)
+    most = np.argsort(-matrix, axis=None, kind="stable")[:CONFUSED]
+    pairs = [(int(row), int(column)) for row, column in zip(*np.unravel_index(most, matrix.shape), strict=True)]
+    return [
+        {"label": labels[row], "predicted": labels[column], "count": int(matrix[row, column])}
+        for row, column in pairs
+        if matrix[row, column]
+    ]
 
 
 def draw(scores: np.ndarray, predicted: np.ndarray, classes: dict[str, Any], test: examples.Prepared) -> dict[str, Any]:
@@ -215,13 +264,29 @@ def draw(scores: np.ndarray, predicted: np.ndarray, classes: dict[str, Any], tes
     return figures
 
 
+def top_accuracy(scores: np.ndarray, truth: np.ndarray, most: int) -> float:
+    """The share of examples whose class is among the `most` with the highest scores."""
+    first = np.argsort(-scores, axis=1, kind="stable")[:, :most]
+    return float((first == truth[:, None]).any(axis=1).mean())
+
+
+def training_of(facts: dict[str, Any]) -> dict[str, Any]:
+    """What the model says of its training: its name, its settings, its minutes and its epochs; nothing for old models."""
+    return facts.get("training", {})
+
+
 def gate_of(
-    measured: dict[str, float], metric: str, champion: dict[str, Any] | None, untested: list[str]
+    measured: dict[str, float],
+    metric: str,
+    champion: dict[str, Any] | None,
+    untested: list[str],
+    baselines: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the pipeline's Gate reads: the metric, and how far it is below the approved model's (-1: there is none).
 
     A class without a test example is untested, whatever the other classes came to: then the value is UNTESTED, below
-    every threshold, and the verdict names it.
+    every threshold, and the verdict names it. So it is where the model is below a baseline, beyond the interval of that,
+    and [gate] not_below_baseline is set.
     """
     if metric not in measured:
         raise ValueError(f"[gate] metric is {metric!r}, which is not measured. Choose: {', '.join(measured)}.")
@@ -230,7 +295,13 @@ def gate_of(
     if untested:
         more = f" and {len(untested) - NAMED} more" if len(untested) > NAMED else ""
         verdict = f"No test example of: {', '.join(untested[:NAMED])}{more}. Give more examples of it, or leave it out."
-    gate = {"metric": metric, "value": UNTESTED if untested else measured[metric], "drop": drop, "verdict": verdict}
+    refused = bool(untested)
+    strict = settings.load()["gate"]["not_below_baseline"]
+    for name, found in baselines.items() if strict and baselines and not refused else ():
+        if "interval" in found and found["interval"][1] < 0:
+            refused = True
+            verdict = f"Below the baseline, {name}, which reaches {found['metrics'][metric]:.4f} on the same examples."
+    gate = {"metric": metric, "value": UNTESTED if refused else measured[metric], "drop": drop, "verdict": verdict}
     if "GATE_THRESHOLD" in os.environ:
         return gate | {"threshold": float(os.environ["GATE_THRESHOLD"])}
     threshold = settings.load()["gate"].get("threshold")
@@ -259,16 +330,26 @@ def main(given: list[str] | None = None) -> None:
     # By number: a class may be called "accuracy", as a line of the report is.
     by_number = classification_report(test.truth, predicted, labels=numbers, output_dict=True, zero_division=0)
     classes = {label: figures_of(by_number[str(number)]) for number, label in enumerate(test.labels)}
-    gate = gate_of(measured, metric, champion, [label for label, found in classes.items() if not found["support"]])
+    untested = [label for label, found in classes.items() if not found["support"]]
+    judged = bootstrap.Judged(scores, test.truth, test.problem, thresholds)
+    intervals, baselines = beside(judged, test, arguments.test, metric)
+    gate = gate_of(measured, metric, champion, untested, baselines)
     evaluation = {
         **registry_metrics(measured, test.truth, predicted, test.problem, len(test.labels)),
         "gate": gate,
         "problem": test.problem,
         "metrics": measured,
+        "intervals": intervals,
+        "baselines": baselines,
         "test_examples": len(test),
         "classes": classes,
         "spot": spot_saving(),
+        "training": training_of(classifier.facts),
     }
+    if test.problem != "multi_label":
+        evaluation["confused"] = confused(test.truth, predicted, test.labels)
+        if len(test.labels) >= MANY_CLASSES:
+            evaluation["top"] = {str(most): top_accuracy(scores, test.truth, most) for most in (3, 5)}
     if champion:
         evaluation["champion"] = champion | {"drop": gate["drop"]}
         print(f"the approved model: {metric} {champion['value']:.4f}", flush=True)
@@ -278,12 +359,17 @@ def main(given: list[str] | None = None) -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "evaluation.json").write_text(json.dumps(evaluation, indent=2))
     figures = draw(scores, predicted, evaluation["classes"], test)
+    if history := evaluation["training"].get("history"):
+        figures["history"] = plots.history(history)
     for name, figure in figures.items():
         (arguments.output / f"{name}.png").write_bytes(plots.png(figure))
-    mistakes = find_mistakes(scores, predicted, test)
+    mistakes = find_mistakes(scores, predicted, test, thresholds)
     report.evaluation_report(arguments.output / "evaluation.html", evaluation, figures, mistakes)
     if gate["value"] == UNTESTED:
         print(f"the gate is not passed: {gate['verdict']}", flush=True)
+    for name, found in baselines.items():
+        if metric in found["metrics"]:
+            print(f"baseline, {name}: {metric} {found['metrics'][metric]:.4f}", flush=True)
     print("test: " + ", ".join(f"{name} {value:.4f}" for name, value in measured.items()), flush=True)
 
 

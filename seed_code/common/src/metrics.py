@@ -1,11 +1,13 @@
 """The figures that a model is judged by, the same in training, evaluation and the gate."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
     f1_score,
-    precision_recall_curve,
     precision_score,
     recall_score,
     roc_auc_score,
@@ -14,6 +16,7 @@ from sklearn.metrics import (
 from scoring import decide
 
 LEAST_TO_TUNE = 10  # positive examples that a threshold is tuned on; with fewer it stays at 0.5
+SWEEPS = 3  # over the classes, for a metric that depends on all of them together
 BINS = 15
 
 
@@ -22,23 +25,82 @@ def one_hot(truth: np.ndarray, classes: int) -> np.ndarray:
     return truth.astype(np.int64) if truth.ndim == 2 else np.eye(classes, dtype=np.int64)[truth]
 
 
-def tune_thresholds(scores: np.ndarray, truth: np.ndarray, problem: str) -> list[float]:
-    """The thresholds with the best F1 on the validation split, in the form that `decide` takes; none for multi_class."""
+def tune_thresholds(scores: np.ndarray, truth: np.ndarray, problem: str, metric: str) -> list[float]:
+    """The thresholds with the best `metric` on the validation split, in the form that `decide` takes; none for multi_class.
+
+    For a metric that no threshold changes, and for those that one threshold alone makes perfect (precision, recall),
+    they are those with the best F1: of the positive class, or of each class.
+    """
     if problem == "multi_class":
         return []
-    columns = [1] if problem == "binary" else range(scores.shape[1])
-    return [best_threshold(scores[:, column], one_hot(truth, scores.shape[1])[:, column]) for column in columns]
+    positive = one_hot(truth, scores.shape[1]) == 1
+    if problem == "binary":
+        goal = GOALS.get(metric, f1_of_cuts)
+        return [Cuts(scores[:, 1], positive[:, 1]).best(goal)]
+    cuts = [Cuts(scores[:, column], positive[:, column]) for column in range(scores.shape[1])]
+    thresholds = [one.best(f1_of_cuts) for one in cuts]
+    for _ in range(SWEEPS if metric in ("micro_f1", "accuracy") else 0):  # each class in turn, the others as they are
+        for column, one in enumerate(cuts):
+            given = scores >= np.array(thresholds)
+            others = np.arange(scores.shape[1]) != column
+            if metric == "micro_f1":
+                hits = (given & positive)[:, others].sum()
+                both = given[:, others].sum() + positive[:, others].sum()
+                thresholds[column] = one.best(partial(f1_of_cuts, hits=hits, both=both))
+            else:  # the whole set of labels has to be right: where another label is wrong, this one changes nothing
+                open_ = (given == positive)[:, others].all(axis=1)
+                thresholds[column] = Cuts(scores[open_, column], positive[open_, column]).best(GOALS["accuracy"])
+    return thresholds
 
 
-def best_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
-    """The threshold of one class with the best F1, half-way to the next lower score, so that it holds for others too."""
-    if truth.sum() < LEAST_TO_TUNE or truth.all():
-        return 0.5
-    precision, recall, thresholds = precision_recall_curve(truth, scores)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    best = int(f1[:-1].argmax())
-    below = thresholds[best - 1] if best else 0.0
-    return float(thresholds[best] + below) / 2
+class Cuts:
+    """The places where a threshold can cut one class's scores: `taken` examples are above it, `hits` of them rightly."""
+
+    def __init__(self, scores: np.ndarray, positive: np.ndarray):
+        order = np.argsort(-scores, kind="stable")
+        falling = scores[order]
+        last = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1) if len(falling) else np.empty(0, int)
+        self.taken = np.append(0, last + 1)
+        self.hits = np.append(0, np.cumsum(positive[order]))[self.taken]
+        self.levels = np.concatenate(([1.0], falling[last], [0.0]))
+        self.positive, self.count = int(positive.sum()), len(positive)
+
+    def best(self, goal: Callable[["Cuts"], np.ndarray]) -> float:
+        """The threshold of the best cut, half-way to the next lower score, so that it holds for others too."""
+        if self.positive < LEAST_TO_TUNE or self.positive == self.count:
+            return 0.5
+        best = int(goal(self).argmax())
+        return float(self.levels[best] + self.levels[best + 1]) / 2
+
+
+def f1_of_cuts(cuts: Cuts, hits: int = 0, both: int = 0) -> np.ndarray:
+    """F1 at each cut, together with other classes that have so many hits, and so many given and true labels."""
+    return 2 * (cuts.hits + hits) / np.maximum(cuts.taken + cuts.positive + both, 1)
+
+
+def accuracy_of_cuts(cuts: Cuts) -> np.ndarray:
+    """The share of right answers at each cut."""
+    return (2 * cuts.hits - cuts.taken - cuts.positive + cuts.count) / cuts.count
+
+
+def recall_of_cuts(cuts: Cuts) -> np.ndarray:
+    """The mean of both classes' recalls at each cut."""
+    others = cuts.count - cuts.positive
+    return (cuts.hits / cuts.positive + (others - cuts.taken + cuts.hits) / others) / 2
+
+
+def macro_f1_of_cuts(cuts: Cuts) -> np.ndarray:
+    """The mean of both classes' F1 at each cut."""
+    right = cuts.count - cuts.positive - cuts.taken + cuts.hits
+    return (f1_of_cuts(cuts) + 2 * right / np.maximum(2 * cuts.count - cuts.taken - cuts.positive, 1)) / 2
+
+
+GOALS = {
+    "accuracy": accuracy_of_cuts,
+    "micro_f1": accuracy_of_cuts,  # of two classes it is the accuracy
+    "macro_recall": recall_of_cuts,
+    "macro_f1": macro_f1_of_cuts,
+}
 
 
 def measure(

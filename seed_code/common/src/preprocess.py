@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+import baseline
 import distributed
 import examples
 import job
@@ -583,6 +584,9 @@ def main(given: list[str] | None = None) -> None:
     if group.first:
         write_report(arguments.output / "report", facts, written, chosen)
         speak(facts)
+    said_of_baseline = baseline.write(arguments.output, group)
+    if group.first:
+        print(said_of_baseline, flush=True)
     group.leave()
 
 

@@ -41,8 +41,11 @@ FIGURES = {
     "classes": "Precision, recall and F1 of each class, the lowest F1 on top.",
     "confusion": "Which class was taken for which: a row for each true class, right answers in blue, wrong ones in orange.",
     "curves": "At every threshold: what is found against false alarms (left), and how much of the found is right (right).",
+    "history": "The epochs of training; the weights of the best one were kept.",
     "calibration": "Accuracy of the answers given with the same confidence. Below the diagonal, the model is too sure.",
 }
+WRONG_CLASSES = "True class, what it was taken for, and the score of that wrong answer."
+WRONG_LABELS = "True labels, those given, and the label that is furthest on the wrong side of its threshold."
 RUNS = {"train": "Train", "train_on_demand": "Train, on demand"}
 
 PAGE = """<!doctype html>
@@ -215,30 +218,81 @@ def evaluation_report(
     (its "drop" is its value less this model's). `figures` has keys of FIGURES; each mistake has "labels", "predicted",
     "score", and its "text", "png" or "where".
     """
-    titles = [
-        f"{listed(mistake['labels'])}, taken for {listed(mistake['predicted'])} ({mistake['score']:.3f})"
-        for mistake in mistakes
-    ]
+    many = "label" in (mistakes or [{}])[0]
     sections = [
         result(evaluation),
+        *([baselines(evaluation)] if evaluation["baselines"] else []),
         section(
             "Class by class",
             *drawn(figures, "classes", "confusion"),
             *legend(list(evaluation["classes"])),
             class_table(evaluation),
+            *pairs(evaluation.get("confused", [])),
         ),
         section("Scores and confidence", *drawn(figures, "curves", "calibration")),
         section(
             "The most confident mistakes",
-            paragraph(
-                "True class, what it was taken for, and the score of that wrong answer." if mistakes else "None."
-            ),
-            cards(mistakes, titles),
+            paragraph("None." if not mistakes else WRONG_LABELS if many else WRONG_CLASSES),
+            cards(mistakes, [title_of(mistake) for mistake in mistakes]),
         ),
+        *([trained(evaluation["training"], figures)] if evaluation["training"] else []),
         *([training_time(evaluation["spot"])] if evaluation["spot"] else []),
     ]
     lead = f"Measured on {evaluation['test_examples']:,} test examples that training never saw."
     write(path, "Evaluation report", lead, sections)
+
+
+def title_of(mistake: dict[str, Any]) -> str:
+    """What was wrong with an answer."""
+    title = f"{listed(mistake['labels'])}, taken for {listed(mistake['predicted'])}"
+    if "label" not in mistake:
+        return f"{title} ({mistake['score']:.3f})"
+    what = "wrongly given" if mistake["given"] else "missed"
+    return f"{title}\n{mistake['label']} {what}: {mistake['score']:.3f}, threshold {mistake['threshold']:.3f}"
+
+
+def baselines(evaluation: dict[str, Any]) -> str:
+    """The model beside the plain baselines, on the same test examples."""
+    metric = evaluation["gate"]["metric"]
+    names = [name for name in evaluation["metrics"] if name != "calibration_error"]
+    shown_names = list(dict.fromkeys([metric, *names[:4]]))
+    rows = [["this model", *(evaluation["metrics"].get(name) for name in shown_names), ""]]
+    notices = []
+    for name, found in evaluation["baselines"].items():
+        low, high = found.get("interval", (None, None))
+        against = "" if low is None else f"{low:+.4f} to {high:+.4f}"
+        rows.append([name, *(found["metrics"].get(one) for one in shown_names), against])
+        if high is not None and high < 0:
+            notices.append(notice(f"Below the baseline: {name} is better than this model, beyond chance.", "bad"))
+    header = ["", *(described(name)[0] for name in shown_names), f"{described(metric)[0]} above it"]
+    return section(
+        "Beside plain baselines",
+        paragraph("Fitted in seconds on the same training examples. The last column is a 95 % interval (paired bootstrap)."),
+        *notices,
+        table(header, rows),
+    )
+
+
+def pairs(confused: list[dict[str, Any]]) -> list[str]:
+    """The classes that are most often taken for another."""
+    if not confused:
+        return []
+    rows = [[pair["label"], pair["predicted"], pair["count"]] for pair in confused]
+    return [paragraph("Most often confused:"), table(["class", "taken for", "test examples"], rows)]
+
+
+def trained(training: dict[str, Any], figures: dict[str, Figure]) -> str:
+    """How the model came to be: its settings, its time and its epochs."""
+    settings = training["settings"]
+    rows = [[name, "" if value is None else str(value)] for name, value in settings.items() if value not in ("", {})]
+    best = next((entry["epoch"] for entry in training["history"] if entry["best"]), None)
+    epochs = len(training["history"])
+    return section(
+        "Training",
+        numbers([("Seconds", training["seconds"], "of training"), ("Epochs", epochs, f"of which {best} was the best")]),
+        *drawn(figures, "history"),
+        table(["setting", "value"], rows),
+    )
 
 
 def legend(classes: list[str]) -> list[str]:
@@ -274,7 +328,11 @@ def result(evaluation: dict[str, Any]) -> str:
     entries = []
     for metric, value in evaluation["metrics"].items():
         name, meaning = described(metric)
+        if interval := evaluation["intervals"].get(metric):
+            meaning += f"; 95 %: {interval[0]:.3f} to {interval[1]:.3f}"
         entries.append((name, value, meaning))
+    for most, value in evaluation.get("top", {}).items():
+        entries.append((f"Top {most}", value, f"share whose class is among the {most} with the highest scores"))
     return section("Result", *blocks, numbers(entries))
 
 

@@ -31,6 +31,10 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
         "learning_rate": float,
         "weight_decay": float,
         "warmup_share": float,
+        "schedule": str,
+        "class_weights": str | dict,
+        "label_smoothing": float,
+        "patience": int,
         "seed": int,
         "precision": str,
         "compile": str,
@@ -45,7 +49,7 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
         "early_stopping": bool,
         "ranges": dict,
     },
-    "gate": {"metric": str, "threshold": float, "allowed_drop": float},
+    "gate": {"metric": str, "threshold": float, "allowed_drop": float, "not_below_baseline": bool},
     "compute": {
         "mode": str,
         "processing_instance_type": str,
@@ -60,6 +64,7 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
 }
 CHOICES = {
     ("data", "problem"): ("binary", "multi_class", "multi_label"),
+    ("training", "schedule"): ("linear", "cosine"),
     ("training", "precision"): ("auto", "float32", "bfloat16", "float16"),
     ("training", "compile"): ("auto", "always", "never"),
     ("tuning", "objective"): ("validation_macro_f1", "validation_accuracy", "validation_loss"),
@@ -80,6 +85,8 @@ RANGES = {
     ("training", "learning_rate"): (1e-9, 10.0),
     ("training", "weight_decay"): (0.0, 1.0),
     ("training", "warmup_share"): (0.0, 0.9),
+    ("training", "label_smoothing"): (0.0, 0.5),
+    ("training", "patience"): (0, 10_000),
     ("training", "seed"): (0, 2**32 - 1),
     ("training", "workers"): (0, 64),
     ("training", "checkpoint_seconds"): (1, 86_400),
@@ -135,6 +142,7 @@ def check(settings: Settings) -> None:
         if not isinstance(name, str) or not name:
             raise ValueError(f'[data.labels] {raw} is {name!r}. Give the name of a class, as in: {raw} = "good".')
     check_problem(settings["data"], settings["gate"]["metric"])
+    check_class_weights(settings["training"]["class_weights"])
     check_tuning(settings)
     weights = settings["model"]["weights"]
     if weights not in ("scratch", "hub") and not weights.startswith("s3://"):
@@ -161,6 +169,17 @@ def check_problem(data: dict[str, Any], metric: str) -> None:
         raise ValueError(f"[data] positive is {data['positive']!r}, and problem is {problem}. Only binary has one.")
     if problem != "binary" and metric in ("f1", "precision", "recall"):
         raise ValueError(f"[gate] metric is {metric!r}, which is for binary. Take macro_f1 or macro_recall.")
+
+
+def check_class_weights(weights: str | dict[str, Any]) -> None:
+    """Raise ValueError for what are no weights; whether the classes exist is known when the data is read."""
+    if isinstance(weights, str) and weights not in ("none", "balanced"):
+        raise ValueError(
+            f'[training] class_weights is {weights!r}. Choose none, balanced, or weights by class: {{ "spam" = 5.0 }}.'
+        )
+    for name, weight in weights.items() if isinstance(weights, dict) else ():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1e6:
+            raise ValueError(f"[training] class_weights: {name} has {weight!r}. Give a number above 0.")
 
 
 def check_tuning(settings: Settings) -> None:

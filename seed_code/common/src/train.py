@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -164,17 +165,51 @@ def precision_of(wanted: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
 
 
-def learning_rate(step: int, steps: int, highest: float, warmup_share: float) -> float:
-    """Up to the highest in the first steps, then down to nothing, along straight lines."""
+def learning_rate(step: int, steps: int, highest: float, warmup_share: float, schedule: str = "linear") -> float:
+    """Up to the highest in the first steps, then down to nothing: along a straight line, or half a cosine."""
     warmup = warmup_share * steps
-    return highest * min((step + 1) / (warmup + 1), (steps - step) / max(1.0, steps - warmup))
+    left = (steps - step) / max(1.0, steps - warmup)
+    if schedule == "cosine":
+        left = (1 - math.cos(math.pi * min(1.0, left))) / 2
+    return highest * min((step + 1) / (warmup + 1), left)
 
 
-def loss_of(logits: torch.Tensor, labels: torch.Tensor, problem: str) -> torch.Tensor:
-    """The sum of the examples' losses: cross entropy, or binary cross entropy over the classes for multi_label."""
+def loss_of(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    problem: str,
+    weights: torch.Tensor | None = None,
+    smoothing: float = 0.0,
+) -> torch.Tensor:
+    """The sum of the examples' losses: cross entropy, or binary cross entropy over the classes for multi_label.
+
+    `weights` (classes,): of each example by its class; for multi_label of the examples that have the label.
+    """
     if problem == "multi_label":
-        return functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / labels.shape[1]
-    return functional.cross_entropy(logits, labels, reduction="sum")
+        wanted = labels * (1 - smoothing) + smoothing / 2
+        losses = functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weights, reduction="sum")
+        return losses / labels.shape[1]
+    # Its own sum of weights is not divided by: the weights of all examples are 1 in the mean.
+    return functional.cross_entropy(logits, labels, weight=weights, reduction="sum", label_smoothing=smoothing)
+
+
+def class_weights(wanted: str | dict[str, float], truth: np.ndarray, labels: list[str]) -> np.ndarray | None:
+    """What [training] class_weights asks for, of shape (classes,); None where all count alike.
+
+    balanced: each class counts as much as any other in all (King and Zeng 2001); for multi_label, the examples with a
+    label count as much as those without it. Raises ValueError for the name of no class.
+    """
+    if wanted == "none":
+        return None
+    if isinstance(wanted, dict):
+        if unknown := [name for name in wanted if name not in labels]:
+            raise ValueError(f"[training] class_weights names {unknown[0]!r}. The classes are: {', '.join(labels)}.")
+        return np.array([wanted.get(name, 1.0) for name in labels])
+    if truth.ndim == 2:
+        having = truth.sum(axis=0)
+        return (len(truth) - having) / np.maximum(having, 1)
+    counts = np.bincount(truth, minlength=len(labels))
+    return len(truth) / np.maximum(counts, 1) / max(1, np.count_nonzero(counts))
 
 
 def loss_of_scores(scores: np.ndarray, truth: np.ndarray, problem: str) -> float:
@@ -206,6 +241,8 @@ class Training:
         classifier.model.to(self.device)
         self.parameters = [parameter for parameter in classifier.model.parameters() if parameter.requires_grad]
         self.optimizer = self.make_optimizer()
+        weights = class_weights(self.chosen["class_weights"], self.truth, classifier.labels)
+        self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=self.device)
         self.dtype = precision_of(self.chosen["precision"], self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
         if min(arguments.batch_size, len(self.items)) < 2 * group.size:
@@ -219,6 +256,8 @@ class Training:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
         self.step = 0
+        self.started, self.started_at = time.monotonic(), 0  # of this process's run, for its speed
+        self.seconds = 0.0  # of the runs before it that were interrupted, up to their last checkpoint
         self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # of the epoch's examples, summed
         self.seen = 0  # so many of them, in this process
         self.saved = self.spoken = time.monotonic()
@@ -233,11 +272,17 @@ class Training:
         self.run_of = json.loads(json.dumps(self.run_of))
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        """AdamW; biases and the weights of norms do not decay."""
+        """AdamW, or gradient descent with momentum where the model asks for it; biases and weights of norms do not decay."""
         groups = [
             {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": self.arguments.weight_decay},
             {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
+        if factor := self.classifier.sgd:
+            return torch.optim.SGD(
+                [group | {"factor": factor, "weight_decay": group["weight_decay"] / factor} for group in groups],
+                momentum=0.9,
+                fused=True,
+            )
         return torch.optim.AdamW(groups, fused=True)
 
     def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
@@ -265,16 +310,23 @@ class Training:
 
     def run(self) -> None:
         """Train to the end. Raises Interrupted, with everything saved, when the instance is taken away."""
+        self.started, self.started_at = time.monotonic(), self.step
         while True:
             epochs_done, position = divmod(self.step, self.steps_an_epoch)
             if epochs_done > len(self.history):
                 self.validate()
-            if self.step == self.steps:
+            if self.step == self.steps or self.has_stopped_gaining():
                 return
             self.model.train()
             for batch in self.load(epochs_done, position):
                 self.train_on(*batch)
                 self.between_steps()
+
+    def has_stopped_gaining(self) -> bool:
+        """Whether [training] patience is over: so many epochs since the best one."""
+        patience = self.chosen["patience"]
+        best = next((entry["epoch"] for entry in self.history if entry["best"]), 0)
+        return bool(patience) and self.step % self.steps_an_epoch == 0 and len(self.history) - best >= patience
 
     def load(self, epoch: int, position: int) -> Iterator[tuple[int, Any]]:
         """The batches of an epoch from a position on, each with the number of its examples in all processes."""
@@ -301,14 +353,17 @@ class Training:
             inputs = self.classifier.augment(inputs, random)
         with self.arithmetic():
             logits = self.classifier.logits(self.model, inputs)
-        loss = loss_of(logits.float(), labels, self.classifier.problem)
+        smoothing = self.chosen["label_smoothing"]
+        loss = loss_of(logits.float(), labels, self.classifier.problem, self.weights, smoothing)
         # The processes' gradients are averaged: times their number, divided by all examples, it is the batch's mean.
         self.scaler.scale(loss * self.group.size / count).backward()
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.parameters, MOST_GRADIENT)
         arguments = self.arguments
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.steps, arguments.learning_rate, arguments.warmup_share)
+            schedule = (arguments.learning_rate, arguments.warmup_share, self.chosen["schedule"])
+            rate = learning_rate(self.step, self.steps, *schedule)
+            group["lr"] = rate * group.get("factor", 1.0)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
@@ -320,8 +375,14 @@ class Training:
         """Save when it is time or when the instance is taken away; say where training is."""
         now = time.monotonic()
         if now - self.spoken >= SECONDS_BETWEEN_LINES and self.group.first:
+            a_second = (self.step - self.started_at) / max(now - self.started, 1e-9)
+            left = minutes((self.steps - self.step) / a_second) if a_second else "unknown"
+            print(
+                f"step {self.step} of {self.steps} ({self.step / self.steps:.0%}), "
+                f"loss {self.loss.item() / max(1, self.seen):.4f}, {a_second:.1f} steps a second, {left} left",
+                flush=True,
+            )
             self.spoken = now
-            print(f"step {self.step} of {self.steps} ({self.step / self.steps:.0%})", flush=True)
         if self.interruption.requested and self.group.first:
             self.stop()
         if self.checkpoints and now - self.saved >= self.chosen["checkpoint_seconds"]:
@@ -360,7 +421,7 @@ class Training:
         self.loss.zero_()
         self.seen = 0
         problem, truth = self.classifier.problem, self.validation_truth
-        thresholds = metrics.tune_thresholds(scores, truth, problem)
+        thresholds = metrics.tune_thresholds(scores, truth, problem, self.metric)
         measured = metrics.measure(scores, truth, problem, thresholds)
         if self.metric not in measured:
             known = ", ".join(measured)
@@ -412,6 +473,7 @@ class Training:
             "best": self.best,
             "scaler": self.scaler.state_dict(),
             "tracking": self.tracker.state,
+            "seconds": self.seconds + time.monotonic() - self.started,
         }
         if self.best and not (self.arguments.checkpoints / self.best_name()).exists():  # its writing failed
             self.checkpoints.save(self.best_name(), {"best": self.checkpoints.buffers["best"]}, self.best)
@@ -440,6 +502,7 @@ class Training:
         self.optimizer.load_state_dict({"state": values, "param_groups": groups})
         if state["scaler"]:  # empty where the run went on another kind of GPU before, in bfloat16
             self.scaler.load_state_dict(state["scaler"])
+        self.seconds = state["seconds"]
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         self.loss.fill_(state["loss"])
         self.seen = state["seen"]
@@ -451,6 +514,11 @@ class Training:
         weights = weights or checkpoints.load(self.arguments.checkpoints / self.best_name(), "best")
         self.classifier.model.load_state_dict(weights)
         self.classifier.facts["thresholds"] = self.best["thresholds"]
+
+
+def minutes(seconds: float) -> str:
+    """A time that is left, as a reader wants it."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def fingerprint(items: Any, truth: np.ndarray, labels: list[str]) -> str:
@@ -490,6 +558,11 @@ def finish(training: Training) -> None:
     """Save the best model, the history and its plot, and say what was reached."""
     arguments = training.arguments
     training.load_best()
+    training.classifier.facts["training"] = {
+        "settings": training.run_of["settings"],
+        "seconds": round(training.seconds + time.monotonic() - training.started),
+        "history": training.history,
+    }
     save_model(training.classifier, arguments.model)
     best = next(entry for entry in training.history if entry["best"])
     arguments.plots.mkdir(parents=True, exist_ok=True)

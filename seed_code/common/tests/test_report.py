@@ -54,6 +54,18 @@ def evaluation_page(tmp_path_factory):
         "gate": {"metric": "macro_f1", "value": 0.8286, "threshold": 0.9},
         "champion": {"model_package": "arn:model/7", "value": 0.8386, "drop": 0.01},
         "classes": {label: scores[label] for label in LABELS},
+        "intervals": {"macro_f1": [0.7, 0.9]},
+        "baselines": {
+            "counting": {"metrics": {"accuracy": 0.9, "macro_f1": 0.95}, "interval": [-0.2, -0.1]},
+            HOSTILE: {"metrics": {"accuracy": 0.5, "macro_f1": 0.3}, "interval": [0.3, 0.6]},
+        },
+        "confused": [{"label": "ham", "predicted": "_spam", "count": 1}],
+        "top": {"3": 1.0},
+        "training": {
+            "settings": {"epochs": 2, "name": HOSTILE},
+            "seconds": 61,
+            "history": [{"epoch": 1, "best": False}, {"epoch": 2, "best": True}],
+        },
         "spot": {
             "train": {"training_seconds": 3600, "billable_seconds": 1080, "saving": 0.7},
             "train_on_demand": {"training_seconds": 3540, "billable_seconds": 3540, "saving": 0.0},
@@ -107,6 +119,25 @@ def test_the_data_report_names_the_splits_that_lack_a_class(data_page):
 def test_the_evaluation_says_how_gate_and_champion_were_met(evaluation_page):
     assert "Not passed. Macro F1 is 0.8286 and has to be at least 0.9." in evaluation_page
     assert "this one is 0.0100 lower" in evaluation_page
+    assert "95 %: 0.700 to 0.900" in evaluation_page
+
+
+def test_the_evaluation_stands_beside_the_baselines_and_says_which_is_better(evaluation_page):
+    assert "Below the baseline: counting is better than this model, beyond chance." in evaluation_page
+    assert evaluation_page.count("Below the baseline") == 1
+    assert "+0.3000 to +0.6000" in evaluation_page
+
+
+def test_the_evaluation_shows_how_the_model_was_trained_and_what_is_confused(evaluation_page):
+    assert "of which 2 was the best" in evaluation_page
+    assert "<td>ham</td><td>_spam</td>" in evaluation_page
+    assert "Top 3" in evaluation_page
+
+
+def test_a_mistake_of_several_labels_names_the_label_with_its_score_and_threshold():
+    mistake = {"labels": ["ham"], "predicted": [], "label": "ham", "given": False, "score": 0.2, "threshold": 0.31}
+
+    assert report.title_of(mistake) == "ham, taken for no label\nham missed: 0.200, threshold 0.310"
 
 
 def test_the_saving_stands_beside_its_formula(evaluation_page):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import bootstrap
 import checkpoints
 import metrics
 import scoring
@@ -118,10 +119,92 @@ def test_thresholds_are_those_with_the_best_f1_on_the_validation_split():
     scores = np.linspace(0, 1, 101)[:, None] * np.array([[-1, 1]]) + np.array([[1, 0]])
     truth = (scores[:, 1] > 0.295).astype(int)
 
-    (threshold,) = metrics.tune_thresholds(scores, truth, "binary")
+    (threshold,) = metrics.tune_thresholds(scores, truth, "binary", "f1")
 
     assert 0.29 <= threshold <= 0.3
     assert metrics.measure(scores, truth, "binary", [threshold])["f1"] == 1
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "macro_recall", "f1"])
+def test_the_threshold_of_two_classes_is_the_best_there_is_for_the_metric(metric):
+    chance = np.random.default_rng(1)
+    truth = (chance.random(300) < 0.2).astype(int)
+    positive = np.clip(0.3 * truth + 0.7 * chance.random(300), 0, 1)
+    scores = np.stack([1 - positive, positive], axis=1)
+
+    tuned = metrics.tune_thresholds(scores, truth, "binary", metric)
+
+    reached = [metrics.measure(scores, truth, "binary", [t])[metric] for t in (*np.unique(positive), 1.01)]
+    assert metrics.measure(scores, truth, "binary", tuned)[metric] == pytest.approx(max(reached))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "micro_f1"])
+def test_thresholds_of_several_labels_are_tuned_together_where_the_metric_needs_it(metric):
+    chance = np.random.default_rng(1)
+    truth = (chance.random((400, 4)) < [0.5, 0.3, 0.1, 0.05]).astype(int)
+    scores = np.clip(0.25 * truth + 0.75 * chance.random((400, 4)), 0, 1)
+
+    of_each, together = (metrics.tune_thresholds(scores, truth, "multi_label", m) for m in ("macro_f1", metric))
+
+    alone, tuned = (metrics.measure(scores, truth, "multi_label", found)[metric] for found in (of_each, together))
+    assert tuned > alone
+
+
+def test_a_class_with_few_examples_keeps_the_threshold_of_one_half():
+    scores, truth = np.linspace(0, 1, 50)[:, None], np.zeros((50, 1), dtype=int)
+    truth[-9:] = 1
+
+    assert metrics.tune_thresholds(scores, truth, "multi_label", "macro_f1") == [0.5]
+
+
+def test_rare_classes_weigh_more_where_they_are_to_be_balanced():
+    truth, labels = np.array([0] * 9 + [1]), ["ham", "spam"]
+
+    balanced = train.class_weights("balanced", truth, labels)
+
+    assert balanced * [9, 1] == pytest.approx([5, 5])
+    assert train.class_weights("none", truth, labels) is None
+    assert train.class_weights({"spam": 4.0}, truth, labels).tolist() == [1, 4]
+    assert train.class_weights("balanced", np.array([[1, 0], [1, 1], [1, 0], [0, 0]]), labels) == pytest.approx([1 / 3, 3])
+    with pytest.raises(ValueError, match=r"names 'spma'. The classes are: ham, spam"):
+        train.class_weights({"spma": 4.0}, truth, labels)
+
+
+def test_a_weighted_class_has_a_larger_part_in_the_loss():
+    logits, labels = torch.zeros(2, 2), torch.tensor([0, 1])
+
+    plain = train.loss_of(logits, labels, "multi_class")
+    weighted = train.loss_of(logits, labels, "multi_class", torch.tensor([1.0, 3.0]))
+
+    assert weighted / plain == pytest.approx(2)
+
+
+def test_the_learning_rate_falls_along_half_a_cosine():
+    rates = [train.learning_rate(step, 100, 1.0, 0.0, "cosine") for step in range(100)]
+
+    assert rates[0] == 1 and rates[50] == pytest.approx(0.5) and rates[25] > 0.85 and 0 < rates[99] < 0.001
+
+
+def test_resampled_figures_are_those_of_the_metrics_and_lie_in_their_interval():
+    chance = np.random.default_rng(1)
+    for problem, truth in (
+        ("multi_class", chance.integers(0, 3, 200)),
+        ("binary", chance.integers(0, 2, 200)),
+        ("multi_label", (chance.random((200, 3)) < 0.3).astype(int)),
+    ):
+        classes = 2 if problem == "binary" else 3
+        scores = np.round(0.3 * metrics.one_hot(truth, classes) + chance.random((200, classes)), 2) / 2  # with ties
+        scores = scores if problem == "multi_label" else scores / scores.sum(axis=1, keepdims=True)
+        judged = bootstrap.Judged(scores, truth, problem, None)
+
+        once = judged.measure(np.ones(200))
+        found, above = bootstrap.intervals(judged, {"the same": judged}, "macro_f1")
+
+        measured = metrics.measure(scores, truth, problem)
+        assert once == pytest.approx({name: measured[name] for name in once})
+        assert once.keys() == measured.keys() - {"calibration_error"}
+        assert all(low <= measured[name] <= high and high - low < 0.25 for name, (low, high) in found.items())
+        assert above == {"the same": [0, 0]}
 
 
 def test_an_answer_follows_the_threshold_of_its_class():

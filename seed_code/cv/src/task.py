@@ -459,6 +459,7 @@ class Classifier:
     """A torchvision model and the facts it needs: what is trained, saved and served."""
 
     random_numbers = 4  # that `augment` uses of each picture
+    sgd = 0.0  # trained by AdamW
 
     def __init__(self, model: Network, facts: dict[str, Any]):
         self.model = model

@@ -5,6 +5,7 @@ This file and settings.toml are what you edit to use your own data and your own 
 
 import json
 import re
+import tempfile
 import unicodedata
 from array import array
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import logging as transformers_logging
 
 import media
+import ngrams
+import scoring
 import tables
 from examples import Example, NothingToRead, Prepared, Skipped, Unreadable
 from tables import NoText, as_text, is_utf8, labels_of, value_at
@@ -57,6 +60,8 @@ BEHIND_SPACES = re.compile(r" +\S+")
 OTHER_SPACES = re.compile(r"[^\S ]")  # line ends, tabs and the like, which tokenizers treat in ways of their own
 MOST_WORDS, LONGEST_WORD = 200_000, 40  # that are remembered while many texts are tokenised: some 50 MB
 WORDS_A_ROW = 200  # that are tokenised together
+USUAL_TOKENS = 512
+MOST_TOKENS = 6  # of a character: its bytes, and spaces around it
 # cuDNN's attention, which PyTorch prefers on Hopper, makes a plan for every new shape: tens of milliseconds, and each
 # batch has a length of its own. https://github.com/pytorch/pytorch/pull/155958
 torch.backends.cuda.enable_cudnn_sdp(False)
@@ -342,6 +347,7 @@ class Classifier:
         self.model = model
         self.tokenizer = tokenizer
         self.facts = facts
+        self.sgd = ngrams.SGD_RATE if isinstance(model, ngrams.NGrams) else 0.0  # 0: trained by AdamW
         self.problem: str = facts["problem"]
         self.labels: list[str] = facts["labels"]
         self.encoder = Encoder(tokenizer, facts["task"])
@@ -356,15 +362,18 @@ class Classifier:
             "id2label": dict(enumerate(train.labels)),
             "label2id": {name: number for number, name in enumerate(train.labels)},
         }
-        facts = {"problem": train.problem, "labels": train.labels, "task": settings["task"]}
+        facts = {"problem": train.problem, "labels": train.labels, "task": dict(settings["task"])}
         architecture = architecture_of(settings["task"])
         if chosen["weights"] == "scratch":
             texts = (text for batch in train.in_file_order("text") for text in batch)
             tokenizer = train_tokenizer(texts, settings)
+            if chosen["name"] == ngrams.NAME:
+                return cls.of_ngrams(chosen["config"], train, tokenizer, facts)
             known = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **head}
             config = AutoConfig.for_model(chosen["name"], **known | chosen["config"])
             model = architecture.from_config(config)
         else:
+            check_model(chosen)
             source = str(pretrained) if pretrained else chosen["name"]
             tokenizer = AutoTokenizer.from_pretrained(source)
             model = architecture.from_pretrained(source, **FORMAT, ignore_mismatched_sizes=True, **head)
@@ -376,8 +385,23 @@ class Classifier:
             model = MeanPooled(model, len(train.labels))
         # Decoders read the last token that is no padding: model and batches must agree on what padding is.
         model.config.pad_token_id = padding_of(tokenizer)
-        check_length(model, settings["task"]["max_tokens"])
+        facts["task"]["max_tokens"] = tokens_taken(model, settings["task"]["max_tokens"])
         return cls(model, tokenizer, facts)
+
+    @classmethod
+    def of_ngrams(
+        cls, config: dict[str, Any], train: Prepared, tokenizer: PreTrainedTokenizerBase, facts: dict[str, Any]
+    ) -> "Classifier":
+        """The linear model, which has to know how many texts each of its features occurs in."""
+        model, pair_weight = ngrams.NGrams.create(len(tokenizer), len(train.labels), config)
+        task = facts["task"]
+        task["max_tokens"] = task["max_tokens"] or MOST_TOKENS * task["max_characters"] + 8  # all of a text
+        classifier = cls(model, tokenizer, facts)
+        with tempfile.TemporaryDirectory() as folder:
+            items = classifier.items(train, Path(folder))
+            batches = scoring.batches(items.lengths, len(items))
+            model.learn_frequencies(map(items.batch, batches), pair_weight)
+        return classifier
 
     def items(self, prepared: Prepared, scratch: Path) -> Sequences:
         """Tokenise a split, once, into a file that is mapped into memory."""
@@ -426,12 +450,24 @@ class Classifier:
         """Read what `save` wrote."""
         transformers_logging.disable_progress_bar()  # an endpoint's log is read line by line
         facts = json.loads((folder / "facts.json").read_text())
+        if (folder / ngrams.FILE).exists():
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            return cls(ngrams.NGrams.load(folder, len(tokenizer)), tokenizer, facts)
         architecture = architecture_of(facts["task"])
         model = architecture.from_pretrained(folder, **FORMAT)
         if architecture is AutoModel:
             model = MeanPooled(model, len(facts["labels"]))
             model.head.load_state_dict(load_file(folder / HEAD))
         return cls(model, AutoTokenizer.from_pretrained(folder), facts)
+
+
+def check_model(chosen: dict[str, Any]) -> None:
+    """Raise ValueError where [model] asks the hub for what it does not have."""
+    if chosen["weights"] == "hub" and chosen["name"] == ngrams.NAME:
+        raise ValueError(
+            f"[model] name is {ngrams.NAME!r}, and weights is 'hub', which does not have it. "
+            'Name a model of the hub, as "distilbert-base-uncased", or set weights to scratch.'
+        )
 
 
 def architecture_of(settings: dict[str, Any]) -> Any:
@@ -446,14 +482,18 @@ def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
     return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
 
-def check_length(model: torch.nn.Module, max_tokens: int) -> None:
-    """Raise ValueError where a model has no positions for so many tokens (RoBERTa's begin behind the padding's)."""
+def tokens_taken(model: torch.nn.Module, max_tokens: int) -> int:
+    """How many tokens of a text the model gets: [task] max_tokens, or for 0 as many as it takes, up to 512.
+
+    Raises ValueError where a model has no positions for so many (RoBERTa's begin behind the padding's).
+    """
     positions = getattr(model.config, "max_position_embeddings", None)
     for name, part in model.named_modules():
         if positions and name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
             positions -= part.padding_idx + 1
     if positions and max_tokens > positions:
         raise ValueError(f"[task] max_tokens is {max_tokens}, and {model.config.model_type} takes {positions} at most.")
+    return max_tokens or min(positions or USUAL_TOKENS, USUAL_TOKENS)
 
 
 def train_tokenizer(texts: Iterator[str], settings: dict[str, Any]) -> PreTrainedTokenizerBase:

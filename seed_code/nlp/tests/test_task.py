@@ -13,6 +13,7 @@ from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTo
 
 import examples
 import inference
+import ngrams
 import scoring
 import settings
 import task
@@ -32,6 +33,13 @@ def classifier(prepared):
     if chosen["model"]["weights"] != "scratch":  # no test waits for a download
         chosen = with_model("distilbert", n_layers=1, dim=48)
     return task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
+
+
+def test_the_model_that_your_settings_name_can_be_had():
+    task.check_model(settings.load()["model"])
+
+    with pytest.raises(ValueError, match="weights is 'hub', which does not have it"):
+        task.check_model({"name": "ngrams", "weights": "hub", "config": {}})
 
 
 def test_a_missing_column_is_named_with_those_there_are(tmp_path):
@@ -190,6 +198,50 @@ def test_the_windows_of_a_text_are_scored_together(classifier):
     assert len(items) > 2
     assert scores.shape == (2, len(classifier.labels))
     assert ((scores > 0) & (scores < 1)).all()
+
+
+def ngrams_of(prepared) -> "task.Classifier":
+    """The linear model, learned from the prepared texts."""
+    chosen = settings.load()
+    chosen["model"] = {"name": "ngrams", "weights": "scratch", "config": {"buckets": 512}}
+    return task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
+
+
+def test_of_the_linear_model_each_token_and_pair_counts_once_by_how_rare_it_is():
+    model, pair_weight = ngrams.NGrams.create(10, 2, {"buckets": 100_000, "pair_weight": 0.5})
+    ids = torch.tensor([[1, 2, 1, 2, 0], [1, 3, 0, 0, 0], [1, 2, 0, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 0, 0, 0]])
+
+    model.learn_frequencies([{"input_ids": ids, "attention_mask": mask}], pair_weight)
+    rows, first, times = model.rows_of(ids, mask)
+
+    assert [int(count) for count in first.sum(1)] == [4, 3, 3]  # 1, 2, (1, 2), (2, 1); 1, 3, (1, 3); 1, 2, (1, 2)
+    assert rows[0][first[0]][:2].tolist() == [1, 2] and times[0][first[0]].tolist()[:2] == [2, 2]
+    assert model.idf[1] == pytest.approx(1) and model.idf[2] == pytest.approx(np.log(4 / 3) + 1)
+    assert model.idf[3] == 0 and model.idf[9] == 0  # in one text, in none
+    assert sorted(model.idf[rows[2][first[2]]].tolist())[0] == pytest.approx(0.5 * (np.log(4 / 3) + 1))
+    assert model(ids, mask).logits.tolist() == [[0, 0]] * 3
+
+
+def test_the_padding_of_a_batch_changes_no_answer_of_the_linear_model(prepared):
+    classifier = ngrams_of(prepared)
+    with torch.no_grad():
+        classifier.model.table.normal_()
+    short, long = {"text": "late parcel"}, {"text": "charged twice on my card " * 20}
+
+    alone = scoring.mean([scoring.score(classifier, classifier.items_of_request([short]))])
+    together = scoring.mean([scoring.score(classifier, classifier.items_of_request([short, long]))])
+
+    assert together[0] == pytest.approx(alone[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [({"n_layers": 2}, "n_layers is nothing of ngrams"), ({"buckets": 0}, "buckets is 0"), ({"pair_weight": "x"}, "'x'")],
+)
+def test_what_the_linear_model_cannot_have_is_refused(config, message):
+    with pytest.raises(ValueError, match=message):
+        ngrams.NGrams.create(10, 2, config)
 
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
