@@ -53,8 +53,8 @@ publish: .venv/ready ## Show what an installation would upload (BUCKET=)
 benchmark: .venv/ready ## Measure how fast everything is, in 20 minutes (ONLY=, one of benchmarks/)
 	@$(BIN)/python -m benchmarks $(ONLY)
 
-quality: .venv/ready ## Train on real data and judge it (ONLY=reviews, digits, birds, mtsamples, mtsamples-minilm, tweets or moderation)
-	@$(BIN)/python benchmarks/quality.py $(or $(ONLY),$(error Say which: make quality ONLY=digits))
+quality: .venv/ready ## Train on real data with the default settings and judge it (ONLY=, one of benchmarks/quality.py)
+	@$(BIN)/python benchmarks/quality.py $(ONLY)
 
 prove: .venv/ready ## Run the long proofs whole, and write docs/proofs.md (ONLY=, one of benchmarks/prove.py)
 	@$(BIN)/python -m benchmarks.prove $(ONLY)

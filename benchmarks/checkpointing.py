@@ -68,7 +68,7 @@ def measure(training: Any, scratch: Path, rounds: int) -> tuple[float, float, fl
 
 def main(given: list[str] | None = None) -> None:
     quick = parse(given, __doc__).quick
-    changes = {} if quick else {"model": {"config": BASE}}
+    changes = {} if quick else {"model": {"name": "distilbert", "config": BASE}}
     with tempfile.TemporaryDirectory() as folder, seed.landed("nlp", changes) as nlp:
         data = made.write_texts(Path(folder) / "texts.csv", 200, words=(3, 10))
         training = seed.training(nlp, seed.prepare(nlp, data))

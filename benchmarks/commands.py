@@ -22,6 +22,8 @@ from benchmarks.measuring import progress, show  # noqa: E402
 from build import VARIANTS  # noqa: E402
 from build.assemble import assemble, write  # noqa: E402
 
+# What `make prove ONLY=commands` hands down: a make inside would take it for its own.
+OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ONLY")
 KINDS = ("rehearse", "benchmark", "quality")
 # Shorter ones that the suite runs as they are written: tests/test_readme.py says where.
 IN_SUITE = ("make rehearse", "make rehearse TASK=nlp KEEP=1", "make rehearse-down")
@@ -46,7 +48,7 @@ def landed_commands(variant: str) -> list[str]:
 
 def run(command: str, folder: Path, name: str = "") -> tuple[str, int, str, str]:
     """Run a command in a folder; return it, or its name, with its exit status, its minutes and its last line."""
-    clean = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    clean = {key: value for key, value in os.environ.items() if key not in OF_MAKE}
     clean["PATH"] = f"{clean['PATH']}:{ROOT / '.venv/bin'}"  # uv, where the machine has none
     started = time.monotonic()
     done = subprocess.run(

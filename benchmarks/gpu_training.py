@@ -141,7 +141,7 @@ def texts(name: str, quick: bool, seconds: float) -> list[tuple[str, ...]]:
     if not REAL[name].file.exists():
         return [(f"DistilBERT, {name}", "absent: skipped", "", "", "", "", "")]
     changes = REAL[name].settings(quick) | {"training": {"epochs": EPOCHS, "batch_size": 32, "compile": "never"}}
-    changes["model"] = {"config": BASE}
+    changes["model"] = {"name": "distilbert", "config": BASE}
     with seed.landed("nlp", changes) as nlp:
         prepared = seed.prepare(nlp, REAL[name].file)
         training = seed.training(nlp, prepared)

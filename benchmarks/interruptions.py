@@ -30,7 +30,7 @@ from build.assemble import assemble, edit_settings, write  # noqa: E402  (this f
 
 # Small models, so that a storm takes minutes: what is tried is the saving and resuming, which knows no model.
 SMALL = {
-    "nlp": {"model": {"config": {"n_layers": 1, "n_heads": 2, "dim": 64, "hidden_dim": 64}}},
+    "nlp": {"model": {"name": "distilbert", "config": {"n_layers": 1, "n_heads": 2, "dim": 64, "hidden_dim": 64}}},
     "cv": {
         "model": {"name": "mobilenet_v3_small"},
         "task": {"size": 32, "stored_size": 40, "random_zoom": 0.3, "random_flip": True},
@@ -54,16 +54,18 @@ class Score:
     passed_over: int = 0
 
 
-def make_ready(variant: str, workers: int, folder: Path) -> Path:
-    """Lay a repository out with small settings, and prepare its sample."""
+def make_ready(variant: str, workers: int, folder: Path, model: str = "") -> Path:
+    """Lay a repository out with small settings, or one kind of model as it is, and prepare its sample."""
     repository = folder / f"{variant}-{workers}"
     write(assemble(variant), repository)
     training = {
         "workers": workers,
         "checkpoint_seconds": SECONDS_BETWEEN_CHECKPOINTS,
         "epochs": EPOCHS[variant],
+        "batch_size": 16,
     }
-    edit_settings(repository / "settings.toml", {**SMALL[variant], "training": training})
+    chosen = {"model": {"name": model}} if model else SMALL[variant]
+    edit_settings(repository / "settings.toml", {**chosen, "training": training})
     run = [sys.executable, "src/preprocess.py", "--data", "sample", "--output", "prepared"]
     subprocess.run(run, cwd=repository, check=True, stdout=subprocess.DEVNULL)
     return repository
@@ -71,7 +73,7 @@ def make_ready(variant: str, workers: int, folder: Path) -> Path:
 
 def weights_of(output: Path) -> str:
     """A hash of the weights that a run ended with, and of what else was learned (thresholds)."""
-    found = hashlib.sha256((output / "model/model.safetensors").read_bytes())
+    found = hashlib.sha256(next((output / "model").glob("*.safetensors")).read_bytes())
     found.update((output / "model/facts.json").read_bytes())
     return found.hexdigest()
 

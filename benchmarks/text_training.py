@@ -45,7 +45,7 @@ class Texts:
         return {
             "data": {"label": self.label},
             "task": {"text": self.text, "max_tokens": TOKENS, "vocabulary": 1000 if quick else 30522},
-            "model": {"config": SMALL if quick else MODEL},
+            "model": {"name": "distilbert", "config": SMALL if quick else MODEL},
             "training": {"epochs": 1, "batch_size": 4 if quick else 16},
         }
 

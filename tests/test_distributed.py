@@ -13,7 +13,13 @@ import pytest
 from build.assemble import assemble, edit_settings, write
 from rehearsal.loopback import free_port
 
-SMALL = {"model": {"config": {"n_layers": 1, "n_heads": 2, "dim": 64, "hidden_dim": 64, "dropout": 0.0}}}
+SMALL = {
+    "model": {
+        "name": "distilbert",
+        "config": {"n_layers": 1, "n_heads": 2, "dim": 64, "hidden_dim": 64, "dropout": 0.0},
+    },
+    "training": {"batch_size": 16},
+}
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from conftest import wait_for
 from build.assemble import assemble, edit_settings, write
 
 SMALL = {
-    "model": {"config": {"n_layers": 1, "n_heads": 2, "dim": 64, "hidden_dim": 64}},
-    "training": {"epochs": 8},
+    "model": {"name": "distilbert", "config": {"n_layers": 1, "n_heads": 2, "dim": 64, "hidden_dim": 64}},
+    "training": {"epochs": 8, "batch_size": 16},
 }
 WORDS = {"late": "parcel box courier late lost", "paid": "card bill refund charge paid", "rude": "angry rude shout bad"}
 
@@ -79,6 +79,23 @@ def test_a_model_learns_what_there_is_to_learn(trained):
 
     assert evaluation["metrics"]["macro_f1"] > 0.75
     assert evaluation["metrics"]["average_precision"] > 0.8
+
+
+def test_the_model_stands_beside_plain_baselines_and_every_figure_has_an_interval(trained):
+    _, folder, evaluation = trained
+    majority, plain = evaluation["baselines"].values()
+
+    for name, value in evaluation["metrics"].items():
+        low, high = evaluation["intervals"].get(name, (value, value))
+        assert low <= value <= high
+        assert low < high or name == "calibration_error"
+    assert majority["metrics"]["macro_f1"] < 0.5 < plain["metrics"]["macro_f1"]
+    assert majority["interval"][0] > 0
+    page = (folder / "work/evaluation/evaluation.html").read_text()
+    assert "Beside plain baselines" in page
+    assert "TF-IDF with logistic regression" in page
+    assert "batch_size" in page
+    assert "of training" in page
 
 
 def test_the_registry_finds_its_figures(trained):
@@ -157,6 +174,12 @@ def test_a_model_is_compared_with_the_approved_one_on_the_same_test_split(traine
     assert same["gate"]["drop"] == 0
     assert better["gate"]["drop"] == pytest.approx(better["champion"]["value"] - better["gate"]["value"])
     assert better["gate"]["drop"] < 0
+
+    edit_settings(folder / "settings.toml", {"gate": {"not_below_baseline": True}})
+    below = evaluate(folder, "below", "--model", "worse/model")
+    edit_settings(folder / "settings.toml", {"gate": {"not_below_baseline": False}})
+    assert below["gate"]["value"] == -1
+    assert "Below the baseline, TF-IDF with logistic regression" in below["gate"]["verdict"]
 
 
 def test_the_approved_model_comes_from_the_registry(trained, played, bucket):

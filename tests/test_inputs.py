@@ -211,6 +211,76 @@ def test_one_file_called_train_is_divided_as_any_other(texts, tmp_path):
     assert facts["splits"]["test"]["examples"] == 20
 
 
+def test_a_column_says_which_split_a_row_is_of(texts, tmp_path):
+    rows = [(f"text number {n}", "ab"[n % 2], ("train", "Valid", "TEST")[n % 3]) for n in range(60)]
+    csv_of(tmp_path, [*rows, ("free text", "a", "")], "text,label,part")
+
+    found = texts(tmp_path, data={"split": "part"})
+
+    assert {name: split["examples"] for name, split in found.facts["splits"].items()} == {
+        "train": 21, "validation": 20, "test": 20,
+    }  # fmt: skip
+    assert {row["text"] for row in found.rows("test")} == {text for text, _, part in rows if part == "TEST"}
+    assert "the data says what is train and validation and test" in found.said
+
+
+def test_a_split_that_is_none_is_named(texts, tmp_path):
+    csv_of(tmp_path, [(f"text number {n}", "ab"[n % 2], "holdout") for n in range(20)], "text,label,part")
+
+    assert (
+        "part is 'holdout', which is none of train, validation and test"
+        in texts(tmp_path, data={"split": "part"}).error
+    )
+
+
+@pytest.mark.parametrize("problem", ["multi_class", "multi_label"])
+def test_a_group_stands_in_one_split_also_with_what_equals_its_texts(texts, tmp_path, problem):
+    rows = [(f"text number {n}", "ab"[n % 2], f"patient {n // 6}") for n in range(240)]
+    rows += [("text number 0", "a", "patient 39"), ("without a patient", "b", "")]
+    csv_of(tmp_path, rows, "text,label,patient")
+
+    found = texts(tmp_path, data={"group": "patient", "problem": problem})
+
+    splits: dict[str, set[str]] = {}
+    for row in found.everything:
+        for text, _, patient in rows:
+            if text == row["text"] and patient:
+                splits.setdefault("patient 0" if patient == "patient 39" else patient, set()).add(row["split"])
+    assert len(splits) == 39
+    assert all(len(each) == 1 for each in splits.values())
+    sizes = [split["examples"] for split in found.facts["splits"].values()]
+    assert sum(sizes) == 242
+    assert 0.5 < sizes[0] / 242 < 0.75
+    assert min(sizes) > 20
+    assert "groups: 41 (patient), each in one split" in found.said
+
+
+def test_a_group_that_is_the_label_is_refused(texts, tmp_path):
+    csv_of(tmp_path, rows_of(20))
+
+    assert "[data] group is 'label', which is the label" in texts(tmp_path, data={"group": "label"}).error
+
+
+def test_a_file_without_a_header_is_read_by_the_names_that_settings_give(texts, tmp_path):
+    (tmp_path / "rows.csv").write_text("".join(f"{n};{'ab'[n % 2]};text number {n}\n" for n in range(40)))
+
+    found = texts(tmp_path, data={"columns": ["id", "label", "text"]})
+    short = texts(tmp_path, data={"columns": ["label", "text"]})
+
+    assert len(found.everything) == 40
+    assert {row["text"] for row in found.everything} >= {"text number 0"}
+    assert "[data] columns has 2 names (label, text), and the first line of rows.csv has" in short.error
+
+
+def test_most_class_names_with_a_sign_between_words_suggest_a_separator(texts, tmp_path):
+    labels = ["rude_angry", "rude_sad", "angry_sad", "rude"]
+    csv_of(tmp_path, [(f"text number {n}", labels[n % 4]) for n in range(80)])
+
+    found = texts(tmp_path, data={"problem": "multi_label"})
+
+    assert 'label_separator = "_"' in found.said
+
+
 def test_labels_in_columns_of_their_own_and_in_lists(texts, tmp_path):
     rows = [(f"text {n}", str(n % 2), str(int(n % 3 == 0))) for n in range(60)]
     several = csv_of(tmp_path / "columns", rows, "text,toxic,insult")
@@ -391,6 +461,56 @@ def test_archives_named_for_splits_are_splits(pictures, tmp_path):
     assert facts["classes"] == ["even", "odd"]
     assert facts["splits"]["validation"]["examples"] == 30
     assert facts["splits"]["test"]["examples"] == 12
+
+
+@pytest.mark.parametrize("kind", ["tiff", "gif", "pgm", "ppm"])
+def test_pictures_of_other_formats_are_read(pictures, tmp_path, kind):
+    chance = np.random.default_rng(1)
+    for number in range(24):
+        path = tmp_path / f"{'ab'[number % 2]}/{number}.{kind}"
+        path.parent.mkdir(exist_ok=True)
+        pixels = chance.integers(0, 255, (16, 16) if kind == "pgm" else (16, 16, 3), dtype=np.uint8)
+        more = {"save_all": True, "append_images": [Image.new("RGB", (16, 16))]} if kind in ("gif", "tiff") else {}
+        Image.fromarray(pixels).save(path, **more)
+
+    found = pictures(tmp_path)
+
+    assert len(found.everything) == 24
+    assert all(np.frombuffer(row["image"], np.uint8).std() > 20 for row in found.everything)  # the first of several
+
+
+def test_near_black_pictures_are_told(pictures, tmp_path):
+    chance = np.random.default_rng(1)
+    for number in range(24):
+        path = tmp_path / f"{'ab'[number % 2]}/{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(chance.integers(0, 3 if number < 12 else 255, (16, 16, 3), dtype=np.uint8)).save(path)
+
+    assert "warning: 12 pictures are nearly black" in pictures(tmp_path).said
+
+
+def test_a_manifest_may_name_pictures_below_a_folder_of_their_own(pictures, tmp_path):
+    chance = np.random.default_rng(1)
+    lines = ["source-ref,label,patient"]
+    for number in range(24):
+        path = tmp_path / f"images/inner/{number}.png"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(chance.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(path)
+        lines.append(f"inner/{number}.png,{'ab'[number % 2]},{number // 4}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+
+    found = pictures(tmp_path, task={"pictures": "images"}, data={"group": "patient"})
+    gone = pictures(tmp_path, task={"pictures": "../elsewhere"})
+
+    assert len(found.everything) == 24
+    assert found.facts["groups"] == {"column": "patient", "count": 6}
+    assert "[task] pictures is '../elsewhere', which is no folder beside list.csv" in gone.error
+
+
+def test_a_group_of_pictures_needs_a_manifest(pictures, tmp_path):
+    (tmp_path / "a").mkdir()
+
+    assert "the pictures are listed in no manifest" in pictures(tmp_path, data={"group": "patient"}).error
 
 
 def test_an_archive_or_a_manifest_may_be_given_itself(pictures, tmp_path):

@@ -16,9 +16,11 @@ from benchmarks.interruptions import make_ready, storm
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # small work: threads would wait for each other
 
 
-@pytest.mark.parametrize("variant, workers", [("nlp", 2), ("cv", 0)])
-def test_a_run_that_is_killed_and_whose_checkpoints_are_damaged_ends_with_the_same_weights(variant, workers, tmp_path):
-    score = storm(make_ready(variant, workers, tmp_path), kills=3, chance=random.Random(5), damage=True)
+@pytest.mark.parametrize("variant, workers, model", [("nlp", 2, ""), ("nlp", 0, "ngrams"), ("cv", 0, "")])
+def test_a_run_that_is_killed_and_whose_checkpoints_are_damaged_ends_with_the_same_weights(
+    variant, workers, model, tmp_path
+):
+    score = storm(make_ready(variant, workers, tmp_path, model), kills=3, chance=random.Random(5), damage=True)
 
     assert score.runs >= 1
     assert score.identical == score.runs

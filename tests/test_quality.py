@@ -9,7 +9,7 @@ import tomllib
 import pytest
 from conftest import ROOT
 
-from benchmarks import quality
+from benchmarks import commands, quality
 from build.assemble import write
 
 SAMPLE = quality.Case("nlp", "sample", "", ("accuracy", "macro_f1"), "accuracy 0.25 (chance)")
@@ -47,15 +47,23 @@ def test_a_row_holds_the_test_figures_beside_the_baseline(tmp_path, monkeypatch)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # small work: threads would wait for each other
     chosen = {"training": {"epochs": 1}}
 
-    counts, trained, epochs, minutes, found, baselines = quality.measure(
+    counts, trained, epochs, minutes, found, stated, plain, above = quality.measure(
         SAMPLE, ROOT / "seed_code/nlp/sample", chosen, tmp_path / "models", tmp_path / "landed"
     )
 
-    assert (trained, epochs) == ("distilbert from scratch", "1")
+    assert (trained, epochs) == ("ngrams from scratch", "1")
     assert counts.count(", ") == 2
     assert re.fullmatch(r"\d+\.\d \(\d+\.\d\)", minutes)
     assert found.startswith("accuracy 0.")
-    assert baselines.startswith("accuracy 0.25 (chance); accuracy 0.")
+    assert stated == "accuracy 0.25 (chance)"
+    assert re.fullmatch(r"accuracy 0\.\d+, macro_f1 0\.\d+ \(TF-IDF with logistic regression\)", plain)
+    assert re.fullmatch(r"macro_f1 [+-]0\.\d{4} to [+-]0\.\d{4}", above)
+
+
+def test_a_command_of_a_readme_gets_nothing_of_the_make_that_runs_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONLY", "commands")
+
+    assert commands.run('echo "given: $ONLY"', tmp_path)[3] == "given:"
 
 
 def test_a_pretrained_model_is_found_inside_its_package(tmp_path):

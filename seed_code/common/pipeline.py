@@ -656,6 +656,15 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
+def require_weights_of_jobs(project: Project, chosen: settings.Settings) -> None:
+    """Raise ValueError for weights that are on this machine alone."""
+    if (weights := chosen["model"]["weights"]).startswith("/"):
+        raise ValueError(
+            f"[model] weights is {weights!r}, a folder of this machine, which no job has. "
+            f"Upload it (aws s3 cp --recursive {weights} s3://{project.bucket}/weights), and name that address."
+        )
+
+
 def require_own_bucket(project: Project, chosen: settings.Settings) -> None:
     """Raise ValueError for data or weights where the jobs' role reads nothing."""
     readable = (project.bucket, *project.data_buckets)
@@ -694,6 +703,7 @@ def main() -> None:
     project = Project.from_environment(ENVIRONMENT)
     try:
         chosen = settings.load()
+        require_weights_of_jobs(project, chosen)
         if project.isolated:
             require_no_network(chosen)
         if "PROJECT_BUCKET" in ENVIRONMENT:

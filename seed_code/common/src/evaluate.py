@@ -270,9 +270,12 @@ def top_accuracy(scores: np.ndarray, truth: np.ndarray, most: int) -> float:
     return float((first == truth[:, None]).any(axis=1).mean())
 
 
-def training_of(facts: dict[str, Any]) -> dict[str, Any]:
-    """What the model says of its training: its name, its settings, its minutes and its epochs; nothing for old models."""
-    return facts.get("training", {})
+def training_of(folder: Path, scratch: Path) -> dict[str, Any]:
+    """What train.py wrote beside the model that `load` read: its settings, seconds and epochs; nothing of older ones."""
+    for path in (scratch / "training.json", folder / "training.json"):
+        if path.exists():
+            return json.loads(path.read_text())
+    return {}
 
 
 def gate_of(
@@ -321,6 +324,7 @@ def main(given: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         classifier = load(arguments.model, scratch / "model")
+        training = training_of(arguments.model, scratch / "model")
         scores = score(classifier, test, scratch / "items")
         champion = measure_champion(arguments, test, metric, scratch)
     thresholds = classifier.facts.get("thresholds")
@@ -344,7 +348,7 @@ def main(given: list[str] | None = None) -> None:
         "test_examples": len(test),
         "classes": classes,
         "spot": spot_saving(),
-        "training": training_of(classifier.facts),
+        "training": training,
     }
     if test.problem != "multi_label":
         evaluation["confused"] = confused(test.truth, predicted, test.labels)

@@ -30,6 +30,7 @@ class Example:
     content: Any = field(repr=False)
     note: str = ""  # what the report counts it under
     split: str = ""  # train, validation or test, where the data says it
+    group: str = ""  # whose it is (a patient, an author): all of a group stand in one split
     measure: int = 0  # what `task.learned` is told the greatest of
 
 

@@ -39,6 +39,7 @@ ROWS_AT_A_TIME, ROWS_A_THREAD = 1024, 32
 NAMED = 20  # unreadable examples that the report names
 SHOWN = 4  # samples of each class in the report
 SECONDS_BETWEEN_LINES = 10
+SEPARATORS = ("_", "|", ",", ";", "/", "+", "&")  # between labels, as others write them
 MANY_EQUAL = 0.1  # a share of equal examples that is worth a warning
 
 
@@ -81,6 +82,9 @@ class Survey:
     keys: array = field(default_factory=lambda: array("Q"))
     kinds: array = field(default_factory=lambda: array("i"))
     given: array = field(default_factory=lambda: array("b"))
+    groups: array = field(
+        default_factory=lambda: array("Q")
+    )  # 64 bits of a group's name; empty where none are asked for
     measures: array = field(default_factory=lambda: array("H"))
     kept: array = field(default_factory=lambda: array("b"))
     label_sets: dict[tuple[str, ...], int] = field(default_factory=dict)
@@ -113,6 +117,8 @@ class Survey:
             self.kinds.append(self.label_sets.setdefault(tuple(labels or ()), len(self.label_sets)))
             self.given.append(SPLITS.index(example.split) if example.split else LEFT_OUT)
             self.measures.append(example.measure)
+            if data["group"]:  # a row without a group is one of its own
+                self.groups.append(examples.number_of(f"group {example.group}" if example.group else example.where))
 
     @classmethod
     def of_all(cls, surveys: list["Survey"]) -> "Survey":
@@ -120,7 +126,7 @@ class Survey:
         whole = cls()
         for survey in surveys:
             numbers = [whole.label_sets.setdefault(labels, len(whole.label_sets)) for labels in survey.label_sets]
-            for name in ("keys", "given", "measures"):
+            for name in ("keys", "given", "measures", "groups"):
                 getattr(whole, name).extend(getattr(survey, name))
             whole.kinds.extend(array("i", (numbers[kind] for kind in survey.kinds)))
             whole.dropped.update(survey.dropped)
@@ -177,7 +183,7 @@ def drop_rare(survey: Survey, data: dict[str, Any]) -> set[str]:
     survey.label_sets = {}
     numbers = np.array([survey.label_sets.setdefault(labels, len(survey.label_sets)) for labels in left])
     survey.kinds = array("i", numbers[kinds[kept]].tolist())
-    for name in ("keys", "given", "measures"):
+    for name in ("keys", "given", "measures", *(["groups"] if survey.groups else [])):
         values = getattr(survey, name)
         setattr(survey, name, array(values.typecode, np.asarray(values)[kept].tolist()))
     return set(rare)
@@ -191,6 +197,18 @@ def alike(classes: list[str]) -> list[list[str]]:
         visible = "".join(sign for sign in folded if unicodedata.category(sign) not in ("Cf", "Cc"))
         groups.setdefault(" ".join(visible.split()), []).append(name)
     return [names for names in groups.values() if len(names) > 1]
+
+
+def separator_of(classes: list[str], data: dict[str, Any]) -> str:
+    """The sign that most class names have between their parts, where those are names of classes, too; else empty."""
+    if data["problem"] != "multi_label" or data["label_separator"] or isinstance(data["label"], list):
+        return ""
+    for sign in SEPARATORS:
+        joined = [name for name in classes if sign in name.strip(sign)]
+        parts = Counter(part.strip() for name in joined for part in name.split(sign))
+        if 2 * len(joined) > len(classes) and len(parts) < len(joined) + len(classes):
+            return sign
+    return ""
 
 
 def name_classes(survey: Survey, data: dict[str, Any]) -> list[str]:
@@ -255,27 +273,50 @@ def draw_plan(survey: Survey, data: dict[str, Any]) -> tuple[Plan, dict[str, int
         "with_different_labels": int((lowest != highest).sum()),
     }
 
-    sides = given_sides(survey, inverse, len(keys))
+    # What stands together: equal texts or pictures, and all of a group.
+    unit_of = units(survey, inverse, len(keys))
+    sizes = np.bincount(unit_of)
+    of_row = unit_of[inverse]
+    first = np.unique(unit_of, return_index=True)[1]
+    sides = given_sides(survey, of_row, len(sizes))
     free = sides != LEFT_OUT  # no split is given
     drawn = [name for name in ("test", "validation") if not free.any() or SPLITS.index(name) not in sides[free]]
     sides[~free] = SPLITS.index("train")
-    shuffled = np.argsort(mix(keys, data["seed"]), kind="stable")
+    shuffled = np.argsort(mix(keys[first], data["seed"]), kind="stable")
     shuffled = shuffled[sides[shuffled] == SPLITS.index("train")]
     strata = pool_rare(lowest, data) if data["problem"] == "multi_label" else lowest
-    in_strata = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    for members in np.split(in_strata, np.cumsum(np.bincount(strata[shuffled], minlength=int(strata.max()) + 1))[:-1]):
-        test, validation = shares(len(members), drawn, data)
+    of_unit = strata[first]
+    in_strata = shuffled[np.argsort(of_unit[shuffled], kind="stable")]
+    for members in np.split(
+        in_strata, np.cumsum(np.bincount(of_unit[shuffled], minlength=int(of_unit.max()) + 1))[:-1]
+    ):
+        test, validation = shares(sizes[members], drawn, data)
         sides[members[:test]] = SPLITS.index("test")
         sides[members[test : test + validation]] = SPLITS.index("validation")
-    if "test" in drawn and data["problem"] == "multi_label":
-        test_every_class(survey, inverse, sides, shuffled)
+    if "test" in drawn and (data["problem"] == "multi_label" or survey.groups):
+        test_every_class(survey, of_row, sides, shuffled)
+    sides = sides[unit_of]
     if data["balance"]:
-        balance(sides, strata, shuffled)
+        by_key = np.argsort(mix(keys, data["seed"]), kind="stable")
+        balance(sides, strata, by_key[sides[by_key] == SPLITS.index("train")])
     return Plan(keys, sides, set(survey.given) - {LEFT_OUT}), double
 
 
-def given_sides(survey: Survey, inverse: np.ndarray, count: int) -> np.ndarray:
-    """The split that each key is given, LEFT_OUT for none: where the data names two splits at least.
+def units(survey: Survey, inverse: np.ndarray, count: int) -> np.ndarray:
+    """The number of the unit that each key belongs to: the keys that share a group, directly or through others."""
+    if not survey.groups:
+        return np.arange(count)
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    named, groups = np.unique(np.asarray(survey.groups, dtype=np.uint64), return_inverse=True)
+    links = coo_array((np.ones(len(groups)), (inverse, count + groups)), shape=(count + len(named),) * 2)
+    found = connected_components(links, directed=False)[1][:count]
+    return np.unique(found, return_inverse=True)[1]
+
+
+def given_sides(survey: Survey, unit_of_row: np.ndarray, count: int) -> np.ndarray:
+    """The split that each unit is given, LEFT_OUT for none: where the data names two splits at least.
 
     What is in several stays in the last of train, validation and test.
     """
@@ -283,26 +324,36 @@ def given_sides(survey: Survey, inverse: np.ndarray, count: int) -> np.ndarray:
     if len(set(given.tolist()) - {LEFT_OUT}) < 2:
         return np.full(count, LEFT_OUT, dtype=np.int8)
     sides = np.full(count, -1, dtype=np.int8)
-    np.maximum.at(sides, inverse, np.where(given == LEFT_OUT, -1, given).astype(np.int8))
+    np.maximum.at(sides, unit_of_row, np.where(given == LEFT_OUT, -1, given).astype(np.int8))
     return np.where(sides < 0, LEFT_OUT, sides).astype(np.int8)
 
 
-def shares(members: int, drawn: list[str], data: dict[str, Any]) -> tuple[int, int]:
-    """How many of a class go into test and validation: of two or more, one into test at least, and one stays."""
+def shares(sizes: np.ndarray, drawn: list[str], data: dict[str, Any]) -> tuple[int, int]:
+    """How many units of a class, of so many examples each, go into test and validation, the first of them into test.
+
+    Of two or more, one goes into test at least, and one stays.
+    """
+    units, ends, begins = len(sizes), np.cumsum(sizes), np.cumsum(sizes) - sizes
     test, validation = (
-        round(members * data[f"{name}_share"]) if name in drawn else 0 for name in ("test", "validation")
+        round(int(sizes.sum()) * data[f"{name}_share"]) if name in drawn else 0 for name in ("test", "validation")
     )
-    if "test" in drawn and members > 1:
-        test = max(1, test)
-    return test, max(0, min(validation, members - test - 1))
+    # A unit goes where the middle of it falls; units of one example each come out as counted.
+    middle = (begins + ends) / 2
+    in_test = int((middle < test).sum())
+    if "test" in drawn and units > 1:
+        in_test = max(1, min(in_test, units - 1))
+    in_validation = int((middle[in_test:] < ends[in_test - 1 : in_test].sum() + validation).sum())
+    if "validation" in drawn and units > 2 and sizes.max() > 1:  # few and large ones: none may fall there
+        in_validation = max(1, in_validation)
+    return in_test, max(0, min(in_validation, units - in_test - 1))
 
 
-def test_every_class(survey: Survey, inverse: np.ndarray, sides: np.ndarray, shuffled: np.ndarray) -> None:
-    """Move an example of each class that has two, and none in test, from train into test."""
+def test_every_class(survey: Survey, unit_of_row: np.ndarray, sides: np.ndarray, shuffled: np.ndarray) -> None:
+    """Move a unit of each class that has two, and none in test, from train into test."""
     kinds = np.asarray(survey.kinds, dtype=np.int64)
     for label in sorted({label for labels in survey.label_sets for label in labels}):
         having = [number for labels, number in survey.label_sets.items() if label in labels]
-        members = np.unique(inverse[np.isin(kinds, having)])
+        members = np.unique(unit_of_row[np.isin(kinds, having)])
         if len(members) > 1 and SPLITS.index("test") not in sides[members]:
             movable = shuffled[np.isin(shuffled, members) & (sides[shuffled] == SPLITS.index("train"))]
             sides[movable[:1]] = SPLITS.index("test")
@@ -344,6 +395,7 @@ class Written:
     left_out: Counter[str] = field(default_factory=Counter)
     unreadable: Unread = field(default_factory=Unread)
     sizes: array = field(default_factory=lambda: array("i"))
+    notes: Counter[str] = field(default_factory=Counter)  # what task.note_of says of rows
     samples: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
 
     def add(self, split: str, example: Example, labels: list[str], row: dict[str, Any], size: int) -> None:
@@ -351,6 +403,7 @@ class Written:
         self.examples[split] += 1
         self.counts[split].update(labels)
         self.sizes.append(size)
+        self.notes.update(task.notes_of(row))
         for label in labels[:1] if split == "train" else ():
             shown = self.samples.setdefault(label, [])
             shown.append((row["id"], {**row, "labels": labels}))
@@ -481,7 +534,12 @@ def said(found: Iterable[Any], doing: str) -> Iterator[Any]:
 
 
 def describe(
-    survey: Survey, double: dict[str, int], written: list[Written], classes: list[str], chosen: settings.Settings
+    survey: Survey,
+    plan: Plan,
+    double: dict[str, int],
+    written: list[Written],
+    classes: list[str],
+    chosen: settings.Settings,
 ) -> dict[str, Any]:
     """The facts of the data report."""
     dropped = dict(survey.dropped)
@@ -497,6 +555,12 @@ def describe(
         "others": {reason: {"count": one.count, "examples": one.named} for reason, one in survey.others.items()},
         "duplicates": double,
         "alike": alike(classes),
+        "separator": separator_of(classes, chosen["data"]),
+        "warnings": task.warnings(
+            sum((part.notes for part in written), Counter()), sum(part.examples.total() for part in written)
+        ),
+        "given": [name for number, name in enumerate(SPLITS) if number in plan.given] if len(plan.given) > 1 else [],
+        "groups": {"column": chosen["data"]["group"], "count": len(set(survey.groups))} if survey.groups else {},
         "splits": {},
         "size": {
             "name": task.SIZE,
@@ -519,10 +583,14 @@ def describe(
 
 def speak(facts: dict[str, Any]) -> None:
     """Say on standard output what was done, and all that was not used."""
+    if facts["given"]:
+        print(f"the data says what is {' and '.join(facts['given'])}", flush=True)
+    if facts["groups"]:
+        print(f"groups: {facts['groups']['count']} ({facts['groups']['column']}), each in one split", flush=True)
     for name, split in facts["splits"].items():
         print(f"{name}: {split['examples']} examples", flush=True)
         if absent := sorted(set(facts["classes"]) - split["classes"].keys()):
-            print(f"{name}: no example of {', '.join(absent)}", flush=True)
+            print(f"{name}: no example of {report.listed(absent)}", flush=True)
     for reason, count in facts["dropped"].items():
         print(f"dropped: {count} ({reason})", flush=True)
     for reason, other in facts["others"].items():
@@ -548,6 +616,14 @@ def speak(facts: dict[str, Any]) -> None:
             f"warning: class names that look alike: {', '.join(map(ascii, names))}. Map them in [data.labels].",
             flush=True,
         )
+    if sign := facts["separator"]:
+        print(
+            f"warning: most class names have {sign!r} in them. If it separates labels, set in [data]: "
+            f'label_separator = "{sign}"',
+            flush=True,
+        )
+    for warning in facts["warnings"]:
+        print(f"warning: {warning}", flush=True)
     if facts.get("cut", {}).get("count"):
         print(f"cut: {facts['cut']['count']} to {facts['cut']['limit']} characters", flush=True)
 
@@ -580,7 +656,7 @@ def main(given: list[str] | None = None) -> None:
     written = group.gather(done)
     check_readable(all_unread(survey, written), survey.rows, data["unreadable_share"])
     check_splits(survey, plan, double, written)
-    facts = describe(survey, double, written, classes, chosen)
+    facts = describe(survey, plan, double, written, classes, chosen)
     if group.first:
         write_report(arguments.output / "report", facts, written, chosen)
         speak(facts)
@@ -605,6 +681,8 @@ def check_splits(survey: Survey, plan: Plan, double: dict[str, int], written: li
     causes = [f"{len(survey.keys)} examples are used of {survey.rows} rows"]
     if double["rows"]:
         causes.append(f"only {len(plan.keys)} of them differ (is it the right column?)")
+    if survey.groups:
+        causes.append(f"they are of {len(set(survey.groups))} groups, each of which stays together")
     causes += [f"{count} {reason}" for reason, count in (survey.dropped + written_off(written)).items()]
     raise ValueError(
         f"nothing is left for {' and '.join(empty)}: {'; '.join(causes)}. Give more examples, or make the other shares smaller."

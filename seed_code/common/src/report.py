@@ -153,12 +153,18 @@ def classes_by_split(facts: dict[str, Any], examples: int) -> str:
         [label, *(split[label] for split in counts.values()), totals[label], totals[label] / examples]
         for label in largest_first
     ]
+    placed = []
+    if facts.get("given"):
+        placed.append(paragraph(f"The data itself says what is {' and '.join(facts['given'])}."))
+    if groups := facts.get("groups"):
+        placed.append(paragraph(f"Groups by {groups['column']}: {groups['count']:,}; each stands in one split."))
     absent = {name: [label for label in split if not split[label]] for name, split in counts.items()}
     return section(
         "Classes by split",
         paragraph(
             f"The largest class, {most}, has {totals[most]:,} examples; the smallest, {least}, {totals[least]:,}."
         ),
+        *placed,
         *(notice(f"No example in {name}: {listed(labels)}.", "bad") for name, labels in absent.items() if labels),
         figure(plots.class_counts(counts), "Examples of each class in each split, the largest class on top."),
         *legend(facts["classes"]),
@@ -267,7 +273,9 @@ def baselines(evaluation: dict[str, Any]) -> str:
     header = ["", *(described(name)[0] for name in shown_names), f"{described(metric)[0]} above it"]
     return section(
         "Beside plain baselines",
-        paragraph("Fitted in seconds on the same training examples. The last column is a 95 % interval (paired bootstrap)."),
+        paragraph(
+            "Fitted in seconds on the same training examples. The last column is a 95 % interval (paired bootstrap)."
+        ),
         *notices,
         table(header, rows),
     )

@@ -11,6 +11,7 @@ from typing import Any
 KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
     "data": {
         "source": str,
+        "columns": list,
         "label": str | list,
         "problem": str,
         "positive": str,
@@ -19,6 +20,8 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
         "balance": bool,
         "unreadable_share": float,
         "min_examples": int,
+        "split": str,
+        "group": str,
         "validation_share": float,
         "test_share": float,
         "seed": int,
@@ -145,8 +148,11 @@ def check(settings: Settings) -> None:
     check_class_weights(settings["training"]["class_weights"])
     check_tuning(settings)
     weights = settings["model"]["weights"]
-    if weights not in ("scratch", "hub") and not weights.startswith("s3://"):
-        raise ValueError(f"[model] weights is {weights!r}. Choose scratch, hub, or the s3:// address of a folder.")
+    if weights not in ("scratch", "hub") and not weights.startswith(("s3://", "/")):
+        raise ValueError(
+            f"[model] weights is {weights!r}. Choose scratch, hub, or the s3:// address of a folder; "
+            "on this machine alone, its path from / on."
+        )
     if settings["compute"]["max_wait_hours"] < settings["compute"]["max_run_hours"]:
         raise ValueError(
             f"[compute] max_wait_hours is {settings['compute']['max_wait_hours']}, less than max_run_hours "
@@ -161,6 +167,9 @@ def check_problem(data: dict[str, Any], metric: str) -> None:
     names = [label] if isinstance(label, str) else label
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise ValueError(f'[data] label is {label!r}. Name a column, or one for each label: ["toxic", "insult"].')
+    columns = data["columns"]
+    if not all(isinstance(name, str) and name for name in columns) or len(set(columns)) < len(columns):
+        raise ValueError(f'[data] columns is {columns!r}. Name each column of the file once: ["label", "text"].')
     if isinstance(label, list) and problem != "multi_label":
         raise ValueError(f"[data] label names {len(label)} columns, and problem is {problem}. Set it to multi_label.")
     if problem == "multi_label" and data["balance"]:

@@ -152,14 +152,19 @@ class Row:
     note: str = ""
 
 
-def rows(table: Table, needed: dict[str, str]) -> Iterator[Row]:
+def rows(table: Table, needed: dict[str, str], columns: list[str] | None = None) -> Iterator[Row]:
     """Yield the rows of a table; `needed` has the columns, each with the setting that names it, the label's last.
+
+    `columns`: what those of a delimited file without a header are called.
 
     Raises ValueError for a file that is not what its name says, or that lacks a column.
     """
-    read = parquet_rows if table.kind == ".parquet" else json_rows if table.kind in JSON else delimited_rows
+    if table.kind in DELIMITED:
+        found = delimited_rows(table, needed, columns or [])
+    else:
+        found = (parquet_rows if table.kind == ".parquet" else json_rows)(table, needed)
     try:
-        for place, content, note in read(table, needed):
+        for place, content, note in found:
             where = f"{table.name}, {place}"
             yield Row(where, Unreadable(where, content) if isinstance(content, str) else content, note)
     except (OSError, UnicodeError, csv.Error, *BROKEN_ARCHIVE) as error:
@@ -283,8 +288,21 @@ def records(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | c
             yield first, values
 
 
-def delimited_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, Any, str]]:
-    """Rows of a file with a header line."""
+def without_header(first: str, table: Table, columns: list[str]) -> Dialect:
+    """The separator with which a first line has as many values as [data] columns has names. Raises ValueError."""
+    usual = DELIMITED[table.kind]
+    tried = [Dialect(each, f"{each} " in first, columns) for each in (usual, *(d for d in DELIMITERS if d != usual))]
+    fitting = [each for each in tried if len(each.values(first)) == len(columns)]
+    if not fitting:
+        raise ValueError(
+            f"[data] columns has {len(columns)} names ({', '.join(columns)}), and the first line of {table.name} has "
+            f"{len(tried[0].values(first))} values. Name each column, in their order; or [], where the file has a header."
+        )
+    return fitting[0]
+
+
+def delimited_rows(table: Table, needed: dict[str, str], columns: list[str]) -> Iterator[tuple[str, Any, str]]:
+    """Rows of a file with a header line, or without one where its columns are named."""
     label = list(needed)[-1]
     with text_of(table) as text:
         lines = Lines(text)
@@ -293,7 +311,11 @@ def delimited_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, 
             return
         if "\0" in header:
             raise ValueError(f"{table.name} holds NUL bytes, as UTF-16 without its mark does. Save it as UTF-8.")
-        dialect = dialect_of(header, table.kind, needed)
+        dialect = without_header(header, table, columns) if columns else dialect_of(header, table.kind, needed)
+        if columns:
+            lines.begin()
+            lines.again.appendleft(header)
+            lines.number -= 1
         check_columns(dialect.columns, needed, table.name)
         if twice := [name for name in needed if dialect.columns.count(name) > 1]:
             raise ValueError(f"{table.name} has the column {twice[0]!r} twice. Rename one of them.")
@@ -316,6 +338,28 @@ def delimited_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, 
                 if count == 1 and len(dialect.labels) < ROWS_A_BATCH:
                     dialect.labels.add(str(row.get(label) or "").strip())
                 yield place, row, f"over more than {MANY_LINES} lines" if count > MANY_LINES else ""
+
+
+def place_of(row: dict[str, Any], data: dict[str, Any], split: str) -> tuple[str, str]:
+    """The split that a row is given ("" for none), and its group: by its columns, or by where it was found. Raises NoText."""
+    if data["split"]:
+        named = as_text(value_at(row, data["split"])).strip()
+        split = given_split(named)
+        if named and not split:
+            raise NoText(f"{data['split']} is {named!r}, which is none of train, validation and test")
+    return split, as_text(value_at(row, data["group"])).strip() if data["group"] else ""
+
+
+def columns_needed(contents: dict[str, str], data: dict[str, Any]) -> dict[str, str]:
+    """The columns that rows must have, each with the setting that names it; labels last. Raises ValueError."""
+    label = data["label"]
+    labels = [label] if isinstance(label, str) else label
+    if data["group"] in labels:
+        raise ValueError(
+            f"[data] group is {data['group']!r}, which is the label: a class would be on one side. Name another column."
+        )
+    places = {data[name]: f"[data] {name}" for name in ("split", "group") if data[name]}
+    return places | contents | dict.fromkeys(labels, "[data] label")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------

@@ -518,7 +518,13 @@ class Training:
 
 def minutes(seconds: float) -> str:
     """A time that is left, as a reader wants it."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def fingerprint(items: Any, truth: np.ndarray, labels: list[str]) -> str:
@@ -558,12 +564,13 @@ def finish(training: Training) -> None:
     """Save the best model, the history and its plot, and say what was reached."""
     arguments = training.arguments
     training.load_best()
-    training.classifier.facts["training"] = {
+    save_model(training.classifier, arguments.model)
+    told = {
         "settings": training.run_of["settings"],
         "seconds": round(training.seconds + time.monotonic() - training.started),
         "history": training.history,
     }
-    save_model(training.classifier, arguments.model)
+    (arguments.model / "training.json").write_text(json.dumps(told, indent=2))
     best = next(entry for entry in training.history if entry["best"])
     arguments.plots.mkdir(parents=True, exist_ok=True)
     (arguments.plots / "training.png").write_bytes(plots.png(plots.history(training.history)))
@@ -573,6 +580,22 @@ def finish(training: Training) -> None:
     training.tracker.finish("finished", [arguments.plots / "training.png"])
     if arguments.output:  # a local run starts anew next time; in SageMaker their address says what they are of
         shutil.rmtree(arguments.checkpoints)
+
+
+def pretrained_folder(given: Path, weights: str) -> Path | None:
+    """The folder with pretrained weights; None for scratch and hub. Raises ValueError where settings ask for others."""
+    if given.exists():
+        return given
+    if weights.startswith("/"):
+        if not Path(weights).is_dir():
+            raise ValueError(f"[model] weights is {weights!r}, which is no folder here. Correct it.")
+        return Path(weights)
+    if weights.startswith("s3://"):
+        raise ValueError(
+            f"[model] weights is {weights!r}, which a job gets as {given}, and which is not there. "
+            f"On this machine, copy it first: aws s3 cp --recursive {weights} weights && make local PRETRAINED=weights"
+        )
+    return None
 
 
 def main() -> None:
@@ -587,7 +610,7 @@ def main() -> None:
         print(f"{sizes['train']} to train on, {sizes['validation']} to validate on, {len(classes)} classes", flush=True)
 
     torch.manual_seed(chosen["training"]["seed"])
-    pretrained = arguments.pretrained if arguments.pretrained.exists() else None
+    pretrained = pretrained_folder(arguments.pretrained, chosen["model"]["weights"])
     classifier = task.Classifier.create(chosen, splits["train"], pretrained)
     with tempfile.TemporaryDirectory() as folder:
         shared = distributed.shared_folder(group, Path(folder))

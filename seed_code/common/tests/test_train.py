@@ -165,7 +165,9 @@ def test_rare_classes_weigh_more_where_they_are_to_be_balanced():
     assert balanced * [9, 1] == pytest.approx([5, 5])
     assert train.class_weights("none", truth, labels) is None
     assert train.class_weights({"spam": 4.0}, truth, labels).tolist() == [1, 4]
-    assert train.class_weights("balanced", np.array([[1, 0], [1, 1], [1, 0], [0, 0]]), labels) == pytest.approx([1 / 3, 3])
+    assert train.class_weights("balanced", np.array([[1, 0], [1, 1], [1, 0], [0, 0]]), labels) == pytest.approx(
+        [1 / 3, 3]
+    )
     with pytest.raises(ValueError, match=r"names 'spma'. The classes are: ham, spam"):
         train.class_weights({"spma": 4.0}, truth, labels)
 
@@ -177,6 +179,19 @@ def test_a_weighted_class_has_a_larger_part_in_the_loss():
     weighted = train.loss_of(logits, labels, "multi_class", torch.tensor([1.0, 3.0]))
 
     assert weighted / plain == pytest.approx(2)
+
+
+def test_other_weights_than_a_job_would_have_are_never_loaded(tmp_path):
+    there, absent = tmp_path / "there", tmp_path / "absent"
+    there.mkdir()
+
+    assert train.pretrained_folder(there, "s3://bucket/weights") == there
+    assert train.pretrained_folder(absent, str(there)) == there
+    assert train.pretrained_folder(absent, "hub") is None
+    with pytest.raises(ValueError, match="make local PRETRAINED=weights"):
+        train.pretrained_folder(absent, "s3://bucket/weights")
+    with pytest.raises(ValueError, match="which is no folder here"):
+        train.pretrained_folder(absent, str(absent))
 
 
 def test_the_learning_rate_falls_along_half_a_cosine():

@@ -36,6 +36,7 @@ from examples import Example, NothingToRead, Prepared, Skipped, Unreadable, give
 
 SETTINGS = {
     "image": str,
+    "pictures": str,
     "background": str,
     "size": int,
     "stored_size": int,
@@ -43,14 +44,19 @@ SETTINGS = {
     "random_flip": bool,
 }
 SIZE = "pixels on the longer side"
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-MEDIA = ("image/jpeg", "image/jpg", "image/png", "image/webp", "image/bmp", "application/x-image")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # of several pictures in one file, the first
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".pnm")
+MEDIA = (
+    "image/jpeg", "image/jpg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif",
+    "image/x-portable-graymap", "image/x-portable-pixmap", "image/x-portable-anymap", "application/x-image",
+)  # fmt: skip
 FORM = 'the request is not {"inputs": "a picture in base64"} or a list of such'
 MOST_BYTES = 100 * 2**20  # of one picture
 MOST_PIXELS = 100_000_000  # of one picture: more is a decompression bomb, or a map
 MOST_SIDE = 4096  # of a picture in an IDX file
 LEAST_PIXELS = 4  # on the shorter side
+NEARLY = 8  # of 255: what differs by less looks the same
+MOST_FLAT = 0.01  # share of pictures without anything on them that goes without saying
 GREY_BITS = (8, 10, 12, 16)  # that cameras and scanners use of the 16 that a file has
 MANIFESTS = {".csv": ".csv", ".tsv": ".tsv", ".manifest": ".jsonl", ".jsonl": ".jsonl"}  # suffix -> kind of table
 ROWS_TO_FIND_ROOT = 200  # of a manifest, whose paths say where its pictures are
@@ -101,6 +107,12 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable 
             f"{(manifests or idx)[0].name} belongs with other files, and several instances each get some of them. "
             "Set [compute] processing_instance_count to 1, or give one folder a class."
         )
+    for name in ("split", "group"):
+        if settings["data"][name] and not manifests:
+            raise ValueError(
+                f"[data] {name} names a column, {settings['data'][name]!r}, and the pictures are listed in no manifest. "
+                "Leave it empty, or add a manifest with that column."
+            )
     if manifests:
         found = (entry for path in manifests for entry in in_manifest(path, settings))
     elif idx:
@@ -188,21 +200,30 @@ def in_manifest(path: Path, settings: dict[str, Any]) -> Iterator[Example | Unre
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/augmented-manifest.html
     """
-    image, label = settings["task"]["image"], settings["data"]["label"]
-    labels = [label] if isinstance(label, str) else label
-    needed = {image: "[task] image"} | dict.fromkeys(labels, "[data] label")
+    image, data = settings["task"]["image"], settings["data"]
+    needed = tables.columns_needed({image: "[task] image"}, data)
+    root = path.parent / settings["task"]["pictures"]
+    if not root.is_dir() or not root.resolve().is_relative_to(path.parent.resolve()):
+        raise ValueError(
+            f"[task] pictures is {settings['task']['pictures']!r}, which is no folder beside {path.name}. "
+            "Name the folder below which the manifest's paths lie; empty: its own."
+        )
     table = tables.Table(path.name, MANIFESTS[path.suffix.lower()], lambda: path.open("rb"))
-    rows = tables.rows(table, needed)
+    rows = tables.rows(table, needed, data["columns"])
     first = list(islice(rows, ROWS_TO_FIND_ROOT))
     references = [str(row.content.get(image)) for row in first if isinstance(row.content, dict)]
-    prefix = prefix_of(references, path.parent)
+    prefix = prefix_of(references, root)
     for row in chain(first, rows):
         if not isinstance(row.content, dict):
             yield row.content
             continue
         try:
-            named = manifest_labels(row.content, settings["data"])
-            yield example_in_manifest(row.where, str(row.content.get(image) or ""), named, prefix, path.parent)
+            named = manifest_labels(row.content, data)
+            found = example_in_manifest(row.where, str(row.content.get(image) or ""), named, prefix, root)
+            if isinstance(found, Example):
+                split, group = tables.place_of(row.content, data, found.split)
+                found = replace(found, split=split, group=group)
+            yield found
         except tables.NoText as error:
             yield Unreadable(row.where, str(error))
 
@@ -337,6 +358,8 @@ def opened(content: bytes | Picture) -> Iterator[Image.Image]:
         with open_image(content) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
+            if image.mode == "F":
+                raise ValueError("32-bit floats, whose black and white nobody knows; save 8 or 16 bits")
             if min(image.size) < LEAST_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels, less than {LEAST_PIXELS} on a side")
             yield image
@@ -378,6 +401,22 @@ def open_image(content: bytes | np.ndarray) -> Image.Image:
     if isinstance(content, np.ndarray):
         return Image.fromarray(content)
     return Image.open(io.BytesIO(content), formats=FORMATS)
+
+
+def notes_of(row: dict[str, Any]) -> list[str]:
+    """What a report counts of prepared pictures: those that hardly anybody sees anything on."""
+    pixels = np.frombuffer(row["image"], dtype=np.uint8)
+    flat = int(pixels.max()) - int(pixels.min()) < NEARLY
+    return ["nearly black" if pixels.max() < NEARLY else "of one colour"] if flat else []
+
+
+def warnings(notes: Counter[str], examples: int) -> list[str]:
+    """What is said of such pictures where there are more than a few."""
+    return [
+        f"{count:,} pictures are {note} when decoded ({count / examples:.0%}): look at them in report/data.html"
+        for note, count in notes.items()
+        if count > MOST_FLAT * examples
+    ]
 
 
 def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, bytes]:

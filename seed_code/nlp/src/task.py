@@ -81,7 +81,7 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable 
         raise ValueError(
             f"[task] text names {both[0]!r}, which is [data] label: the answer would be in the text. Leave it out."
         )
-    needed = dict.fromkeys(columns, "[task] text") | dict.fromkeys(labels, "[data] label")
+    needed = tables.columns_needed(dict.fromkeys(columns, "[task] text"), settings["data"])
     empty = True
     for table in tables.find(data):
         if not isinstance(table, tables.Table):
@@ -89,7 +89,7 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable 
             continue
         empty = False
         split = table.split
-        for row in tables.rows(table, needed):
+        for row in tables.rows(table, needed, settings["data"]["columns"]):
             if isinstance(row.content, dict):
                 yield example_of(row, columns, settings["data"], split)
             else:
@@ -118,6 +118,7 @@ def example_of(row: tables.Row, columns: list[str], data: dict[str, Any], split:
     try:
         content = join(row.content, columns)
         labels = labels_of(row.content, data["label"], data["problem"] == "multi_label")
+        split, group = tables.place_of(row.content, data, split)
     except NoText as error:
         return Unreadable(row.where, str(error))
     for what, texts in (("text", [content]), ("label", labels)):
@@ -127,7 +128,7 @@ def example_of(row: tables.Row, columns: list[str], data: dict[str, Any], split:
         return Unreadable(row.where, tables.NOT_UTF8)
     content = unicodedata.normalize("NFC", content)
     key = " ".join(content.lower().split())
-    return Example(key, labels, row.where, content, row.note, split)
+    return Example(key, labels, row.where, content, row.note, split, group)
 
 
 def identify(example: Example, settings: dict[str, Any]) -> Example | Unreadable:
@@ -151,6 +152,16 @@ def cut(text: str, settings: dict[str, Any]) -> str:
     if len(text) <= most or settings["long_texts"] != "head_tail":
         return text[:most]
     return text[: most - most // 2] + " " + text[len(text) - most // 2 :]
+
+
+def notes_of(row: dict[str, Any]) -> list[str]:
+    """What a report counts of prepared texts: nothing."""
+    return []
+
+
+def warnings(notes: dict[str, int], examples: int) -> list[str]:
+    """What is said of such texts: nothing."""
+    return []
 
 
 def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
@@ -246,6 +257,7 @@ class Encoder:
         self.before = np.array(whole[:start], dtype=np.int32)
         self.after = np.array(whole[start + len(bare) :], dtype=np.int32)
         self.room = settings["max_tokens"] - len(self.before) - len(self.after)
+        self.cut = np.zeros(4, dtype=np.int64)  # texts, those that were cut, tokens, those that were cut off
         if self.room < 2:
             raise ValueError(f"[task] max_tokens is {settings['max_tokens']}, too few for a text. Take at least 8.")
 
@@ -256,6 +268,9 @@ class Encoder:
         """
         texts = [cut(text, self.settings) for text in texts]
         found = self.tokens(texts) if known is None or not self.by_words else self.tokens_by_words(texts, known)
+        if self.settings["long_texts"] != "windows":
+            self.cut += (len(found), sum(len(ids) > self.room for ids in found), sum(map(len, found)),
+                         sum(max(0, len(ids) - self.room) for ids in found))  # fmt: skip
         return [[np.concatenate((self.before, piece, self.after)) for piece in self.pieces(ids)] for ids in found]
 
     def tokens(self, texts: list[str]) -> list[np.ndarray]:
@@ -398,13 +413,13 @@ class Classifier:
         task["max_tokens"] = task["max_tokens"] or MOST_TOKENS * task["max_characters"] + 8  # all of a text
         classifier = cls(model, tokenizer, facts)
         with tempfile.TemporaryDirectory() as folder:
-            items = classifier.items(train, Path(folder))
+            items = classifier.items(train, Path(folder), say=False)
             batches = scoring.batches(items.lengths, len(items))
             model.learn_frequencies(map(items.batch, batches), pair_weight)
         return classifier
 
-    def items(self, prepared: Prepared, scratch: Path) -> Sequences:
-        """Tokenise a split, once, into a file that is mapped into memory."""
+    def items(self, prepared: Prepared, scratch: Path, say: bool = True) -> Sequences:
+        """Tokenise a split, once, into a file that is mapped into memory; say how much of it is cut."""
         scratch.mkdir(parents=True, exist_ok=True)
         lengths, owner, row = array("q"), array("q"), 0
         known: dict[str, bytes] = {}
@@ -416,6 +431,14 @@ class Classifier:
                         lengths.append(len(ids))
                         owner.append(row)
                     row += 1
+        texts, texts_cut, tokens, tokens_cut = self.encoder.cut
+        if texts_cut and say:
+            print(
+                f"[task] max_tokens ({self.facts['task']['max_tokens']}) cuts {texts_cut / texts:.1%} of the texts, "
+                f"and {tokens_cut / tokens:.1%} of all tokens",
+                flush=True,
+            )
+        self.encoder.cut[:] = 0
         np.save(scratch / "lengths.npy", np.asarray(lengths))
         np.save(scratch / "rows.npy", np.asarray(owner))
         return self.mapped_items(prepared, scratch)

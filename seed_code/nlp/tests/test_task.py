@@ -237,7 +237,11 @@ def test_the_padding_of_a_batch_changes_no_answer_of_the_linear_model(prepared):
 
 @pytest.mark.parametrize(
     ("config", "message"),
-    [({"n_layers": 2}, "n_layers is nothing of ngrams"), ({"buckets": 0}, "buckets is 0"), ({"pair_weight": "x"}, "'x'")],
+    [
+        ({"n_layers": 2}, "n_layers is nothing of ngrams"),
+        ({"buckets": 0}, "buckets is 0"),
+        ({"pair_weight": "x"}, "'x'"),
+    ],
 )
 def test_what_the_linear_model_cannot_have_is_refused(config, message):
     with pytest.raises(ValueError, match=message):
