@@ -27,6 +27,11 @@ PROOFS = {
         "Files of every kind that preprocessing reads are damaged at random. It has to end with splits and a count of "
         "what was left out, or with one line that says what is wrong.",
     ),
+    "inputs": (
+        ["benchmarks.inputs"],
+        "Inputs out of public bug reports, and variants of them. Each has to come out right, or be refused in one line, or "
+        "be left out, counted and named.",
+    ),
     "mutations": (
         ["benchmarks.mutations", "10000"],
         "Valid pipeline definitions are changed at random in one place. The check has to find it, or it has to be "

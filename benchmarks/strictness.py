@@ -29,24 +29,21 @@ PARTS = {
 }
 
 
-def count(arguments: tuple[str, ...]) -> tuple[int, int, int]:
-    """Run a part of the suite; return how many tests passed, failed and were skipped."""
+def suite(arguments: tuple[str, ...]) -> ElementTree.Element:
+    """Run a part of the suite; return what pytest reports of it."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "--quiet",
-            "-p",
-            "no:cacheprovider",
-            f"--junitxml={report}",
-            *arguments,
-        ]
+        options = ["--quiet", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", *options, *arguments]
         subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
-        suite = ElementTree.parse(report).getroot().find("testsuite").attrib  # noqa: S314 (pytest has just written it)
-    failed, skipped = int(suite["failures"]) + int(suite["errors"]), int(suite["skipped"])
-    return int(suite["tests"]) - failed - skipped, failed, skipped
+        return ElementTree.parse(report).getroot().find("testsuite")  # noqa: S314 (pytest has just written it)
+
+
+def count(arguments: tuple[str, ...]) -> tuple[int, int, int]:
+    """Run a part of the suite; return how many tests passed, failed and were skipped."""
+    found = suite(arguments).attrib
+    failed, skipped = int(found["failures"]) + int(found["errors"]), int(found["skipped"])
+    return int(found["tests"]) - failed - skipped, failed, skipped
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ DATA = {
     "label_separator": "",
     "labels": {},
     "balance": False,
+    "group": "",
     "validation_share": 0.15,
     "test_share": 0.2,
     "seed": 1,

@@ -129,7 +129,7 @@ def test_thresholds_are_those_with_the_best_f1_on_the_validation_split():
 def test_the_threshold_of_two_classes_is_the_best_there_is_for_the_metric(metric):
     chance = np.random.default_rng(1)
     truth = (chance.random(300) < 0.2).astype(int)
-    positive = np.clip(0.3 * truth + 0.7 * chance.random(300), 0, 1)
+    positive = np.round(0.3 * truth + 0.7 * chance.random(300), 1)
     scores = np.stack([1 - positive, positive], axis=1)
 
     tuned = metrics.tune_thresholds(scores, truth, "binary", metric)
