@@ -255,6 +255,21 @@ def test_a_group_stands_in_one_split_also_with_what_equals_its_texts(texts, tmp_
     assert "groups: 41 (patient), each in one split" in found.said
 
 
+def test_a_limit_keeps_so_many_of_each_class_in_all_splits(texts, tmp_path):
+    csv_of(tmp_path, [(f"text number {n}", "aaab"[n % 4]) for n in range(400)])
+
+    found = texts(tmp_path, data={"limit": 50})
+
+    assert {name: split["classes"] for name, split in found.facts["splits"].items()}.keys() == {
+        "train",
+        "validation",
+        "test",
+    }
+    labels = [row["labels"][0] for row in found.everything]
+    assert (labels.count("a"), labels.count("b")) == (50, 50)
+    assert "dropped: 300 (more than [data] limit allows)" in found.said
+
+
 def test_a_group_that_is_the_label_is_refused(texts, tmp_path):
     csv_of(tmp_path, rows_of(20))
 
@@ -477,6 +492,26 @@ def test_pictures_of_other_formats_are_read(pictures, tmp_path, kind):
 
     assert len(found.everything) == 24
     assert all(np.frombuffer(row["image"], np.uint8).std() > 20 for row in found.everything)  # the first of several
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+def test_a_picture_that_is_no_square_is_cropped_padded_or_squashed(pictures, tmp_path, fit):
+    chance = np.random.default_rng(1)
+    for number in range(24):
+        path = tmp_path / f"{'ab'[number % 2]}/{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        pixels = np.zeros((32, 96, 3), dtype=np.uint8)
+        pixels[:, 24:72] = 255  # a white middle
+        pixels[8:24, 40:56] = chance.integers(0, 255, (16, 16, 3))
+        Image.fromarray(pixels).save(path)
+
+    found = pictures(tmp_path, task={"fit": fit, "background": "black"})
+
+    row = found.everything[0]
+    side = int((len(row["image"]) / 3) ** 0.5)
+    pixels = np.frombuffer(row["image"], np.uint8).reshape(side, side, 3)
+    assert pixels[2, side // 2, 0] == (0 if fit == "pad" else 255)
+    assert pixels[side // 2, 2, 0] == (255 if fit == "crop" else 0)
 
 
 def test_near_black_pictures_are_told(pictures, tmp_path):

@@ -31,6 +31,7 @@ LONG = {
         f"make quality ONLY={name}": "test_quality.py, on the sample"
         for name in ("digits", "reviews", "birds", "mtsamples", "mtsamples-minilm")
     },
+    "make quality": "test_quality.py, on the sample",
     "make prove": "test_prove.py, test_interruptions.py, test_bad_data.py, test_permissions.py, test_projects.py: samples",
     f'make rehearse TASK=nlp PARAMETERS="{VPC} NetworkIsolation=true"': "test_rehearsal.py, with a tuning",
     "make rehearse TASK=nlp INTERRUPT=1": "test_rehearsal.py, test_an_interrupted_training_...",

@@ -29,7 +29,7 @@ import settings  # noqa: E402  (src/ is not a package: the jobs run its files as
 # What each step's script reads from settings.toml. The keys that are pipeline parameters are left out.
 READS = {
     "preprocess": ("data.columns", "data.label", "data.problem", "data.positive", "data.label_separator", "data.labels", "data.balance",
-                   "data.unreadable_share", "data.min_examples", "data.split", "data.group",
+                   "data.unreadable_share", "data.min_examples", "data.split", "data.group", "data.limit",
                    "data.validation_share", "data.test_share", "data.seed", "task"),
     "train": ("task", "model", "training.weight_decay", "training.warmup_share", "training.schedule",
               "training.class_weights", "training.label_smoothing", "training.patience", "training.seed", "training.precision",

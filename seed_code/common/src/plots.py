@@ -103,6 +103,7 @@ def class_counts(counts: dict[str, dict[str, int]]) -> Figure:
         axes.set(xlim=(-0.2, 1.5 * most), xlabel="examples (log scale)")
     else:
         axes.set(xlim=(-0.02 * most, 1.04 * most), xlabel="examples")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(THOUSANDS)
     return figure
 
@@ -146,6 +147,7 @@ def calibration(bins: list[dict[str, float]]) -> Figure:
     figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
     tidy(lower).bar(confidence, count, width=0.04, color=BLUE)  # inside the axes, a confidence of 1 too
     lower.set(xlabel="confidence", ylabel="answers")
+    lower.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     lower.yaxis.set_major_formatter(THOUSANDS)
     return figure
 
@@ -231,6 +233,7 @@ def histogram(values: np.ndarray, title: str, unit: str, limit: float | None = N
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(THOUSANDS)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(THOUSANDS)
     if limit is not None and limit < high:  # else it cuts nothing
         axes.axvline(limit, color=ORANGE, linestyle="--")

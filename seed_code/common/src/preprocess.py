@@ -296,6 +296,9 @@ def draw_plan(survey: Survey, data: dict[str, Any]) -> tuple[Plan, dict[str, int
     if "test" in drawn and (data["problem"] == "multi_label" or survey.groups):
         test_every_class(survey, of_row, sides, shuffled)
     sides = sides[unit_of]
+    by_key = np.argsort(mix(keys, data["seed"] + 1), kind="stable")  # another order than that of the splits
+    if data["limit"]:
+        limit(sides, lowest, by_key, data["limit"])
     if data["balance"]:
         by_key = np.argsort(mix(keys, data["seed"]), kind="stable")
         balance(sides, strata, by_key[sides[by_key] == SPLITS.index("train")])
@@ -366,6 +369,14 @@ def balance(sides: np.ndarray, strata: np.ndarray, shuffled: np.ndarray) -> None
     most = int(sizes[sizes > 0].min()) if len(train) else 0
     for number in np.flatnonzero(sizes > most):
         sides[train[strata[train] == number][most:]] = LEFT_OUT
+
+
+def limit(sides: np.ndarray, strata: np.ndarray, shuffled: np.ndarray, most: int) -> None:
+    """Leave out all but `most` examples of each set of labels: every split keeps its part of them."""
+    in_strata = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    sizes = np.bincount(strata)
+    place = np.arange(len(in_strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each within its stratum
+    sides[in_strata[place >= most]] = LEFT_OUT
 
 
 def pool_rare(strata: np.ndarray, data: dict[str, Any]) -> np.ndarray:
@@ -453,7 +464,11 @@ def select(
         if own != side and LEFT_OUT != own and side in named:
             written.left_out["equal to an example of another given split"] += 1
         elif side == LEFT_OUT:
-            written.left_out["more than the smallest class has in train ([data] balance)"] += 1
+            reasons = {
+                "limit": "more than [data] limit allows",
+                "balance": "more than the smallest class has in train ([data] balance)",
+            }
+            written.left_out[" or ".join(words for name, words in reasons.items() if data[name])] += 1
         else:
             yield example, labels, SPLITS[side]
 
@@ -550,6 +565,7 @@ def describe(
         "classes": classes,
         "problem": chosen["data"]["problem"],
         "rows": survey.rows,
+        "noun": task.NOUN,
         "dropped": dropped,
         "unreadable": {"count": unreadable.count, "examples": unreadable.named},
         "others": {reason: {"count": one.count, "examples": one.named} for reason, one in survey.others.items()},

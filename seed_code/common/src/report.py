@@ -83,7 +83,8 @@ p { margin: .6rem 0; max-width: 46rem; overflow-wrap: anywhere; }
 .pictures { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); }
 .card { margin: 0; padding: .7rem .9rem; border: 1px solid var(--line); border-radius: 8px; background: var(--box);
   overflow-wrap: anywhere; font-size: .9rem; }
-.card b { display: block; font-size: 1.6rem; line-height: 1.3; }
+.card b { display: block; font-size: 1.6rem; line-height: 1.3; white-space: nowrap; }
+.card small { white-space: pre-line; }
 .card small, figcaption { color: var(--soft); font-size: .85rem; }
 .card figcaption { color: var(--ink); white-space: pre-line; }
 .card pre + figcaption { padding-top: .4rem; border-top: 1px solid var(--line); }
@@ -100,7 +101,8 @@ tr:last-child td { border-bottom: 0; }
 .plot { margin: 1rem 0; }
 .plot div { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: #fff; }
 .plot img { display: block; margin: 0 auto; box-sizing: border-box; padding: .6rem; }
-@media print { .scroll { max-height: none; } }
+@media print { .scroll { max-height: none; overflow: visible; } th { position: static; }
+  figure, .card, tr, h2 { break-inside: avoid; } h2 { break-after: avoid; } }
 """
 
 
@@ -110,14 +112,14 @@ def data_report(path: Path, facts: dict[str, Any], lengths: np.ndarray, samples:
     `facts` is what preprocess.py writes to data.json ("cut" may be absent); `lengths` the size of every example; each
     sample has "labels", "where", and its "text" or a small "png".
     """
-    examples = sum(split["examples"] for split in facts["splits"].values())
+    examples, noun = sum(split["examples"] for split in facts["splits"].values()), facts.get("noun", "examples")
     write(
         path,
         "Data report",
-        f"{examples:,} examples in {len(facts['classes'])} classes, {PROBLEMS[facts['problem']]}.",
+        f"{examples:,} {noun} in {len(facts['classes'])} classes, {PROBLEMS[facts['problem']]}.",
         [
-            what_there_is(facts, examples),
-            classes_by_split(facts, examples),
+            what_there_is(facts, examples, noun),
+            classes_by_split(facts, examples, noun),
             left_out(facts),
             duplicates(facts["duplicates"]),
             sizes(facts, lengths),
@@ -126,13 +128,13 @@ def data_report(path: Path, facts: dict[str, Any], lengths: np.ndarray, samples:
     )
 
 
-def what_there_is(facts: dict[str, Any], examples: int) -> str:
+def what_there_is(facts: dict[str, Any], examples: int, noun: str) -> str:
     return section(
         "What there is",
         numbers(
             [
                 ("Rows read", facts["rows"], ""),
-                ("Examples", examples, "in the three splits"),
+                (noun.capitalize(), examples, "in the three splits"),
                 ("Classes", len(facts["classes"]), PROBLEMS[facts["problem"]]),
                 ("Left out", facts["rows"] - examples, "see below for the reasons"),
                 ("Repeated", facts["duplicates"]["rows"], "rows with the content of another"),
@@ -141,7 +143,7 @@ def what_there_is(facts: dict[str, Any], examples: int) -> str:
     )
 
 
-def classes_by_split(facts: dict[str, Any], examples: int) -> str:
+def classes_by_split(facts: dict[str, Any], examples: int, noun: str) -> str:
     counts = {
         name: {label: split["classes"].get(label, 0) for label in facts["classes"]}
         for name, split in facts["splits"].items()
@@ -162,7 +164,9 @@ def classes_by_split(facts: dict[str, Any], examples: int) -> str:
     return section(
         "Classes by split",
         paragraph(
-            f"The largest class, {most}, has {totals[most]:,} examples; the smallest, {least}, {totals[least]:,}."
+            f"Each class has {totals[most]:,} {noun}."
+            if totals[most] == totals[least]
+            else f"The largest class, {most}, has {totals[most]:,} {noun}; the smallest, {least}, {totals[least]:,}."
         ),
         *placed,
         *(notice(f"No example in {name}: {listed(labels)}.", "bad") for name, labels in absent.items() if labels),
@@ -189,7 +193,7 @@ def left_out(facts: dict[str, Any]) -> str:
 
 def duplicates(found: dict[str, int]) -> str:
     if not found["rows"]:
-        return section("Duplicates", paragraph("None: all examples differ."))
+        return section("Duplicates", paragraph("None: all differ."))
     blocks = [
         paragraph(
             f"Contents that occur more than once: {found['texts']:,}; rows that repeat one of them: {found['rows']:,}. "
@@ -206,12 +210,15 @@ def duplicates(found: dict[str, int]) -> str:
 
 
 def sizes(facts: dict[str, Any], lengths: np.ndarray) -> str:
-    size, limit = facts["size"], facts.get("cut", {}).get("limit")
+    size, limit, noun = facts["size"], facts.get("cut", {}).get("limit"), facts.get("noun", "examples")
     names = {"mean": "Mean", "median": "Median", "p95": "95 % have at most", "most": "Most"}
     return section(
         "Sizes",
         numbers([(name, size[key], size["name"]) for key, name in names.items()]),
-        figure(plots.histogram(lengths, "Size of the examples", size["name"], limit), f"Examples by {size['name']}."),
+        figure(
+            plots.histogram(lengths, f"Size of the {noun}", size["name"], limit),
+            f"{noun.capitalize()} by {size['name']}.",
+        ),
     )
 
 
@@ -337,7 +344,7 @@ def result(evaluation: dict[str, Any]) -> str:
     for metric, value in evaluation["metrics"].items():
         name, meaning = described(metric)
         if interval := evaluation["intervals"].get(metric):
-            meaning += f"; 95 %: {interval[0]:.3f} to {interval[1]:.3f}"
+            meaning += f"\n95 %: {interval[0]:.3f} to {interval[1]:.3f}"
         entries.append((name, value, meaning))
     for most, value in evaluation.get("top", {}).items():
         entries.append((f"Top {most}", value, f"share whose class is among the {most} with the highest scores"))

@@ -22,6 +22,7 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
         "min_examples": int,
         "split": str,
         "group": str,
+        "limit": int,
         "validation_share": float,
         "test_share": float,
         "seed": int,
@@ -80,6 +81,7 @@ CHOICES = {
 RANGES = {
     ("data", "unreadable_share"): (0.0, 1.0),
     ("data", "min_examples"): (1, 1_000_000),
+    ("data", "limit"): (0, 2**31 - 1),
     ("data", "validation_share"): (0.01, 0.4),
     ("data", "test_share"): (0.01, 0.4),
     ("data", "seed"): (0, 2**32 - 1),

@@ -16,6 +16,7 @@ DATA = {
     "labels": {},
     "balance": False,
     "group": "",
+    "limit": 0,
     "validation_share": 0.15,
     "test_share": 0.2,
     "seed": 1,

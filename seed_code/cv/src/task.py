@@ -38,11 +38,13 @@ SETTINGS = {
     "image": str,
     "pictures": str,
     "background": str,
+    "fit": str,
     "size": int,
     "stored_size": int,
     "random_zoom": float,
     "random_flip": bool,
 }
+NOUN = "pictures"
 SIZE = "pixels on the longer side"
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # of several pictures in one file, the first
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".pnm")
@@ -55,6 +57,7 @@ MOST_BYTES = 100 * 2**20  # of one picture
 MOST_PIXELS = 100_000_000  # of one picture: more is a decompression bomb, or a map
 MOST_SIDE = 4096  # of a picture in an IDX file
 LEAST_PIXELS = 4  # on the shorter side
+FITS = ("crop", "pad", "squash")
 NEARLY = 8  # of 255: what differs by less looks the same
 MOST_FLAT = 0.01  # share of pictures without anything on them that goes without saying
 GREY_BITS = (8, 10, 12, 16)  # that cameras and scanners use of the 16 that a file has
@@ -100,6 +103,8 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable 
     if not 0 <= task["random_zoom"] < 1:
         raise ValueError(f"[task] random_zoom is {task['random_zoom']}. It must be at least 0 and less than 1.")
     background_of(task)
+    if task["fit"] not in FITS:
+        raise ValueError(f"[task] fit is {task['fit']!r}. Choose: {', '.join(FITS)}.")
     manifests = manifests_in(data)
     idx = sorted(path for path in data.rglob("*images*idx3*") if path.is_file())
     if (manifests or idx) and len(job.hosts()[0]) > 1:
@@ -314,7 +319,7 @@ def identify(example: Example, settings: dict[str, Any]) -> Example | Unreadable
             if deep is not None:
                 key = hashlib.sha256(deep.tobytes()).hexdigest()
                 return replace(example, key=key, measure=int(deep.max()))
-            pixels = fitted(image, settings["stored_size"], background_of(settings))
+            pixels = fitted(image, settings)
     except (ValueError, *BROKEN_ARCHIVE) as error:
         return Unreadable(example.where, str(error))
     return replace(example, key=hashlib.sha256(pixels.tobytes()).hexdigest())
@@ -335,7 +340,7 @@ def prepare(example: Example, settings: dict[str, Any]) -> tuple[dict[str, bytes
 
 
 def to_pixels(content: bytes | Picture, settings: dict[str, Any]) -> tuple[np.ndarray, int]:
-    """Decode, turn as EXIF says, make RGB, scale the shorter side and cut the middle: uint8 (stored_size, stored_size, 3).
+    """Decode, turn as EXIF says, make RGB and fit: uint8 (stored_size, stored_size, 3).
 
     The one transform of training, evaluation and serving. Also answers the longer side as it came. Raises ValueError.
     What is transparent shows [task] background; greys of 16 bits become 8 by the bits that training had.
@@ -346,7 +351,7 @@ def to_pixels(content: bytes | Picture, settings: dict[str, Any]) -> tuple[np.nd
         if deep is not None:
             shift = settings.get("grey_bits", GREY_BITS[-1]) - 8
             image = Image.fromarray(np.minimum(deep >> shift, 255).astype(np.uint8))
-        return fitted(image, settings["stored_size"], background_of(settings)), longer_side
+        return fitted(image, settings), longer_side
 
 
 @contextmanager
@@ -376,14 +381,20 @@ def greys_of(image: Image.Image) -> np.ndarray | None:
     return np.clip(np.asarray(ImageOps.exif_transpose(image)), 0, 2**16 - 1).astype(np.uint16)
 
 
-def fitted(image: Image.Image, size: int, background: tuple[int, int, int]) -> np.ndarray:
-    """A picture on its background, upright, as uint8 (size, size, 3)."""
+def fitted(image: Image.Image, settings: dict[str, Any]) -> np.ndarray:
+    """A picture on its background, upright, as uint8 (stored_size, stored_size, 3): see [task] fit."""
+    size, background = settings["stored_size"], background_of(settings)
     image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded no larger than needed
     upright = ImageOps.exif_transpose(image)
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, (*background, 255)), upright)
-    return np.asarray(ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
+    upright, fit = upright.convert("RGB"), settings.get("fit", FITS[0])
+    if fit == "pad":
+        return np.asarray(ImageOps.pad(upright, (size, size), Image.Resampling.BILINEAR, background))
+    if fit == "squash":
+        return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR))
+    return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR))
 
 
 def background_of(settings: dict[str, Any]) -> tuple[int, int, int]:

@@ -49,6 +49,7 @@ LONG_TEXTS = ("head", "head_tail", "windows")
 POOLING = ("model", "mean")
 HEAD = "head.safetensors"
 FORMAT = {"use_safetensors": True, "dtype": torch.float32}  # that weights are read in, whatever they were saved in
+NOUN = "texts"
 SIZE = "characters"
 SHOWN_CHARACTERS = 300
 FORM = (
