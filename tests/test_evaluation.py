@@ -182,6 +182,26 @@ def test_a_model_is_compared_with_the_approved_one_on_the_same_test_split(traine
     assert "Below the baseline, TF-IDF with logistic regression" in below["gate"]["verdict"]
 
 
+def test_training_stops_when_its_epochs_bring_nothing(trained):
+    problem, folder, _ = trained
+    if problem != "binary":
+        return
+    before = (folder / "settings.toml").read_text()
+    knobs = {"patience": 2, "class_weights": "balanced", "label_smoothing": 0.1, "schedule": "cosine"}
+    edit_settings(folder / "settings.toml", {"training": knobs})
+
+    said = run(
+        folder, "src/train.py", "--epochs", "30", "--learning-rate", "1e-9", "--train", "work/prepared/train",
+        "--validation", "work/prepared/validation", "--output", "early",
+    )  # fmt: skip
+
+    (folder / "settings.toml").write_text(before)
+    history = json.loads((folder / "early/plots/history.json").read_text())
+    best = next(entry["epoch"] for entry in history if entry["best"])
+    assert len(history) == best + 2 < 30
+    assert f"the best epoch is {best} of 30" in said
+
+
 def test_the_approved_model_comes_from_the_registry(trained, played, bucket):
     problem, folder, _ = trained
     if problem != "binary":

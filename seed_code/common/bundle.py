@@ -31,7 +31,7 @@ READS = {
     "preprocess": ("data.columns", "data.label", "data.problem", "data.positive", "data.label_separator", "data.labels", "data.balance",
                    "data.unreadable_share", "data.min_examples", "data.split", "data.group", "data.limit",
                    "data.validation_share", "data.test_share", "data.seed", "task"),
-    "train": ("task", "model", "training.weight_decay", "training.warmup_share", "training.schedule",
+    "train": ("task", "model", "training.weight_decay", "training.warmup_share", "training.schedule", "training.accumulate",
               "training.class_weights", "training.label_smoothing", "training.patience", "training.seed", "training.precision",
               "training.compile", "training.workers", "training.checkpoint_seconds", "gate.metric"),
     "evaluate": ("gate.metric", "gate.not_below_baseline"),

@@ -28,10 +28,11 @@ KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
         "seed": int,
     },
     "task": {},
-    "model": {"name": str, "weights": str, "config": dict},
+    "model": {"name": str, "weights": str, "freeze": bool, "config": dict},
     "training": {
         "epochs": int,
         "batch_size": int,
+        "accumulate": int,
         "learning_rate": float,
         "weight_decay": float,
         "warmup_share": float,
@@ -87,6 +88,7 @@ RANGES = {
     ("data", "seed"): (0, 2**32 - 1),
     ("training", "epochs"): (1, 10_000),
     ("training", "batch_size"): (1, 65_536),
+    ("training", "accumulate"): (1, 1024),
     ("training", "learning_rate"): (1e-9, 10.0),
     ("training", "weight_decay"): (0.0, 1.0),
     ("training", "warmup_share"): (0.0, 0.9),
@@ -154,6 +156,10 @@ def check(settings: Settings) -> None:
         raise ValueError(
             f"[model] weights is {weights!r}. Choose scratch, hub, or the s3:// address of a folder; "
             "on this machine alone, its path from / on."
+        )
+    if settings["model"]["freeze"] and weights == "scratch":
+        raise ValueError(
+            "[model] freeze is true, and weights is scratch: all but the last layer would stay random. Set one of them."
         )
     if settings["compute"]["max_wait_hours"] < settings["compute"]["max_run_hours"]:
         raise ValueError(

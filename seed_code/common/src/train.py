@@ -239,6 +239,10 @@ class Training:
         self.validation_items, self.validation_truth = splits["validation"]
         self.device = torch.device("cuda", group.local_rank) if torch.cuda.is_available() else torch.device("cpu")
         classifier.model.to(self.device)
+        self.frozen = chosen["model"]["freeze"]
+        if self.frozen:
+            classifier.model.requires_grad_(False)
+            classifier.last_layer().requires_grad_(True)
         self.parameters = [parameter for parameter in classifier.model.parameters() if parameter.requires_grad]
         self.optimizer = self.make_optimizer()
         weights = class_weights(self.chosen["class_weights"], self.truth, classifier.labels)
@@ -318,6 +322,8 @@ class Training:
             if self.step == self.steps or self.has_stopped_gaining():
                 return
             self.model.train()
+            if self.frozen:
+                keep_frozen(self.classifier.model)
             for batch in self.load(epochs_done, position):
                 self.train_on(*batch)
                 self.between_steps()
@@ -351,12 +357,9 @@ class Training:
         labels = labels.to(self.device, non_blocking=True)
         if random.shape[1]:
             inputs = self.classifier.augment(inputs, random)
-        with self.arithmetic():
-            logits = self.classifier.logits(self.model, inputs)
-        smoothing = self.chosen["label_smoothing"]
-        loss = loss_of(logits.float(), labels, self.classifier.problem, self.weights, smoothing)
-        # The processes' gradients are averaged: times their number, divided by all examples, it is the batch's mean.
-        self.scaler.scale(loss * self.group.size / count).backward()
+        parts = max(1, min(self.chosen["accumulate"], len(labels) // 2))  # no norm of a batch sees a single item
+        for part in torch.arange(len(labels), device=self.device).tensor_split(parts):
+            self.learn_from({name: tensor[part] for name, tensor in inputs.items()}, labels[part], count)
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.parameters, MOST_GRADIENT)
         arguments = self.arguments
@@ -367,9 +370,18 @@ class Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
-        self.loss += loss.detach()
         self.seen += len(labels)
         self.step += 1
+
+    def learn_from(self, inputs: dict[str, torch.Tensor], labels: torch.Tensor, count: int) -> None:
+        """Add to the gradients those of a batch of `count` examples in all, or of a part of it."""
+        with self.arithmetic():
+            logits = self.classifier.logits(self.model, inputs)
+        smoothing = self.chosen["label_smoothing"]
+        loss = loss_of(logits.float(), labels, self.classifier.problem, self.weights, smoothing)
+        # The processes' gradients are averaged: times their number, divided by all examples, it is the batch's mean.
+        self.scaler.scale(loss * self.group.size / count).backward()
+        self.loss += loss.detach()
 
     def between_steps(self) -> None:
         """Save when it is time or when the instance is taken away; say where training is."""
@@ -514,6 +526,14 @@ class Training:
         weights = weights or checkpoints.load(self.arguments.checkpoints / self.best_name(), "best")
         self.classifier.model.load_state_dict(weights)
         self.classifier.facts["thresholds"] = self.best["thresholds"]
+
+
+def keep_frozen(model: torch.nn.Module) -> None:
+    """Let the parts of a model that are not trained compute as in serving: their norms keep their running means."""
+    for part in model.modules():
+        weights = list(part.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            part.eval()
 
 
 def minutes(seconds: float) -> str:

@@ -1,7 +1,9 @@
 """What training promises: an order that can be taken up anywhere, and checkpoints that are whole or not there."""
 
+import contextlib
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -179,6 +181,40 @@ def test_a_weighted_class_has_a_larger_part_in_the_loss():
     weighted = train.loss_of(logits, labels, "multi_class", torch.tensor([1.0, 3.0]))
 
     assert weighted / plain == pytest.approx(2)
+
+
+def test_the_parts_of_a_batch_have_the_gradients_of_the_whole():
+    torch.manual_seed(1)
+    model, inputs, labels = torch.nn.Linear(3, 2), torch.randn(7, 3), torch.tensor([0, 1, 0, 1, 1, 0, 1])
+    gradients = []
+    for parts in (1, 3):
+        model.zero_grad()
+        training = types.SimpleNamespace(
+            arithmetic=contextlib.nullcontext,
+            chosen={"label_smoothing": 0.0, "accumulate": parts, "seed": 1},
+            classifier=types.SimpleNamespace(logits=lambda model, inputs: model(inputs["x"]), problem="multi_class"),
+            model=model,
+            weights=None,
+            scaler=torch.amp.GradScaler("cpu", enabled=False),
+            group=types.SimpleNamespace(size=1),
+            loss=torch.zeros(()),
+        )
+        for part in torch.arange(7).tensor_split(parts):
+            train.Training.learn_from(training, {"x": inputs[part]}, labels[part], 7)
+        gradients.append(model.weight.grad.clone())
+
+    assert torch.allclose(*gradients)
+
+
+def test_what_is_frozen_computes_as_in_serving():
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5), torch.nn.Linear(3, 2))
+    model.requires_grad_(False)
+    model[2].requires_grad_(True)
+    model.train()
+
+    train.keep_frozen(model)
+
+    assert [part.training for part in model] == [False, True, True]
 
 
 def test_other_weights_than_a_job_would_have_are_never_loaded(tmp_path):

@@ -555,6 +555,11 @@ class Classifier:
         cut = cut_one_by_one if images.device.type == "cpu" else cut_together
         return {"images": cut(images, squares, mirrored, size)}
 
+    def last_layer(self) -> torch.nn.Module:
+        """What is trained with [model] freeze: the layer whose outputs are the classes."""
+        layers = [part for part in self.model.modules() if isinstance(part, torch.nn.Linear | torch.nn.Conv2d)]
+        return layers[-1]
+
     def logits(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Logits of shape (n, classes), from the middle of each picture; `model` is self.model, perhaps wrapped."""
         size = self.facts["task"]["size"]

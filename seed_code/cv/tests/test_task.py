@@ -163,6 +163,8 @@ def test_backbones_are_found_by_name(name):
         backbone = task.build({"name": name, "config": {}}, 3, 32)
 
     assert any(parameter.shape[0] == 3 for parameter in backbone.parameters())
+    facts = {"problem": "multi_class", "labels": ["a", "b", "c"]}
+    assert task.Classifier(task.Network(backbone), facts).last_layer().weight.shape[0] == 3
 
 
 @pytest.mark.parametrize("name", ["googlenet", "mobilenet_v3_small"])

@@ -459,6 +459,15 @@ class Classifier:
         owner = np.repeat(np.arange(len(rows)), [len(found) for found in sequences])
         return Sequences(np.concatenate(flat), np.array([len(ids) for ids in flat]), owner, self.padding)
 
+    def last_layer(self) -> torch.nn.Module:
+        """What is trained with [model] freeze: all that is not the encoder."""
+        if isinstance(self.model, MeanPooled):
+            return self.model.head
+        if isinstance(self.model, ngrams.NGrams):
+            raise ValueError(f"[model] freeze is true, and {ngrams.NAME} has no layers. Set it to false.")
+        encoder = self.model.base_model_prefix
+        return torch.nn.ModuleList([part for name, part in self.model.named_children() if name != encoder])
+
     def logits(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Logits of shape (n, classes); `model` is self.model, perhaps wrapped."""
         return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits

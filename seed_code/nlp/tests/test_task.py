@@ -308,6 +308,20 @@ def test_nothing_of_a_model_of_means_is_left_untrained(mean_pooled):
     assert len(trained) > 10
 
 
+def test_what_is_trained_beside_a_frozen_encoder_is_its_head(mean_pooled, prepared):
+    made = task.Classifier.create(
+        with_model("distilbert", n_layers=1, dim=48), examples.Prepared(prepared / "train"), None
+    )
+
+    assert mean_pooled.last_layer() is mean_pooled.model.head
+    heads = {parameter for parameter in made.last_layer().parameters()}
+    assert {name for name, each in made.model.named_parameters() if each in heads} == {
+        f"{layer}.{kind}" for layer in ("pre_classifier", "classifier") for kind in ("weight", "bias")
+    }
+    with pytest.raises(ValueError, match="freeze is true, and ngrams has no layers"):
+        ngrams_of(prepared).last_layer()
+
+
 def test_weights_that_were_saved_in_half_precision_are_read_in_full(mean_pooled, prepared, tmp_path):
     mean_pooled.model.to(torch.bfloat16).encoder.save_pretrained(tmp_path)
     mean_pooled.model.to(torch.float32)
