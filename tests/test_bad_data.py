@@ -239,11 +239,9 @@ LEFT_OUT = {
     "truncated.jpg": (JPEG[: len(JPEG) // 2], "not a picture that can be decoded: image file is truncated"),
     "empty.jpg": (b"", "not a picture that can be decoded"),
     "one.png": (encoded(Image.new("RGB", (1, 1))), "1 x 1 pixels, less than 4 on a side"),
-    "moving.gif": (
-        encoded(Image.new("P", (20, 20)), "GIF", save_all=True, append_images=[Image.new("P", (20, 20), 1)]),
-        "not one of .jpg, .jpeg, .png, .webp, .bmp",
-    ),
-    "moving.png": (encoded(Image.new("P", (20, 20)), "GIF"), "not a picture that can be decoded"),
+    "layers.psd": (b"8BPS", "not one of .jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff, .gif, .pgm, .ppm, .pnm"),
+    "drawing.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture that can be decoded"),
+    "floats.tif": (encoded(Image.new("F", (20, 20)), "TIFF"), "32-bit floats, whose black and white nobody knows"),
     "bomb.png": (bomb(20_000), "not a picture that can be decoded: Image size (400000000 pixels) exceeds"),
     "map.png": (bomb(11_000), "11000 x 11000 pixels, more than 100,000,000"),
 }
