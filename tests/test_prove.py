@@ -37,7 +37,7 @@ def test_a_proof_that_there_is_not_is_refused():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
-    assert "no proof is called nothing. Choose of: interruptions, bad_files, mutations" in done.stderr
+    assert "no proof is called nothing. Choose of: interruptions, bad_files, inputs, mutations" in done.stderr
 
 
 @pytest.fixture
