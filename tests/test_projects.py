@@ -88,10 +88,9 @@ def test_what_a_function_could_not_do_waits_in_the_queue_and_is_delivered_again(
     own = iam.get_role_policy(RoleName=role, PolicyName="s3")["PolicyDocument"]
     iam.delete_role_policy(RoleName=role, PolicyName="s3")
     s3, bucket = account.client("s3"), f"sagemaker-{walk.id}-111122223333"
-    text = s3.get_object(Bucket=bucket, Key="pipeline/pipeline.json")["Body"].read()
-    s3.put_object(
-        Bucket=bucket, Key="pipeline/pipeline.json", Body=text.replace(b'"DefaultValue": 6', b'"DefaultValue": 7')
-    )
+    definition = json.loads(s3.get_object(Bucket=bucket, Key="pipeline/pipeline.json")["Body"].read())
+    next(each for each in definition["Parameters"] if each["Name"] == "Epochs")["DefaultValue"] += 1
+    s3.put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=json.dumps(definition))
     queue = sqs.get_queue_url(QueueName=f"sagemaker-{walk.id}-dead-letters")["QueueUrl"]
 
     def waiting() -> int:

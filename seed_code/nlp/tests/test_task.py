@@ -309,9 +309,9 @@ def test_nothing_of_a_model_of_means_is_left_untrained(mean_pooled):
 
 
 def test_what_is_trained_beside_a_frozen_encoder_is_its_head(mean_pooled, prepared):
-    made = task.Classifier.create(
-        with_model("distilbert", n_layers=1, dim=48), examples.Prepared(prepared / "train"), None
-    )
+    chosen = with_model("distilbert", n_layers=1, dim=48)
+    chosen["task"]["pooling"] = "model"
+    made = task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
 
     assert mean_pooled.last_layer() is mean_pooled.model.head
     heads = {parameter for parameter in made.last_layer().parameters()}
