@@ -63,10 +63,11 @@ def fit(train: Prepared) -> Fitted | None:
     return Fitted(features, regression, columns)
 
 
-def write(output: Path, group: Any) -> str:
+def write(output: Path, group: Any, facts: dict[str, Any]) -> str:
     """Fit and score what was prepared, each instance its own part of it, and write FILE beside the test split.
 
-    The first instance's training examples are what is fitted. Answers a line that says what was done.
+    The first instance's training examples are what is fitted; `facts` are those of the data report. Answers a line that
+    says what was done.
     """
     started = time.monotonic()
     parts = {
@@ -75,27 +76,21 @@ def write(output: Path, group: Any) -> str:
     }
     train = parts["train"]
     fitted = group.gather(fit(train) if group.first and train else None)[0]
-    counts = np.sum([part for part in group.gather(class_counts(train)) if part is not None], axis=0)
-    found: dict[str, np.ndarray] = {"share": counts[:-1] / counts[-1]}
+    whole = facts["splits"]["train"]
+    counts = [whole["classes"].get(label, 0) for label in facts["classes"]]
+    found: dict[str, np.ndarray] = {"share": np.array(counts) / whole["examples"]}
     for name in ("validation", "test") if fitted else ():
         part = parts[name]
         mine = (part.table["id"].to_numpy()[part.order], fitted.scores(part), part.truth) if part else None
         ids, scores, truth = map(np.concatenate, zip(*filter(None, group.gather(mine)), strict=True))
         order = np.argsort(ids, kind="stable")
-        found[name], found[f"{name}_truth"] = scores[order], truth[order]
+        found[name] = scores[order]
+        if name == "validation":  # thresholds are tuned on it; the evaluation has the test split itself
+            found["validation_truth"] = truth[order]
     if group.first:
         np.savez(output / "test" / FILE, **found)
     done = f"{plain.NAME}, {time.monotonic() - started:.0f} s" if fitted else "none: too few examples to fit one"
     return f"baseline: {done}"
-
-
-def class_counts(part: Prepared | None) -> np.ndarray | None:
-    """How many examples have each class, and how many there are."""
-    if not part:
-        return None
-    truth = part.truth
-    of_each = truth.sum(axis=0) if truth.ndim == 2 else np.bincount(truth, minlength=len(part.labels))
-    return np.append(of_each, len(truth))
 
 
 def read(test: Path) -> dict[str, dict[str, np.ndarray]]:

@@ -189,25 +189,26 @@ def find_mistakes(
     """The wrong answers that the model was surest of; for multi_label the label that is furthest on the wrong side of
     its threshold, as "label", with its "score" and "threshold".
     """
-    truth, wrong_labels = test.truth, None
-    limits = np.array(thresholds or [0.5] * scores.shape[1]) if test.problem == "multi_label" else None
-    if limits is not None:
-        wrong_labels = np.where(predicted != truth, np.abs(scores - limits), -1)
-        sure, wrong = wrong_labels.max(axis=1), (predicted != truth).any(axis=1)
+    several, truth = test.problem == "multi_label", test.truth
+    limits = scoring.limits_of(scores, thresholds)
+    if several:
+        off = np.where(predicted != truth, np.abs(scores - limits), -1)
+        sure, wrong = off.max(axis=1), (predicted != truth).any(axis=1)
     else:
+        off = np.empty(0)
         sure, wrong = scores[np.arange(len(scores)), predicted], predicted != truth
     found = []
     for index in sorted(np.flatnonzero(wrong), key=lambda i: -sure[i])[:MISTAKES]:
         row = test[int(index)]
-        numbers = np.flatnonzero(predicted[index]) if limits is not None else [predicted[index]]
+        numbers = np.flatnonzero(predicted[index]) if several else [predicted[index]]
         mistake = {
             "where": row["where"],
             "labels": [test.labels[number] for number in row["labels"]],
             "predicted": [test.labels[number] for number in numbers],
             "score": float(sure[index]),
         }
-        if limits is not None and wrong_labels is not None:
-            worst = int(wrong_labels[index].argmax())
+        if several:
+            worst = int(off[index].argmax())
             mistake |= {
                 "label": test.labels[worst],
                 "given": bool(predicted[index][worst]),
@@ -283,7 +284,7 @@ def gate_of(
     metric: str,
     champion: dict[str, Any] | None,
     untested: list[str],
-    baselines: dict[str, Any] | None = None,
+    baselines: dict[str, Any],
 ) -> dict[str, Any]:
     """What the pipeline's Gate reads: the metric, and how far it is below the approved model's (-1: there is none).
 
@@ -294,21 +295,28 @@ def gate_of(
     if metric not in measured:
         raise ValueError(f"[gate] metric is {metric!r}, which is not measured. Choose: {', '.join(measured)}.")
     drop = champion["value"] - measured[metric] if champion else -1.0
-    verdict = "Every class has test examples."
+    chosen = settings.load()["gate"]
+    refusal = reason_to_refuse(metric, untested, baselines if chosen["not_below_baseline"] else {})
+    gate = {
+        "metric": metric,
+        "value": UNTESTED if refusal else measured[metric],
+        "drop": drop,
+        "verdict": refusal or "Every class has test examples.",
+    }
+    threshold = os.environ.get("GATE_THRESHOLD", chosen.get("threshold"))
+    return gate if threshold is None else gate | {"threshold": float(threshold)}
+
+
+def reason_to_refuse(metric: str, untested: list[str], baselines: dict[str, Any]) -> str:
+    """Say why a model is refused whatever its metric is: a class is untested, or a baseline is better; else empty."""
     if untested:
         more = f" and {len(untested) - NAMED} more" if len(untested) > NAMED else ""
-        verdict = f"No test example of: {', '.join(untested[:NAMED])}{more}. Give more examples of it, or leave it out."
-    refused = bool(untested)
-    strict = settings.load()["gate"]["not_below_baseline"]
-    for name, found in baselines.items() if strict and baselines and not refused else ():
-        if "interval" in found and found["interval"][1] < 0:
-            refused = True
-            verdict = f"Below the baseline, {name}, which reaches {found['metrics'][metric]:.4f} on the same examples."
-    gate = {"metric": metric, "value": UNTESTED if refused else measured[metric], "drop": drop, "verdict": verdict}
-    if "GATE_THRESHOLD" in os.environ:
-        return gate | {"threshold": float(os.environ["GATE_THRESHOLD"])}
-    threshold = settings.load()["gate"].get("threshold")
-    return gate if threshold is None else gate | {"threshold": float(threshold)}
+        return f"No test example of: {', '.join(untested[:NAMED])}{more}. Give more examples of it, or leave it out."
+    better = [found for found in baselines.items() if found[1].get("interval", (0, 0))[1] < 0]
+    if not better:
+        return ""
+    name, found = better[-1]
+    return f"Below the baseline, {name}, which reaches {found['metrics'][metric]:.4f} on the same examples."
 
 
 def figures_of(found: dict[str, float]) -> dict[str, float | None]:

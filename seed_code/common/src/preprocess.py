@@ -40,6 +40,7 @@ NAMED = 20  # unreadable examples that the report names
 SHOWN = 4  # samples of each class in the report
 SECONDS_BETWEEN_LINES = 10
 SEPARATORS = ("_", "|", ",", ";", "/", "+", "&")  # between labels, as others write them
+MANY_NOTED = 0.01  # a share of examples with nothing on them that is worth a warning
 MANY_EQUAL = 0.1  # a share of equal examples that is worth a warning
 
 
@@ -296,9 +297,8 @@ def draw_plan(survey: Survey, data: dict[str, Any]) -> tuple[Plan, dict[str, int
     if "test" in drawn and (data["problem"] == "multi_label" or survey.groups):
         test_every_class(survey, of_row, sides, shuffled)
     sides = sides[unit_of]
-    by_key = np.argsort(mix(keys, data["seed"] + 1), kind="stable")  # another order than that of the splits
-    if data["limit"]:
-        limit(sides, lowest, by_key, data["limit"])
+    if data["limit"]:  # in another order than that of the splits
+        limit(sides, lowest, np.argsort(mix(keys, data["seed"] + 1), kind="stable"), data["limit"])
     if data["balance"]:
         by_key = np.argsort(mix(keys, data["seed"]), kind="stable")
         balance(sides, strata, by_key[sides[by_key] == SPLITS.index("train")])
@@ -367,14 +367,13 @@ def balance(sides: np.ndarray, strata: np.ndarray, shuffled: np.ndarray) -> None
     train = shuffled[sides[shuffled] == SPLITS.index("train")]
     sizes = np.bincount(strata[train])
     most = int(sizes[sizes > 0].min()) if len(train) else 0
-    for number in np.flatnonzero(sizes > most):
-        sides[train[strata[train] == number][most:]] = LEFT_OUT
+    limit(sides, strata, train, most)
 
 
 def limit(sides: np.ndarray, strata: np.ndarray, shuffled: np.ndarray, most: int) -> None:
-    """Leave out all but `most` examples of each set of labels: every split keeps its part of them."""
+    """Leave out all but the first `most` keys of each stratum, of those in `shuffled`."""
     in_strata = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    sizes = np.bincount(strata)
+    sizes = np.bincount(strata[shuffled])
     place = np.arange(len(in_strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each within its stratum
     sides[in_strata[place >= most]] = LEFT_OUT
 
@@ -406,7 +405,7 @@ class Written:
     left_out: Counter[str] = field(default_factory=Counter)
     unreadable: Unread = field(default_factory=Unread)
     sizes: array = field(default_factory=lambda: array("i"))
-    notes: Counter[str] = field(default_factory=Counter)  # what task.note_of says of rows
+    notes: Counter[str] = field(default_factory=Counter)  # what task.note_of says of rows, where it says something
     samples: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
 
     def add(self, split: str, example: Example, labels: list[str], row: dict[str, Any], size: int) -> None:
@@ -414,7 +413,8 @@ class Written:
         self.examples[split] += 1
         self.counts[split].update(labels)
         self.sizes.append(size)
-        self.notes.update(task.notes_of(row))
+        if note := task.note_of(row):
+            self.notes[note] += 1
         for label in labels[:1] if split == "train" else ():
             shown = self.samples.setdefault(label, [])
             shown.append((row["id"], {**row, "labels": labels}))
@@ -572,9 +572,7 @@ def describe(
         "duplicates": double,
         "alike": alike(classes),
         "separator": separator_of(classes, chosen["data"]),
-        "warnings": task.warnings(
-            sum((part.notes for part in written), Counter()), sum(part.examples.total() for part in written)
-        ),
+        "warnings": warnings_of(written),
         "given": [name for number, name in enumerate(SPLITS) if number in plan.given] if len(plan.given) > 1 else [],
         "groups": {"column": chosen["data"]["group"], "count": len(set(survey.groups))} if survey.groups else {},
         "splits": {},
@@ -595,6 +593,16 @@ def describe(
             "classes": dict(sorted(counts.items())),
         }
     return facts
+
+
+def warnings_of(written: list[Written]) -> list[str]:
+    """Name what task.note_of says of more than a few examples."""
+    notes, count = sum((part.notes for part in written), Counter()), sum(part.examples.total() for part in written)
+    return [
+        f"{noted:,} {task.NOUN} are {note} when decoded ({noted / count:.0%}): look at them in report/data.html"
+        for note, noted in notes.items()
+        if noted > MANY_NOTED * count
+    ]
 
 
 def speak(facts: dict[str, Any]) -> None:
@@ -676,7 +684,7 @@ def main(given: list[str] | None = None) -> None:
     if group.first:
         write_report(arguments.output / "report", facts, written, chosen)
         speak(facts)
-    said_of_baseline = baseline.write(arguments.output, group)
+    said_of_baseline = baseline.write(arguments.output, group, facts)
     if group.first:
         print(said_of_baseline, flush=True)
     group.leave()

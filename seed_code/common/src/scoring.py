@@ -61,4 +61,9 @@ def decide(scores: np.ndarray, problem: str, thresholds: list[float] | None = No
         return scores.argmax(axis=1)
     if problem == "binary":
         return (scores[:, 1] >= (thresholds or [0.5])[0]).astype(np.int64)
-    return (scores >= np.array(thresholds or [0.5] * scores.shape[1])).astype(np.int64)
+    return (scores >= limits_of(scores, thresholds)).astype(np.int64)
+
+
+def limits_of(scores: np.ndarray, thresholds: list[float] | None) -> np.ndarray:
+    """Return the thresholds of multi_label scores, one a class; 0.5 where there are none."""
+    return np.array(thresholds or [0.5] * scores.shape[1])

@@ -18,6 +18,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import unquote
@@ -253,10 +254,15 @@ class Dialect:
         return len(self.columns) > 1 and len(inner) >= LIKE_ROWS and len(alike) >= 0.9 * len(inner)
 
 
+def dialects(line: str, kind: str) -> list[Dialect]:
+    """Return what may separate the values of a line, first what the file's suffix says."""
+    usual = DELIMITED[kind]
+    return [Dialect(each, f"{each} " in line) for each in (usual, *(d for d in DELIMITERS if d != usual))]
+
+
 def dialect_of(header: str, kind: str, needed: dict[str, str]) -> Dialect:
     """The separator with which a header has the columns that are needed; otherwise the one with most columns."""
-    usual = DELIMITED[kind]
-    tried = [Dialect(each, f"{each} " in header) for each in (usual, *(d for d in DELIMITERS if d != usual))]
+    tried = dialects(header, kind)
     for each in tried:
         each.columns = [name.strip() for name in each.values(header)]
     fitting = [each for each in tried if all(column in each.columns for column in needed)]
@@ -290,14 +296,14 @@ def records(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | c
 
 def without_header(first: str, table: Table, columns: list[str]) -> Dialect:
     """The separator with which a first line has as many values as [data] columns has names. Raises ValueError."""
-    usual = DELIMITED[table.kind]
-    tried = [Dialect(each, f"{each} " in first, columns) for each in (usual, *(d for d in DELIMITERS if d != usual))]
+    tried = dialects(first, table.kind)
     fitting = [each for each in tried if len(each.values(first)) == len(columns)]
     if not fitting:
         raise ValueError(
             f"[data] columns has {len(columns)} names ({', '.join(columns)}), and the first line of {table.name} has "
             f"{len(tried[0].values(first))} values. Name each column, in their order; or [], where the file has a header."
         )
+    fitting[0].columns = columns
     return fitting[0]
 
 
@@ -313,9 +319,7 @@ def delimited_rows(table: Table, needed: dict[str, str], columns: list[str]) -> 
             raise ValueError(f"{table.name} holds NUL bytes, as UTF-16 without its mark does. Save it as UTF-8.")
         dialect = without_header(header, table, columns) if columns else dialect_of(header, table.kind, needed)
         if columns:
-            lines.begin()
-            lines.again.appendleft(header)
-            lines.number -= 1
+            lines = Lines(chain([header], text))
         check_columns(dialect.columns, needed, table.name)
         if twice := [name for name in needed if dialect.columns.count(name) > 1]:
             raise ValueError(f"{table.name} has the column {twice[0]!r} twice. Rename one of them.")
@@ -338,28 +342,6 @@ def delimited_rows(table: Table, needed: dict[str, str], columns: list[str]) -> 
                 if count == 1 and len(dialect.labels) < ROWS_A_BATCH:
                     dialect.labels.add(str(row.get(label) or "").strip())
                 yield place, row, f"over more than {MANY_LINES} lines" if count > MANY_LINES else ""
-
-
-def place_of(row: dict[str, Any], data: dict[str, Any], split: str) -> tuple[str, str]:
-    """The split that a row is given ("" for none), and its group: by its columns, or by where it was found. Raises NoText."""
-    if data["split"]:
-        named = as_text(value_at(row, data["split"])).strip()
-        split = given_split(named)
-        if named and not split:
-            raise NoText(f"{data['split']} is {named!r}, which is none of train, validation and test")
-    return split, as_text(value_at(row, data["group"])).strip() if data["group"] else ""
-
-
-def columns_needed(contents: dict[str, str], data: dict[str, Any]) -> dict[str, str]:
-    """The columns that rows must have, each with the setting that names it; labels last. Raises ValueError."""
-    label = data["label"]
-    labels = [label] if isinstance(label, str) else label
-    if data["group"] in labels:
-        raise ValueError(
-            f"[data] group is {data['group']!r}, which is the label: a class would be on one side. Name another column."
-        )
-    places = {data[name]: f"[data] {name}" for name in ("split", "group") if data[name]}
-    return places | contents | dict.fromkeys(labels, "[data] label")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
@@ -518,6 +500,28 @@ def labels_of(row: dict[str, Any], label: str | list[str], multi_label: bool) ->
     if len(texts) > 1 and set(texts) <= {"0", "1"}:
         raise NoText(f'{label!r} holds ones and zeros. List names, or give each label a column: label = ["...", "..."]')
     return [text for text in texts if text]
+
+
+def place_of(row: dict[str, Any], data: dict[str, Any], split: str) -> tuple[str, str]:
+    """The split that a row is given ("" for none), and its group: by its columns, or by where it was found. Raises NoText."""
+    if data["split"]:
+        named = as_text(value_at(row, data["split"])).strip()
+        split = given_split(named)
+        if named and not split:
+            raise NoText(f"{data['split']} is {named!r}, which is none of train, validation and test")
+    return split, as_text(value_at(row, data["group"])).strip() if data["group"] else ""
+
+
+def columns_needed(contents: dict[str, str], data: dict[str, Any]) -> dict[str, str]:
+    """The columns that rows must have, each with the setting that names it; labels last. Raises ValueError."""
+    label = data["label"]
+    labels = [label] if isinstance(label, str) else label
+    if data["group"] in labels:
+        raise ValueError(
+            f"[data] group is {data['group']!r}, which is the label: a class would be on one side. Name another column."
+        )
+    places = {data[name]: f"[data] {name}" for name in ("split", "group") if data[name]}
+    return places | contents | dict.fromkeys(labels, "[data] label")
 
 
 def is_set(text: str, column: str) -> bool:

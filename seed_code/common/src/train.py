@@ -362,10 +362,9 @@ class Training:
             self.learn_from({name: tensor[part] for name, tensor in inputs.items()}, labels[part], count)
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.parameters, MOST_GRADIENT)
-        arguments = self.arguments
+        schedule = (self.arguments.learning_rate, self.arguments.warmup_share, self.chosen["schedule"])
+        rate = learning_rate(self.step, self.steps, *schedule)
         for group in self.optimizer.param_groups:
-            schedule = (arguments.learning_rate, arguments.warmup_share, self.chosen["schedule"])
-            rate = learning_rate(self.step, self.steps, *schedule)
             group["lr"] = rate * group.get("factor", 1.0)
         self.scaler.step(self.optimizer)
         self.scaler.update()

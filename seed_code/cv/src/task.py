@@ -59,7 +59,6 @@ MOST_SIDE = 4096  # of a picture in an IDX file
 LEAST_PIXELS = 4  # on the shorter side
 FITS = ("crop", "pad", "squash")
 NEARLY = 8  # of 255: what differs by less looks the same
-MOST_FLAT = 0.01  # share of pictures without anything on them that goes without saying
 GREY_BITS = (8, 10, 12, 16)  # that cameras and scanners use of the 16 that a file has
 MANIFESTS = {".csv": ".csv", ".tsv": ".tsv", ".manifest": ".jsonl", ".jsonl": ".jsonl"}  # suffix -> kind of table
 ROWS_TO_FIND_ROOT = 200  # of a manifest, whose paths say where its pictures are
@@ -414,20 +413,11 @@ def open_image(content: bytes | np.ndarray) -> Image.Image:
     return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
-def notes_of(row: dict[str, Any]) -> list[str]:
-    """What a report counts of prepared pictures: those that hardly anybody sees anything on."""
+def note_of(row: dict[str, Any]) -> str:
+    """Say what is odd about a prepared picture on which hardly anybody sees anything; empty for others."""
     pixels = np.frombuffer(row["image"], dtype=np.uint8)
     flat = int(pixels.max()) - int(pixels.min()) < NEARLY
-    return ["nearly black" if pixels.max() < NEARLY else "of one colour"] if flat else []
-
-
-def warnings(notes: Counter[str], examples: int) -> list[str]:
-    """What is said of such pictures where there are more than a few."""
-    return [
-        f"{count:,} pictures are {note} when decoded ({count / examples:.0%}): look at them in report/data.html"
-        for note, count in notes.items()
-        if count > MOST_FLAT * examples
-    ]
+    return ("nearly black" if pixels.max() < NEARLY else "of one colour") if flat else ""
 
 
 def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, bytes]:

@@ -155,14 +155,9 @@ def cut(text: str, settings: dict[str, Any]) -> str:
     return text[: most - most // 2] + " " + text[len(text) - most // 2 :]
 
 
-def notes_of(row: dict[str, Any]) -> list[str]:
-    """What a report counts of prepared texts: nothing."""
-    return []
-
-
-def warnings(notes: dict[str, int], examples: int) -> list[str]:
-    """What is said of such texts: nothing."""
-    return []
+def note_of(row: dict[str, Any]) -> str:
+    """Say what is odd about a prepared text: nothing."""
+    return ""
 
 
 def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
@@ -269,7 +264,7 @@ class Encoder:
         """
         texts = [cut(text, self.settings) for text in texts]
         found = self.tokens(texts) if known is None or not self.by_words else self.tokens_by_words(texts, known)
-        if self.settings["long_texts"] != "windows":
+        if known is not None and self.settings["long_texts"] != "windows":  # a split, and no request
             self.cut += (len(found), sum(len(ids) > self.room for ids in found), sum(map(len, found)),
                          sum(max(0, len(ids) - self.room) for ids in found))  # fmt: skip
         return [[np.concatenate((self.before, piece, self.after)) for piece in self.pieces(ids)] for ids in found]
