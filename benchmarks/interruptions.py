@@ -44,7 +44,7 @@ DAMAGES = ("flip", "cut", "empty", "no weights", "no state", "no manifest", "emp
 
 @dataclass
 class Score:
-    """What became of the runs of one kind."""
+    """Count what became of the runs of one kind."""
 
     runs: int = 0
     identical: int = 0

@@ -78,7 +78,7 @@ PROOFS = {
 
 
 def machine() -> str:
-    """What this ran on."""
+    """Name the machine that this runs on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return f"{platform.system()}, {os.cpu_count()} cores ({model}), Python {platform.python_version()}"

@@ -36,7 +36,7 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained on, and what it is held against."""
+    """Name what is trained on, and what it is held against."""
 
     variant: str
     data: str
@@ -69,7 +69,7 @@ DEFAULTS = ("reviews-default", "mtsamples-default", "tweets", "moderation", "bir
 
 
 def settings_of(case: Case) -> dict[str, dict[str, Any]]:
-    """What is laid over the seed's settings.toml."""
+    """Return what is laid over the seed's settings.toml."""
     return tomllib.loads((ROOT / "docs/settings" / case.settings).read_text()) if case.settings else {}
 
 

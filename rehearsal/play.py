@@ -41,7 +41,7 @@ PICTURES = {
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody asked for: `make rehearse TASK= DATA= SETTINGS= PARAMETERS= INTERRUPT=1 KEEP=1 PORT=`."""
+    """Hold what somebody asked for: `make rehearse TASK= DATA= SETTINGS= PARAMETERS= INTERRUPT=1 KEEP=1 PORT=`."""
 
     variants: tuple[str, ...]
     data: Path | None
@@ -243,7 +243,7 @@ def example(variant: str, data: Path | None) -> tuple[bytes, str, str]:
 
 
 def continue_story(scientist: Scientist, project: Project, console: Console) -> None:
-    """What a team meets next: a better hyperparameter, an override, a README, a broken test."""
+    """Play what a team meets next: a better hyperparameter, an override, a README, a broken test."""
     settings = project.clone / "settings.toml"
     console.chapter(f"{project.variant}: what comes after")
     edit_settings(settings, {"training": {"weight_decay": 0.02}})
@@ -313,7 +313,7 @@ def show(console: Console, outcomes: list[Outcome]) -> None:
 
 
 def explain(played: PlayedAws) -> None:
-    """How to talk to a play that is left up."""
+    """Say how to talk to a play that is left up."""
     environment = "\n".join(f"  export {name}={value}" for name, value in played.environment().items())
     git = shlex.join(["git", *git_credentials(Path(sys.executable))])
     print(f"""

@@ -74,13 +74,13 @@ def namespace_command() -> tuple[str, ...]:
 
 @functools.cache
 def has_networks() -> bool:
-    """Whether a container can have a network of its own here. Tried once, for real."""
+    """Tell whether a container can have a network of its own here. Tried once, for real."""
     command = [*namespace_command(), "--net", sys.executable, RELAY, os.getcwd(), "--", "true"]
     return command[0] == "unshare" and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def relay_to_aws() -> str:
-    """What lets a container with a network of its own reach AWS, as a VPC does by its endpoints."""
+    """Start what lets a container with a network of its own reach AWS, as a VPC does by its endpoints."""
     with _lock:  # several jobs start at the same time
         return _relay_to_aws()
 
@@ -164,7 +164,7 @@ class Cluster:
 
 @functools.cache
 def has_clusters() -> bool:
-    """Whether instances can have a network between them here. Tried once, for real."""
+    """Tell whether instances can have a network between them here. Tried once, for real."""
     if not has_networks() or not shutil.which("nsenter"):
         return False
     with tempfile.TemporaryDirectory() as place:
@@ -185,7 +185,7 @@ def has_clusters() -> bool:
 
 
 def local_path(folder: Path, path: str) -> Path:
-    """Where a path of the container lies on this machine. Raises ValueError for one outside /opt/ml."""
+    """Return where a path of the container lies on this machine. Raises ValueError for one outside /opt/ml."""
     if not path.startswith("/opt/ml/") or ".." in Path(path).parts:
         raise ValueError(f"{path} is not below /opt/ml")
     return folder / "ml" / path.removeprefix("/opt/ml/")

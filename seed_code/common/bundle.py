@@ -61,7 +61,7 @@ class Bundle:
 
     @property
     def prefix(self) -> str:
-        """Where the files lie in the project's bucket."""
+        """Return where the files lie in the project's bucket."""
         return f"{self.kind}/{self.digest}"
 
 
@@ -96,7 +96,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Packages:
-    """What jobs without internet may have to install: wheels for the image, under the hash of what was asked for."""
+    """Hold what jobs without internet may have to install: wheels for the image, under the hash of what was asked for."""
 
     requirements: tuple[str, ...]
 

@@ -95,7 +95,7 @@ INFERENCE_INSTANCE_TYPES = ["ml.m5.large", "ml.m5.xlarge", "ml.c5.xlarge"]  # th
 
 @dataclass(frozen=True)
 class Project:
-    """What the build knows and a run cannot change."""
+    """Hold what the build knows and a run cannot change."""
 
     name: str
     id: str
@@ -127,7 +127,7 @@ class Project:
         )
 
     def address(self, content: bundle.Bundle | bundle.Archive | bundle.Packages) -> str:
-        """Where the build uploads a bundle."""
+        """Return where the build uploads a bundle."""
         return f"s3://{self.bucket}/{content.prefix}"
 
     def run(self, *names: Any) -> Join:
@@ -144,12 +144,12 @@ class Project:
 
     @property
     def network(self) -> dict[str, Any]:
-        """Which network jobs are in, as the SDK's Networking and NetworkConfig both take it; empty for SageMaker's own."""
+        """Return which network jobs are in, as the SDK's Networking and NetworkConfig both take it; empty for SageMaker's own."""
         vpc = {"subnets": [*self.subnets], "security_group_ids": [*self.security_groups]} if self.subnets else {}
         return vpc | ({"enable_network_isolation": True} if self.isolated else {})
 
     def pip_variables(self, folder: str) -> dict[str, str]:
-        """What makes pip install from a folder, and ask nobody, where jobs cannot count on the internet."""
+        """Return what makes pip install from a folder, and ask nobody, where jobs cannot count on the internet."""
         return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder} if self.network else {}
 
     @cached_property
@@ -170,7 +170,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What can be chosen each time the pipeline is started; the defaults are those of settings.toml."""
+    """Hold what can be chosen each time the pipeline is started; the defaults are those of settings.toml."""
 
     input_data: ParameterString
     processing_instance: ParameterString
@@ -368,7 +368,7 @@ def trainer_of(
     name: str,
     spot: bool,
 ) -> ModelTrainer:
-    """What a training step and a tuning step have in common."""
+    """Return what a training step and a tuning step have in common."""
     compute = chosen["compute"]
     tags = project.tags(name) | {"TrainingType": "Spot" if spot else "OnDemand"}
     return ModelTrainer(
@@ -399,7 +399,7 @@ def trainer_of(
 
 
 def checkpoints(parameters: Parameters, preprocessing: ProcessingStep, name: str) -> CheckpointConfig:
-    """Where training resumes from: an address made only of what training depends on.
+    """Return where training resumes from: an address made only of what training depends on.
 
     With the execution's id in it, the step would differ in each execution and never come from the cache; a fixed one
     would bring the state of old data into a new run. It is beside the report, since a folder beside the training data
@@ -413,7 +413,7 @@ def checkpoints(parameters: Parameters, preprocessing: ProcessingStep, name: str
 
 
 def metrics() -> list[MetricDefinition]:
-    """What SageMaker reads off train.py's output and draws."""
+    """Return what SageMaker reads off train.py's output and draws."""
     return [MetricDefinition(name=name, regex=regex) for name, regex in METRICS.items()]
 
 
@@ -461,7 +461,7 @@ def evaluate(
 
 
 def model_of(step: TrainingStep | TuningStep) -> Any:
-    """Where a step's model lies, of a tuning that of its best job; after a cache hit, where it was written first."""
+    """Return where a step's model lies, of a tuning that of its best job; after a cache hit, where it was written first."""
     if isinstance(step, TrainingStep):
         return step.properties.ModelArtifacts.S3ModelArtifacts
     written = step.properties.TrainingJobDefinition.OutputDataConfig.S3OutputPath
@@ -589,7 +589,7 @@ def processing_output(name: str, uri: Any) -> ProcessingOutput:
 
 
 def output(step: ProcessingStep, name: str) -> Any:
-    """Where a processing step wrote one of its outputs; after a cache hit, where it did so first."""
+    """Return where a processing step wrote one of its outputs; after a cache hit, where it did so first."""
     return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
 
 

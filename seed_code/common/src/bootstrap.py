@@ -71,7 +71,7 @@ class Judged:
 
 
 def resamples(examples: int) -> Iterator[np.ndarray]:
-    """How many times each example is drawn, of as many draws as there are examples; the same ones every time."""
+    """Yield how many times each example is drawn, of as many draws as there are examples; the same ones every time."""
     generator = np.random.Generator(np.random.Philox(key=[0, examples]))
     for _ in range(RESAMPLES):
         yield np.bincount(generator.integers(0, examples, examples), minlength=examples).astype(float)

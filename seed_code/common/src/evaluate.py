@@ -122,7 +122,7 @@ def score(classifier: task.Classifier, test: examples.Prepared, scratch: Path) -
 def measure_champion(
     arguments: argparse.Namespace, test: examples.Prepared, metric: str, scratch: Path
 ) -> dict[str, Any] | None:
-    """What the approved model reaches on this test split; None where nobody asks or there is none."""
+    """Measure what the approved model reaches on this test split; None where nobody asks or there is none."""
     name, folder = str(arguments.champion), arguments.champion
     if group := os.environ.get("MODEL_PACKAGE_GROUP"):
         found = approved(group, scratch / "approved")
@@ -147,7 +147,7 @@ def measure_champion(
 
 
 def spot_saving() -> dict[str, Any]:
-    """What spot saved, from the training times that pipeline.py passes on: 1 - billable / training seconds.
+    """Return what spot saved, from the training times that pipeline.py passes on: 1 - billable / training seconds.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html
     """
@@ -272,7 +272,7 @@ def top_accuracy(scores: np.ndarray, truth: np.ndarray, most: int) -> float:
 
 
 def training_of(folder: Path, scratch: Path) -> dict[str, Any]:
-    """What train.py wrote beside the model that `load` read: its settings, seconds and epochs; nothing of older ones."""
+    """Read what train.py wrote beside the model that `load` read: its settings, seconds and epochs; nothing of older ones."""
     for path in (scratch / "training.json", folder / "training.json"):
         if path.exists():
             return json.loads(path.read_text())
@@ -286,7 +286,7 @@ def gate_of(
     untested: list[str],
     baselines: dict[str, Any],
 ) -> dict[str, Any]:
-    """What the pipeline's Gate reads: the metric, and how far it is below the approved model's (-1: there is none).
+    """Return what the pipeline's Gate reads: the metric, and how far it is below the approved model's (-1: there is none).
 
     A class without a test example is untested, whatever the other classes came to: then the value is UNTESTED, below
     every threshold, and the verdict names it. So it is where the model is below a baseline, beyond the interval of that,
