@@ -324,19 +324,16 @@ def figures_of(found: dict[str, float]) -> dict[str, float | None]:
     return {name: value if found["support"] or name == "support" else None for name, value in found.items()}
 
 
-def main(given: list[str] | None = None) -> None:
-    arguments = parse_arguments(given)
-    transformers_logging.disable_progress_bar()
+def judge(
+    scores: np.ndarray,
+    predicted: np.ndarray,
+    thresholds: list[float] | None,
+    champion: dict[str, Any] | None,
+    test: examples.Prepared,
+    folder: Path,
+) -> dict[str, Any]:
+    """Measure the answers for the test split, which lies in `folder`: what evaluation.json holds, but for the training."""
     metric = settings.load()["gate"]["metric"]
-    test = examples.Prepared(arguments.test)
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        classifier = load(arguments.model, scratch / "model")
-        training = training_of(arguments.model, scratch / "model")
-        scores = score(classifier, test, scratch / "items")
-        champion = measure_champion(arguments, test, metric, scratch)
-    thresholds = classifier.facts.get("thresholds")
-    predicted = scoring.decide(scores, test.problem, thresholds)
     measured = metrics.measure(scores, test.truth, test.problem, thresholds)
     numbers = list(range(len(test.labels)))
     # By number: a class may be called "accuracy", as a line of the report is.
@@ -344,7 +341,7 @@ def main(given: list[str] | None = None) -> None:
     classes = {label: figures_of(by_number[str(number)]) for number, label in enumerate(test.labels)}
     untested = [label for label, found in classes.items() if not found["support"]]
     judged = bootstrap.Judged(scores, test.truth, test.problem, thresholds)
-    intervals, baselines = beside(judged, test, arguments.test, metric)
+    intervals, baselines = beside(judged, test, folder, metric)
     gate = gate_of(measured, metric, champion, untested, baselines)
     evaluation = {
         **registry_metrics(measured, test.truth, predicted, test.problem, len(test.labels)),
@@ -356,7 +353,6 @@ def main(given: list[str] | None = None) -> None:
         "test_examples": len(test),
         "classes": classes,
         "spot": spot_saving(),
-        "training": training,
     }
     if test.problem != "multi_label":
         evaluation["confused"] = confused(test.truth, predicted, test.labels)
@@ -364,25 +360,49 @@ def main(given: list[str] | None = None) -> None:
             evaluation["top"] = {str(most): top_accuracy(scores, test.truth, most) for most in (3, 5)}
     if champion:
         evaluation["champion"] = champion | {"drop": gate["drop"]}
-        print(f"the approved model: {metric} {champion['value']:.4f}", flush=True)
     if thresholds:
         names = test.labels[1:] if test.problem == "binary" else test.labels
         evaluation["thresholds"] = dict(zip(names, thresholds, strict=True))
+    return evaluation
+
+
+def speak(evaluation: dict[str, Any]) -> None:
+    """Say on standard output what was reached, beside the approved model and the baselines."""
+    gate = evaluation["gate"]
+    metric = gate["metric"]
+    if "champion" in evaluation:
+        print(f"the approved model: {metric} {evaluation['champion']['value']:.4f}", flush=True)
+    if gate["value"] == UNTESTED:
+        print(f"the gate is not passed: {gate['verdict']}", flush=True)
+    for name, found in evaluation["baselines"].items():
+        if metric in found["metrics"]:
+            print(f"baseline, {name}: {metric} {found['metrics'][metric]:.4f}", flush=True)
+    print("test: " + ", ".join(f"{name} {value:.4f}" for name, value in evaluation["metrics"].items()), flush=True)
+
+
+def main(given: list[str] | None = None) -> None:
+    arguments = parse_arguments(given)
+    transformers_logging.disable_progress_bar()
+    test = examples.Prepared(arguments.test)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        classifier = load(arguments.model, scratch / "model")
+        training = training_of(arguments.model, scratch / "model")
+        scores = score(classifier, test, scratch / "items")
+        champion = measure_champion(arguments, test, settings.load()["gate"]["metric"], scratch)
+    thresholds = classifier.facts.get("thresholds")
+    predicted = scoring.decide(scores, test.problem, thresholds)
+    evaluation = judge(scores, predicted, thresholds, champion, test, arguments.test) | {"training": training}
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "evaluation.json").write_text(json.dumps(evaluation, indent=2))
     figures = draw(scores, predicted, evaluation["classes"], test)
-    if history := evaluation["training"].get("history"):
+    if history := training.get("history"):
         figures["history"] = plots.history(history)
     for name, figure in figures.items():
         (arguments.output / f"{name}.png").write_bytes(plots.png(figure))
     mistakes = find_mistakes(scores, predicted, test, thresholds)
     report.evaluation_report(arguments.output / "evaluation.html", evaluation, figures, mistakes)
-    if gate["value"] == UNTESTED:
-        print(f"the gate is not passed: {gate['verdict']}", flush=True)
-    for name, found in baselines.items():
-        if metric in found["metrics"]:
-            print(f"baseline, {name}: {metric} {found['metrics'][metric]:.4f}", flush=True)
-    print("test: " + ", ".join(f"{name} {value:.4f}" for name, value in measured.items()), flush=True)
+    speak(evaluation)
 
 
 if __name__ == "__main__":
