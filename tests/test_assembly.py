@@ -17,7 +17,7 @@ from build.assemble import assemble, git, tracked, write
 LANDED = """
     Makefile README.md SEED buildspec.yml bundle.py pipeline.py pyproject.toml requirements.txt settings.toml .gitignore
     deploy/endpoint.yaml deploy/production.json deploy/staging.json
-    src/baseline.py src/bootstrap.py src/checkpoints.py src/distributed.py src/evaluate.py src/examples.py src/inference.py src/job.py src/media.py src/meeting.py src/metrics.py
+    src/baseline.py src/bootstrap.py src/checkpoints.py src/distributed.py src/evaluate.py src/examples.py src/inference.py src/job.py src/lookalikes.py src/media.py src/meeting.py src/metrics.py
     src/plain.py src/plots.py src/preprocess.py src/report.py src/requirements.txt src/requirements-tracking.txt src/scoring.py src/settings.py src/start.py
     src/tables.py src/task.py src/tracking.py src/train.py
     tests/conftest.py tests/test_bundle.py tests/test_preprocess.py tests/test_settings.py tests/test_task.py

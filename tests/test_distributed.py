@@ -149,15 +149,17 @@ def test_a_job_on_one_host_waits_for_nobody_and_sets_nothing(repository):
     assert as_host(repository, ["algo-1"], "algo-1", code).communicate(timeout=60)[0] == "False\n"
 
 
-def test_two_instances_prepare_what_one_prepares(repository, tmp_path):
+def two_prepare(repository: Path, shards: Path, output: Path) -> None:
+    """Preprocess a folder of files on two instances, each with every other file, as ShardedByS3Key hands them out."""
     hosts = ["127.0.0.1", "127.0.0.2"]
-    for number in range(6):  # as ShardedByS3Key hands files out
-        share = tmp_path / f"data-{number % 2}"
+    for number, shard in enumerate(sorted(shards.iterdir())):
+        share = output.with_name(f"{output.name}-data-{number % 2}")
         share.mkdir(exist_ok=True)
-        shutil.copy(repository / f"shards/{number}.csv", share)
+        shutil.copy(shard, share)
     started = [
         subprocess.Popen(
-            [sys.executable, "src/preprocess.py", "--data", tmp_path / f"data-{number}", "--output", tmp_path / "both"],
+            [sys.executable, "src/preprocess.py", "--output", output]
+            + ["--data", output.with_name(f"{output.name}-data-{number}")],
             cwd=repository,
             env=os.environ | {"SM_HOSTS": json.dumps(hosts), "SM_CURRENT_HOST": host},
             stdout=subprocess.PIPE,
@@ -167,20 +169,43 @@ def test_two_instances_prepare_what_one_prepares(repository, tmp_path):
         for number, host in enumerate(hosts)
     ]
     said = [process.communicate(timeout=120)[0] for process in started]
-
     assert [process.returncode for process in started] == [0, 0], said
+
+
+def prepared(repository: Path, folder: Path) -> tuple[dict, dict[str, list[dict]]]:
+    """Return the data report and the examples of every split in their order."""
     program = """
 import json, sys, pathlib
 sys.path.insert(0, "src")
 from examples import Prepared
-for name in ("train", "validation", "test"):
-    split = Prepared(pathlib.Path(sys.argv[1]) / name)
-    print(json.dumps([split[i] for i in range(len(split))]))
+splits = {name: Prepared(pathlib.Path(sys.argv[1]) / name) for name in ("train", "validation", "test")}
+print(json.dumps({name: [split[i] for i in range(len(split))] for name, split in splits.items()}))
 """
-    one, both = (run(repository, "-c", program, folder) for folder in ("prepared", str(tmp_path / "both")))
-    assert one == both
-    facts = [
-        json.loads((folder / "report/data.json").read_text()) for folder in (repository / "prepared", tmp_path / "both")
-    ]
-    assert facts[0] == facts[1]
-    assert np.sum([split["examples"] for split in facts[1]["splits"].values()]) == 480
+    splits = json.loads(run(repository, "-c", program, str(folder)))
+    return json.loads((folder / "report/data.json").read_text()), splits
+
+
+def test_two_instances_prepare_what_one_prepares(repository, tmp_path):
+    two_prepare(repository, repository / "shards", tmp_path / "both")
+
+    report, splits = prepared(repository, tmp_path / "both")
+    assert (report, splits) == prepared(repository, repository / "prepared")
+    assert np.sum([split["examples"] for split in report["splits"].values()]) == 480
+
+
+def test_given_splits_and_groups_are_kept_by_two_instances_as_by_one(repository, tmp_path):
+    landed = tmp_path / "landed"
+    shutil.copytree(repository, landed, ignore=shutil.ignore_patterns("prepared", "shards"))
+    edit_settings(landed / "settings.toml", {"data": {"split": "part", "group": "author"}})
+    header, *rows = (landed / "sample/messages.csv").read_text().splitlines()
+    (tmp_path / "shards").mkdir()
+    for number in range(6):  # every author's rows are in several files; the fifth of them are given to the test split
+        lines = [f"{row},{'test' if n % 60 < 12 else ''},{n % 60}" for n, row in enumerate(rows) if n % 6 == number]
+        (tmp_path / f"shards/{number}.csv").write_text("\n".join([f"{header},part,author", *lines, ""]))
+    run(landed, "src/preprocess.py", "--data", str(tmp_path / "shards"), "--output", str(tmp_path / "one"))
+    two_prepare(landed, tmp_path / "shards", tmp_path / "two")
+
+    report, splits = prepared(landed, tmp_path / "two")
+    assert (report, splits) == prepared(landed, tmp_path / "one")
+    assert report["groups"] == {"column": "author", "count": 60}
+    assert len(splits["test"]) == len(rows) // 5

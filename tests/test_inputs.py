@@ -524,6 +524,40 @@ def test_near_black_pictures_are_told(pictures, tmp_path):
     assert "warning: 12 pictures are nearly black" in pictures(tmp_path).said
 
 
+def pictures_and_copies(folder: Path, copies: int) -> None:
+    """Write 24 different pictures, and of the first ones a copy at half the size, saved as a JPEG."""
+    chance = np.random.default_rng(1)
+    for number in range(24):
+        path = folder / f"{'ab'[number % 2]}/{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        small = Image.fromarray(chance.integers(0, 255, (5, 5, 3), dtype=np.uint8))
+        small.resize((64, 64), Image.Resampling.BICUBIC).save(path)
+        if number < copies:
+            Image.open(path).resize((32, 32)).save(path.with_name(f"{number}-copy.jpg"), quality=60)
+
+
+def test_pictures_that_look_the_same_are_named(pictures, tmp_path):
+    pictures_and_copies(tmp_path, copies=6)
+
+    found = pictures(tmp_path)
+
+    lookalikes = found.facts["lookalikes"]
+    assert (lookalikes["compared"], lookalikes["count"]) == (30, 12)
+    assert all(one.split("/")[1].split("-")[0].split(".")[0] in other for one, other in lookalikes["pairs"])
+    assert "warning: 12 of the 30 pictures compared look the same as another" in found.said
+    assert "look the same as another" in (found.output / "report/data.html").read_text()
+
+
+def test_different_and_equal_pictures_are_no_lookalikes(pictures, tmp_path):
+    pictures_and_copies(tmp_path, copies=0)
+    (tmp_path / "a/again.png").write_bytes((tmp_path / "a/0.png").read_bytes())
+
+    found = pictures(tmp_path)
+
+    assert (found.facts["lookalikes"]["count"], found.facts["duplicates"]["rows"]) == (0, 1)
+    assert "look the same" not in found.said
+
+
 def test_a_manifest_may_name_pictures_below_a_folder_of_their_own(pictures, tmp_path):
     chance = np.random.default_rng(1)
     lines = ["source-ref,label,patient"]

@@ -82,8 +82,8 @@ def class_scores(report: dict[str, dict[str, float]], labels: list[str]) -> Figu
     return figure
 
 
-def class_counts(counts: dict[str, dict[str, int]]) -> Figure:
-    """Examples of every class in every split, the largest class on top; a log scale when classes differ 20-fold.
+def class_counts(counts: dict[str, dict[str, int]], noun: str = "examples") -> Figure:
+    """Examples (called `noun`) of every class in every split, the largest class on top; a log scale when classes differ 20-fold.
 
     `counts` is split -> class -> examples; a class that a split lacks has none there.
     """
@@ -100,9 +100,9 @@ def class_counts(counts: dict[str, dict[str, int]]) -> Figure:
     most = max(number for split in counts.values() for number in split.values())
     if max(totals.values()) > 20 * min(totals.values()):
         axes.set_xscale("symlog", linthresh=1)  # unlike "log", it has a place for 0
-        axes.set(xlim=(-0.2, 1.5 * most), xlabel="examples (log scale)")
+        axes.set(xlim=(-0.2, 1.5 * most), xlabel=f"{noun} (log scale)")
     else:
-        axes.set(xlim=(-0.02 * most, 1.04 * most), xlabel="examples")
+        axes.set(xlim=(-0.02 * most, 1.04 * most), xlabel=noun)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(THOUSANDS)
     return figure
@@ -215,7 +215,7 @@ def history(history: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def histogram(values: np.ndarray, title: str, unit: str, limit: float | None = None) -> Figure:
+def histogram(values: np.ndarray, title: str, unit: str, limit: float | None = None, noun: str = "examples") -> Figure:
     """How `values` (whole numbers from 0) are spread, on a log scale when the tail is long; a line where `limit` cuts."""
     low = max(int(values.min()), 1)  # a log scale has no place for 0
     high = max(int(values.max()), low) + 1
@@ -227,7 +227,7 @@ def histogram(values: np.ndarray, title: str, unit: str, limit: float | None = N
     axes = tidy(figure.subplots())
     axes.hist(np.maximum(values, low), bins=edges - 0.5, color=BLUE, edgecolor="white", linewidth=0.3)
     axes.set_title(title, loc="left", fontsize=10)
-    axes.set(xlabel=f"{unit} (log scale)" if long_tail else unit, ylabel="examples")
+    axes.set(xlabel=f"{unit} (log scale)" if long_tail else unit, ylabel=noun)
     if long_tail:
         axes.set_xscale("log")
     else:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ import baseline
 import distributed
 import examples
 import job
+import lookalikes
 import report
 import settings
 import task
@@ -407,14 +408,25 @@ class Written:
     sizes: array = field(default_factory=lambda: array("i"))
     notes: Counter[str] = field(default_factory=Counter)  # what task.note_of says of rows, where it says something
     samples: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
+    thumbnails: lookalikes.Thumbnails = field(default_factory=lookalikes.Thumbnails)
 
-    def add(self, split: str, example: Example, labels: list[str], row: dict[str, Any], size: int) -> None:
+    def add(
+        self,
+        split: str,
+        example: Example,
+        labels: list[str],
+        row: dict[str, Any],
+        size: int,
+        thumbnail: np.ndarray | None,
+    ) -> None:
         """Count one row; of each class the rows with the smallest numbers are shown, whoever wrote them."""
         self.examples[split] += 1
         self.counts[split].update(labels)
         self.sizes.append(size)
         if note := task.note_of(row):
             self.notes[note] += 1
+        if thumbnail is not None:
+            self.thumbnails.add(row["id"], example.key, split, example.where, thumbnail)
         for label in labels[:1] if split == "train" else ():
             shown = self.samples.setdefault(label, [])
             shown.append((row["id"], {**row, "labels": labels}))
@@ -452,12 +464,12 @@ def select(
     """The examples that go into a split, with their labels and its name; `mine` is what the first reading found here."""
     places = np.searchsorted(plan.keys, np.asarray(mine.keys, dtype=np.uint64))
     sides = iter(plan.sides[np.minimum(places, len(plan.keys) - 1)].tolist())
-    given = iter(mine.given)
+    given, keys = iter(mine.given), iter(mine.keys)
     named = plan.given if len(plan.given) > 1 else set()
     for example, kept in zip(found, mine.kept, strict=True):
         if not kept or not isinstance(example, Example):
             continue  # counted in the first reading
-        side, own = next(sides), next(given)
+        side, own, key = next(sides), next(given), next(keys)
         labels = [label for label in name_labels(example, data) or [] if label not in rare]
         if not labels and data["problem"] != "multi_label":
             continue
@@ -470,7 +482,7 @@ def select(
             }
             written.left_out[" or ".join(words for name, words in reasons.items() if data[name])] += 1
         else:
-            yield example, labels, SPLITS[side]
+            yield replace(example, key=f"{key:016x}"), labels, SPLITS[side]  # the second reading identifies nothing
 
 
 def write(
@@ -507,7 +519,7 @@ def write(
                 writer = examples.Writer(output / split / f"part-{part:03}.arrow", row, about)
                 writers[split] = stack.enter_context(writer)
             writers[split].add(row)
-            written.add(split, example, labels, row, size)
+            written.add(split, example, labels, row, size, task.thumbnail_of(row, facts))
     return written
 
 
@@ -573,6 +585,7 @@ def describe(
         "alike": alike(classes),
         "separator": separator_of(classes, chosen["data"]),
         "warnings": warnings_of(written),
+        "lookalikes": lookalikes_of(written),
         "given": [name for number, name in enumerate(SPLITS) if number in plan.given] if len(plan.given) > 1 else [],
         "groups": {"column": chosen["data"]["group"], "count": len(set(survey.groups))} if survey.groups else {},
         "splits": {},
@@ -603,6 +616,15 @@ def warnings_of(written: list[Written]) -> list[str]:
         for note, noted in notes.items()
         if noted > MANY_NOTED * count
     ]
+
+
+def lookalikes_of(written: list[Written]) -> dict[str, Any]:
+    """Return what lookalikes.report says of all instances' examples; empty where the task has no thumbnails."""
+    thumbnails = lookalikes.Thumbnails()
+    for part in written:
+        thumbnails.join(part.thumbnails)
+    found = lookalikes.report(thumbnails)
+    return found | {"pairs": found["pairs"][:NAMED]} if found["compared"] else {}
 
 
 def speak(facts: dict[str, Any]) -> None:
@@ -648,6 +670,8 @@ def speak(facts: dict[str, Any]) -> None:
         )
     for warning in facts["warnings"]:
         print(f"warning: {warning}", flush=True)
+    if (found := facts["lookalikes"]) and found["count"]:
+        print(f"warning: {report.say_lookalikes(found, task.NOUN)}", flush=True)
     if facts.get("cut", {}).get("count"):
         print(f"cut: {facts['cut']['count']} to {facts['cut']['limit']} characters", flush=True)
 

@@ -121,7 +121,7 @@ def data_report(path: Path, facts: dict[str, Any], lengths: np.ndarray, samples:
             what_there_is(facts, examples, noun),
             classes_by_split(facts, examples, noun),
             left_out(facts),
-            duplicates(facts["duplicates"]),
+            duplicates(facts["duplicates"], facts.get("lookalikes", {}), noun),
             sizes(facts, lengths),
             section("Samples", cards(samples, [listed(sample["labels"]) for sample in samples])),
         ],
@@ -170,7 +170,10 @@ def classes_by_split(facts: dict[str, Any], examples: int, noun: str) -> str:
         ),
         *placed,
         *(notice(f"No example in {name}: {listed(labels)}.", "bad") for name, labels in absent.items() if labels),
-        figure(plots.class_counts(counts), "Examples of each class in each split, the largest class on top."),
+        figure(
+            plots.class_counts(counts, noun),
+            f"{noun.capitalize()} of each class in each split, the largest class on top.",
+        ),
         *legend(facts["classes"]),
         table(["class", *counts, "all", "share"], rows),
     )
@@ -191,9 +194,22 @@ def left_out(facts: dict[str, Any]) -> str:
     return section("Left out, and why", *(blocks or [paragraph("Nothing: every row became an example.")]))
 
 
-def duplicates(found: dict[str, int]) -> str:
+def say_lookalikes(found: dict[str, Any], noun: str) -> str:
+    """Return one sentence about examples that look the same although they differ (see lookalikes.py)."""
+    one, other = found["pairs"][0]
+    return (
+        f"{found['count']:,} of the {found['compared']:,} {noun} compared look the same as another, as {one} and {other}; "
+        f"{found['pairs_across_splits']:,} pairs stand in different splits. Remove the copies, or keep them together with "
+        "[data] group."
+    )
+
+
+def duplicates(found: dict[str, int], lookalikes: dict[str, Any], noun: str) -> str:
+    looks = []
+    if lookalikes.get("count"):
+        looks = [notice(say_lookalikes(lookalikes, noun), "bad"), table(["looks like", "and"], lookalikes["pairs"])]
     if not found["rows"]:
-        return section("Duplicates", paragraph("None: all differ."))
+        return section("Duplicates", paragraph("None: all differ."), *looks)
     blocks = [
         paragraph(
             f"Contents that occur more than once: {found['texts']:,}; rows that repeat one of them: {found['rows']:,}. "
@@ -206,7 +222,7 @@ def duplicates(found: dict[str, int]) -> str:
                 f"With different labels: {found['with_different_labels']:,}. No model gets all of those right.", "bad"
             )
         )
-    return section("Duplicates", *blocks)
+    return section("Duplicates", *blocks, *looks)
 
 
 def sizes(facts: dict[str, Any], lengths: np.ndarray) -> str:
@@ -216,7 +232,7 @@ def sizes(facts: dict[str, Any], lengths: np.ndarray) -> str:
         "Sizes",
         numbers([(name, size[key], size["name"]) for key, name in names.items()]),
         figure(
-            plots.histogram(lengths, f"Size of the {noun}", size["name"], limit),
+            plots.histogram(lengths, f"Size of the {noun}", size["name"], limit, noun),
             f"{noun.capitalize()} by {size['name']}.",
         ),
     )

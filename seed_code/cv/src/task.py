@@ -59,6 +59,7 @@ MOST_SIDE = 4096  # of a picture in an IDX file
 LEAST_PIXELS = 4  # on the shorter side
 FITS = ("crop", "pad", "squash")
 NEARLY = 8  # of 255: what differs by less looks the same
+THUMBNAIL = 16  # pixels on a side, by which lookalikes are found
 GREY_BITS = (8, 10, 12, 16)  # that cameras and scanners use of the 16 that a file has
 MANIFESTS = {".csv": ".csv", ".tsv": ".tsv", ".manifest": ".jsonl", ".jsonl": ".jsonl"}  # suffix -> kind of table
 ROWS_TO_FIND_ROOT = 200  # of a manifest, whose paths say where its pictures are
@@ -418,6 +419,13 @@ def note_of(row: dict[str, Any]) -> str:
     pixels = np.frombuffer(row["image"], dtype=np.uint8)
     flat = int(pixels.max()) - int(pixels.min()) < NEARLY
     return ("nearly black" if pixels.max() < NEARLY else "of one colour") if flat else ""
+
+
+def thumbnail_of(row: dict[str, Any], settings: dict[str, Any]) -> np.ndarray:
+    """Return the grey levels by which lookalikes are found: uint8 (THUMBNAIL, THUMBNAIL)."""
+    size = settings["stored_size"]
+    image = Image.frombytes("RGB", (size, size), row["image"]).convert("L")
+    return np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 
 def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, bytes]:

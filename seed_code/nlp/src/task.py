@@ -160,6 +160,10 @@ def note_of(row: dict[str, Any]) -> str:
     return ""
 
 
+def thumbnail_of(row: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Return None: texts are compared by their words, not by their looks."""
+
+
 def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
     """What a report shows of a row."""
     return {"text": row["text"][:SHOWN_CHARACTERS] + ("…" if len(row["text"]) > SHOWN_CHARACTERS else "")}
