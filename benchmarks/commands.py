@@ -51,15 +51,16 @@ def run(command: str, folder: Path, name: str = "") -> tuple[str, int, str, str]
     clean = {key: value for key, value in os.environ.items() if key not in OF_MAKE}
     clean["PATH"] = f"{clean['PATH']}:{ROOT / '.venv/bin'}"  # uv, where the machine has none
     started = time.monotonic()
-    done = subprocess.run(
+    lines = [""]
+    with subprocess.Popen(
         ["bash", "-ec", command], cwd=folder, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or [""]
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", file=sys.stderr, flush=True)
+            lines += [line.strip()] if line.strip() else []
     name = name or f"`{command}`"
-    progress(f"{name}: {done.returncode}")
-    if done.returncode:
-        print(done.stdout[-3000:], file=sys.stderr)
-    return name, done.returncode, f"{(time.monotonic() - started) / 60:.1f}", lines[-1][:100].replace("|", "/")
+    progress(f"{name}: {process.returncode}")
+    return name, process.returncode, f"{(time.monotonic() - started) / 60:.1f}", lines[-1][:100].replace("|", "/")
 
 
 def main() -> int:

@@ -27,13 +27,21 @@ def test_the_settings_of_a_case_are_settings_of_its_seed(name, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+MINILM = tomllib.loads((ROOT / "docs/settings/mtsamples-minilm.toml").read_text())
+LONG = {
+    "task": {"max_tokens": 2048},
+    "model": {"name": "eurobert", "config": {"classifier_pooling": "mean", "num_hidden_layers": 0}},
+}
+
+
 @pytest.mark.parametrize(
-    ("variant", "chosen"), [("nlp", "mtsamples-minilm.toml"), ("nlp", "mtsamples.toml"), ("cv", None)]
+    ("variant", "chosen"),
+    [("nlp", MINILM), ("nlp", LONG), ("cv", {"model": {"weights": "hub"}})],
+    ids=["minilm", "long", "cv"],
 )
 def test_the_landed_tests_hold_for_pretrained_weights_several_columns_and_many_tokens(variant, chosen, tmp_path):
     write(quality.assemble(variant), tmp_path / "landed")
-    changes = tomllib.loads((ROOT / "docs/settings" / chosen).read_text()) if chosen else {"model": {"weights": "hub"}}
-    quality.edit_settings(tmp_path / "landed/settings.toml", changes)
+    quality.edit_settings(tmp_path / "landed/settings.toml", chosen)
 
     command = [sys.executable, "-m", "pytest", "-q", "tests/test_task.py"]
     done = subprocess.run(

@@ -29,7 +29,7 @@ LONG = {
     "make benchmark": "test_benchmarks.py, one at a time and quick; test_rehearsal.py, the figures of a rehearsal",
     **{
         f"make quality ONLY={name}": "test_quality.py, on the sample"
-        for name in ("digits", "reviews", "birds", "mtsamples", "mtsamples-minilm")
+        for name in ("reviews", "birds", "mtsamples-minilm")
     },
     "make quality": "test_quality.py, on the sample",
     "make prove": "test_prove.py, test_interruptions.py, test_bad_data.py, test_permissions.py, test_projects.py: samples",
