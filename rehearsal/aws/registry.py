@@ -6,8 +6,6 @@ from rehearsal.aws import adapter
 from rehearsal.aws.objects import split
 from rehearsal.aws.protocol import AwsError, Caller, now, page, public, tags_of
 
-APPROVALS = ("Approved", "Rejected", "PendingManualApproval")
-
 
 class Registry:
     """The operations on model package groups and model packages."""
