@@ -1,9 +1,10 @@
-"""What AWS would refuse in a pipeline definition, or what would cost money before it failed.
+"""Find what AWS would reject in a pipeline definition, and mistakes that would cost money before they fail.
 
     python -m checks pipeline.json
 
-The same code checks a definition in three places: before it leaves the build, in the function that runs it, and in this
-bundle's tests. In the function a Project is given as well, and what is not the project's own is refused too.
+The same code checks a definition in three places: in the build before the upload, in the Lambda function that starts
+the pipeline, and in this bundle's tests. The function also passes a Project, so that the use of anything outside that
+project is a problem too.
 """
 
 from typing import Any
@@ -19,9 +20,9 @@ __all__ = ["Problem", "Project", "Service", "check", "read", "refuse"]
 
 
 def check(definition: Any, project: Project | None = None, service: Service | None = None) -> list[Problem]:
-    """Everything that is wrong with a definition, in the order of its steps; nothing when it is fit to run.
+    """Return all problems of a definition, sorted by step; an empty list if it may run.
 
-    What has not the shape of a definition is told alone, since the rest cannot be looked at.
+    If the shape is invalid, return only shape errors: the other checks need a valid shape.
     """
     if problems := shape.check(definition):
         return problems
@@ -34,12 +35,12 @@ def check(definition: Any, project: Project | None = None, service: Service | No
     ]
     if project:
         problems += policy.check(checked, project)
-    # In the order of the steps, and of the checks: the same every time.
+    # dict.fromkeys drops duplicates, and sorted is stable: by step, then by check.
     return sorted(dict.fromkeys(problems), key=lambda problem: checked.order(problem.step))
 
 
 def refuse(definition: Any, project: Project | None = None, service: Service | None = None) -> None:
-    """Raise ValueError with everything that is wrong with a definition."""
+    """Raise ValueError with the problems of a definition (the first 20 and a count), if it has any."""
     if problems := check(definition, project, service):
         shown = "".join(f"\n  {problem}" for problem in problems[:20])
         more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""

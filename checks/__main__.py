@@ -7,7 +7,7 @@ import checks
 
 
 def main(arguments: list[str]) -> str | None:
-    """What is wrong, or None."""
+    """Return the error message or the usage for sys.exit, or None if the definition passes."""
     if len(arguments) != 1:
         return __doc__
     try:

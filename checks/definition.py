@@ -1,4 +1,4 @@
-"""A definition taken apart: its steps wherever they stand, its parameters, and what refers to what."""
+"""A parsed pipeline definition: all its steps, including nested ones, its parameters and its references."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from checks.service import Service
 
-# The lists of steps that stand in the arguments of others.
+# Arguments that hold nested lists of steps, by the type of the step that holds them.
 NESTED = {"Condition": ("IfSteps", "ElseSteps"), "ForEach": ("ForEachBody",)}
 JOBS = ("Processing", "Training", "Tuning", "Transform", "AutoML", "QualityCheck", "ClarifyCheck")
 REFERENCE = re.compile(r"(Parameters|Execution|Steps|ForEach|IterationOutput)\.([A-Za-z0-9_-]+)(.*)", re.DOTALL)
@@ -16,7 +16,10 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Step:
-    """A step and the lists of other steps that it stands in, the outermost first: (step, IfSteps, ElseSteps or ForEachBody)."""
+    """A step and the branches that it is nested in, outermost first.
+
+    Each branch is (name of the holding step, "IfSteps", "ElseSteps" or "ForEachBody").
+    """
 
     body: dict[str, Any]
     branches: tuple[tuple[str, str], ...] = ()
@@ -35,13 +38,13 @@ class Step:
 
     @property
     def depends_on(self) -> list[str]:
-        """The steps it names, with or without what becomes of them."""
+        """Names in DependsOn, whose entries are either a name or {"Step": name, "Trigger": ...}."""
         entries = self.body.get("DependsOn", [])
         return [entry if isinstance(entry, str) else entry["Step"] for entry in entries]
 
     @property
     def own(self) -> dict[str, Any]:
-        """The step's body without the steps that stand in its arguments."""
+        """The step's body without the steps nested in its arguments."""
         if self.type not in NESTED:
             return self.body
         arguments = {name: value for name, value in self.arguments.items() if name not in NESTED[self.type]}
@@ -49,7 +52,7 @@ class Step:
 
 
 class Definition:
-    """A definition that has the right shape, for the checks to ask."""
+    """A definition of valid shape, indexed for the checks."""
 
     def __init__(self, body: dict[str, Any], service: Service):
         self.body = body
@@ -61,12 +64,12 @@ class Definition:
         self.place = {name: place for place, name in enumerate(self.step_of)}
 
     def order(self, name: str) -> int:
-        """Where a step stands, for problems to be told in that order; -1 for what is in no step."""
+        """Return a step's position, the sort key of its problems; -1 for problems outside the steps."""
         return self.place.get(name, -1)
 
 
 def steps_below(steps: list[dict[str, Any]], branches: tuple[tuple[str, str], ...] = ()) -> Iterator[Step]:
-    """Yield steps with those that stand in the arguments of others, in the order of the definition."""
+    """Yield steps and the steps nested in them, depth first in the order of the definition."""
     for body in steps:
         step = Step(body, branches)
         yield step
@@ -75,12 +78,12 @@ def steps_below(steps: list[dict[str, Any]], branches: tuple[tuple[str, str], ..
 
 
 def is_function(value: Any) -> bool:
-    """Whether a value is filled in when the pipeline runs."""
+    """Return whether a value is a pipeline function, which is resolved only when the pipeline runs."""
     return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in ("Get", "Std:Join", "Std:JsonGet")
 
 
 def references(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Every {"Get": path} in a value, with where it stands."""
+    """Yield every {"Get": reference} in a value as (path to it, reference)."""
     if isinstance(value, dict):
         if set(value) == {"Get"} and isinstance(value["Get"], str):
             yield path, value["Get"]
@@ -93,16 +96,19 @@ def references(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
 
 
 def entries(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list, and nothing of what should have been one."""
+    """Return the dicts in `value` if it is a list, else []."""
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def split(reference: str) -> tuple[str, str, str] | None:
-    """Kind, name and the rest of a reference, or None for what is none."""
+    """Split a reference into kind, name and rest; return None if it is not a reference.
+
+    "Steps.Train.ModelArtifacts" gives ("Steps", "Train", ".ModelArtifacts").
+    """
     found = REFERENCE.fullmatch(reference)
     return (found.group(1), found.group(2), found.group(3)) if found else None
 
 
 def shown(path: Path) -> str:
-    """A path as people write it: Arguments.ProcessingInputs[0].S3Input."""
+    """Format a path for messages, as in Arguments.ProcessingInputs[0].S3Input."""
     return ".".join(path).replace(".[", "[")

@@ -1,4 +1,4 @@
-"""Check deploy/<stage>.json against deploy/endpoint.yaml: what CloudFormation would refuse when a model is approved.
+"""Check deploy/<stage>.json against deploy/endpoint.yaml for what CloudFormation would reject when a model is approved.
 
 python -m checks.deployment deploy
 """
@@ -18,14 +18,14 @@ from checks.reading import without_duplicates
 
 STAGES = ("staging", "production")
 TEMPLATE = "endpoint.yaml"
-# What deploy_model fills in for every stage, and for a project in a VPC.
+# Parameters that lambda/deploy_model.py sets for every stage, and those that it sets only for a project in a VPC.
 FILLED_IN = ("ProjectName", "ProjectId", "Stage", "ModelPackageArn", "EndpointRoleArn")
 OF_VPC = ("SubnetIds", "SecurityGroupIds")
 Parameters = dict[str, dict[str, Any]]
 
 
 def check(folder: Path, in_vpc: bool = False) -> list[str]:
-    """Return what is wrong with the stages' parameters and with the template that takes them, a line each."""
+    """Return the problems of the template and of each stage's parameters, one line each."""
     template = read_template(folder / TEMPLATE)
     parameters = template.get("Parameters") or {}
     wanted = (*FILLED_IN, *(OF_VPC if in_vpc else ()))
@@ -41,7 +41,7 @@ def check(folder: Path, in_vpc: bool = False) -> list[str]:
 
 
 def read_template(path: Path) -> dict[str, Any]:
-    """Read a template with cfn-lint's parser. Raises ValueError where it is none."""
+    """Read a template with cfn-lint's parser. Raises ValueError if it is missing or does not parse."""
     from cfnlint.decode import decode
 
     if not path.exists():
@@ -53,7 +53,7 @@ def read_template(path: Path) -> dict[str, Any]:
 
 
 def stage_problems(path: Path, parameters: Parameters, types: set[str]) -> Iterator[str]:
-    """Find what is wrong with one stage's file: no JSON object, unknown or missing keys, values that do not fit."""
+    """Yield the problems of one stage's file: not a JSON object, unknown or missing keys, invalid values."""
     if path.stem not in STAGES:
         yield f"there is no stage {path.stem}; there is {', '.join(STAGES)}. Remove the file."
         return
@@ -75,7 +75,7 @@ def stage_problems(path: Path, parameters: Parameters, types: set[str]) -> Itera
 
 
 def read_parameters(path: Path) -> dict[str, Any]:
-    """Read a stage's parameters. Raises ValueError for a file that is missing or holds no JSON object."""
+    """Read a stage's parameters. Raises ValueError if the file is missing or is not a JSON object."""
     if not path.exists():
         raise ValueError("the file is missing. Write {} where every default is right.")
     try:
@@ -97,7 +97,7 @@ def unknown(name: str, parameters: Parameters) -> str:
 
 
 def value_problem(value: Any, parameter: dict[str, Any], is_type: bool) -> str | None:
-    """Return what is wrong with the value of a template's parameter, by the rules that CloudFormation has for it.
+    """Return what is wrong with a parameter's value by CloudFormation's rules, or None.
 
     docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html
     """
@@ -135,7 +135,7 @@ def number_problem(text: str, parameter: dict[str, Any]) -> str | None:
 
 
 def instance_types(value: Any) -> set[str]:
-    """Return the parameters that stand as an InstanceType somewhere in a template."""
+    """Return the names of parameters that the template refers to as an InstanceType."""
     found: set[str] = set()
     for name, inner in (
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -156,7 +156,7 @@ def endpoint_types() -> list[str]:
 
 
 def main(arguments: list[str]) -> str | None:
-    """Return what is wrong, or None."""
+    """Return the error messages or the usage for sys.exit, or None if nothing is wrong."""
     if len(arguments) != 1:
         return __doc__
     try:

@@ -1,4 +1,4 @@
-"""The graph of a definition: every step once, nothing waits for itself, and no branch is used from outside of it."""
+"""Check the graph of a definition: unique names, no cycles, and no dependency on a step inside another branch."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from checks.problems import Problem, told
 
 
 def check(definition: Definition) -> list[Problem]:
-    """Steps that stand twice, depend on what is not there or cannot have run, or wait for themselves."""
+    """Return problems with repeated names, with dependencies that cannot be met, and with cycles."""
     return [*repeated(definition), *misplaced(definition), *cycles(definition)]
 
 
 def repeated(definition: Definition) -> list[Problem]:
-    """Names that several steps have."""
+    """Return problems with names that several steps have or that clash with a ForEach iteration's."""
     counts = Counter(step.name for step in definition.steps)
     problems = [*like_iterations(definition)]
     for name in (name for name, count in counts.items() if count > 1):
@@ -24,7 +24,7 @@ def repeated(definition: Definition) -> list[Problem]:
 
 
 def like_iterations(definition: Definition) -> Iterator[Problem]:
-    """Find names that a ForEach step gives to the runs of its body: <step>-<number>, as the SDK's ForEachStep says."""
+    """Yield problems with names that ForEach gives to iterations: <step>-<number>, as the SDK's ForEachStep says."""
     bodies = {step.name for step in definition.steps if any(branch == "ForEachBody" for _, branch in step.branches)}
     for step in definition.steps:
         base, _, number = step.name.rpartition("-")
@@ -33,7 +33,7 @@ def like_iterations(definition: Definition) -> Iterator[Problem]:
 
 
 def needed(step: Step) -> dict[str, str]:
-    """The steps that a step waits for, and where it says so."""
+    """Return the steps that a step waits for: {name: path in the step that refers to it}."""
     found = {name: f"DependsOn[{place}]" for place, name in enumerate(step.depends_on)}
     for place, source in enumerate(step.arguments["Resources"]["S3"] if step.type == "Cleanup" else []):
         found.setdefault(source["StepName"], f"Arguments.Resources.S3[{place}].StepName")
@@ -44,7 +44,7 @@ def needed(step: Step) -> dict[str, str]:
 
 
 def misplaced(definition: Definition) -> list[Problem]:
-    """Dependencies on no step, on the end of the run, and on what another branch may or may not have run."""
+    """Return problems with dependencies on missing steps, on Fail steps, and on steps inside another branch."""
     problems = []
     for step in definition.steps:
         for name, where in needed(step).items():
@@ -52,18 +52,19 @@ def misplaced(definition: Definition) -> list[Problem]:
             if other is None:
                 if where.startswith("DependsOn") or where.endswith(
                     "StepName"
-                ):  # other references are told of by their types
+                ):  # checks.types reports the other references
                     there = ", ".join(list(definition.step_of)[:10])
                     problems.append(Problem(step.name, where, f"there is no step {told(name)}; there is {there}."))
             elif other.type == "Fail":
                 problems.append(Problem(step.name, where, f"{name} ends the run; nothing comes after it."))
+            # A step may use only steps in its own list or in the lists around it.
             elif step.branches[: len(other.branches)] != other.branches:
                 problems.append(Problem(step.name, where, unreachable(other)))
     return problems
 
 
 def unreachable(step: Step) -> str:
-    """Say why a step inside of another one cannot be referred to from outside."""
+    """Return the message that says why a nested step cannot be referred to from outside its branch."""
     holder, branch = step.branches[-1]
     if branch == "ForEachBody":
         return f"{step.name} runs once for each item of {holder}. Write Steps.{holder}.IterationOutputs[0].{step.name}."
@@ -71,7 +72,11 @@ def unreachable(step: Step) -> str:
 
 
 def cycles(definition: Definition) -> list[Problem]:
-    """Steps that wait for themselves. What stands in a branch waits for its condition."""
+    """Return a problem for each cycle of dependencies.
+
+    Depth-first search with a stack of its own, so that a long chain of steps does not reach Python's recursion limit.
+    """
+    # A nested step also waits for the step that holds it.
     waits = {
         step.name: [*needed(step), *(condition for condition, _ in step.branches[-1:])] for step in definition.steps
     }
@@ -79,6 +84,7 @@ def cycles(definition: Definition) -> list[Problem]:
     done: set[str] = set()
     problems = []
     for start in waits:
+        # The path from `start` to the current step, as a list, and as a set to look names up in.
         way: list[str] = []
         on_way: set[str] = set()
         pending = [(start, iter(waits[start]))] if start not in done else []
@@ -97,7 +103,7 @@ def cycles(definition: Definition) -> list[Problem]:
                 problems.append(
                     Problem(following, "", f"it waits for itself: {' -> '.join(circle)}. Break the circle.")
                 )
-                done |= on_way  # one knot is told of once
+                done |= on_way  # report entangled cycles only once
                 pending = []
             else:
                 way.append(following)

@@ -1,4 +1,4 @@
-"""The parameters of a definition: declared once, with a default that they can have, and used."""
+"""Check the parameters of a definition: declared once, used, and with valid values."""
 
 from typing import Any
 
@@ -9,7 +9,10 @@ PYTHON = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
 
 
 def check(definition: Definition) -> list[Problem]:
-    """What is declared twice, has a value of another type, or is never used, so that overriding it changes nothing."""
+    """Return problems with parameters that are declared twice, never used, or have an invalid default or choice.
+
+    Overriding an unused parameter would silently change nothing.
+    """
     problems = []
     used = {
         parts[1]
@@ -43,10 +46,10 @@ def check(definition: Definition) -> list[Problem]:
 
 
 def type_of(parameter: dict[str, Any]) -> str:
-    """Return a parameter's type, which is String where the definition names none."""
+    """Return a parameter's type, by default String."""
     return parameter.get("Type", "String")
 
 
 def is_of(value: Any, kind: str) -> bool:
-    """Whether a value is of a parameter's type: true is no number."""
+    """Return whether a value has a parameter's type. A bool is not a number here, although it is an int in Python."""
     return isinstance(value, PYTHON[kind]) and (kind == "Boolean" or not isinstance(value, bool))

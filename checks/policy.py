@@ -1,4 +1,4 @@
-"""Whose things a definition uses: its project's, or what the project's template allows besides, and nothing else."""
+"""Check that a definition uses only what its project owns or what the project's template allows besides."""
 
 import re
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from checks.service import UNCHECKED
 ADDRESS = re.compile(r"s3://([^/]*)")
 ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "executionRoleArn", "JobFlowRole", "ServiceRole", "ValidationRole")
 KEY_MEMBERS = ("VolumeKmsKeyId", "KmsKeyId", "KMSKeyId")
-# Steps whose requests carry tags, and steps that run as somebody.
+# Steps whose requests must carry the project's tags: jobs do not inherit the pipeline's.
 TAGGED = ("Processing", "Training", "Tuning", "Transform", "AutoML", "QualityCheck", "ClarifyCheck")
-# Where a step's arguments say which network it is in, besides those of trainings.
+# Paths in the arguments to the object with the network settings. Training requests have theirs at the top level.
 NETWORKS: dict[str, tuple[str, ...]] = {
     "Model": (), "Processing": ("NetworkConfig",), "QualityCheck": ("NetworkConfig",), "ClarifyCheck": ("NetworkConfig",),
     "AutoML": ("AutoMLJobConfig", "SecurityConfig"),
 }  # fmt: skip
-# Steps for which templates/project.yaml gives a project's pipeline no rights.
+# Steps that the pipeline role in templates/project.yaml has no permissions for.
 WITHOUT_RIGHTS = ("Callback", "Cleanup", "EMR", "EMRServerless", "InferenceComponent", "Job", "Lineage", *UNCHECKED)
 TIME_LIMITS = {"Processing": "MaxRuntimeInSeconds", "Training": "MaxRuntimeInSeconds"}
 
@@ -29,9 +29,12 @@ TIME_LIMITS = {"Processing": "MaxRuntimeInSeconds", "Training": "MaxRuntimeInSec
 class Project:
     """What a project owns, and what it may use besides.
 
-    `buckets` (names) come on top of its own, `repositories` (ARNs) on top of what the account `registry` has, where AWS
-    keeps its framework images; `functions` are ARNs that Lambda steps may call, `key` is the one KMS key. Jobs are in
-    `subnets` and have `security_groups` where there are any, and are `isolated` from every network where that is asked.
+    - `registry`: the account of AWS's framework images, from which any image may be used.
+    - `buckets`, `repositories`: names of further buckets, and ARNs of further image repositories.
+    - `functions`: ARNs of the functions that Lambda steps may call.
+    - `key`: ARN of the only KMS key that may be used; empty for none.
+    - `subnets`, `security_groups`: the VPC settings that every job must have; empty for no VPC.
+    - `isolated`: whether every job must enable network isolation.
     """
 
     name: str
@@ -51,7 +54,7 @@ class Project:
 
 
 def check(definition: Definition, project: Project) -> list[Problem]:
-    """What is neither the project's own nor allowed to it."""
+    """Return a problem for everything that is neither the project's own nor allowed to it."""
     problems: list[Problem] = []
     for step in definition.steps:
         body = {"Arguments": step.own.get("Arguments") or {}}
@@ -67,7 +70,7 @@ def check(definition: Definition, project: Project) -> list[Problem]:
 
 
 def foreign(step: str, path: tuple[str, ...], value: Any, own: str) -> Problem:
-    """A problem in the words that all of these have."""
+    """Return a problem with a value that is not `own`, or that a function would fill in only at run time."""
     if is_function(value):
         return Problem(step, shown(path), f"it is known only at run time. Write {own} itself.")
     return Problem(step, shown(path), f"{told(value)} is not this project's. Use {own}.")
@@ -99,13 +102,13 @@ def images(step: Step, body: dict[str, Any], project: Project) -> Iterator[Probl
 
 
 def allowed_repository(image: re.Match[str], project: Project) -> bool:
-    """Whether an image is out of a repository that the template allows, whatever its partition."""
+    """Return whether the template allows an image's repository, ignoring the partition, which no image URI names."""
     arn = f":ecr:{image['region']}:{image['account']}:repository/{image['repository']}"
     return any(repository.endswith(arn) for repository in project.repositories)
 
 
 def addresses(definition: Definition, project: Project) -> Iterator[Problem]:
-    """Every address in S3, wherever it stands: parameters' defaults, environments and arguments too."""
+    """Yield problems with S3 URIs of other buckets, in any string of a parameter or a step."""
     allowed = (project.bucket, *project.buckets)
     own = f"s3://{', s3://'.join(allowed)}"
 
@@ -129,7 +132,7 @@ def addresses(definition: Definition, project: Project) -> Iterator[Problem]:
 
 
 def groups(step: Step, body: dict[str, Any], project: Project) -> Iterator[Problem]:
-    """The model package group that a model goes into, by name or by ARN."""
+    """Yield problems with the model package group, given by name or ARN, that a step registers into."""
     given = (
         [(("ModelPackageGroupName",), step.body["ModelPackageGroupName"])]
         if "ModelPackageGroupName" in step.body
@@ -144,7 +147,7 @@ def groups(step: Step, body: dict[str, Any], project: Project) -> Iterator[Probl
 
 
 def networks(step: Step, project: Project) -> Iterator[Problem]:
-    """The network of whatever runs: the project's subnets and security groups, and none at all where that is asked."""
+    """Yield problems with jobs and models outside the project's VPC or without the network isolation it asks for."""
     own = {"Subnets": sorted(project.subnets), "SecurityGroupIds": sorted(project.security_groups)}
     for path, holder in holders(step):
         given = holder.get("VpcConfig")
@@ -163,7 +166,7 @@ def networks(step: Step, project: Project) -> Iterator[Problem]:
 
 
 def holders(step: Step) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """The parts of a step's arguments that say which network it is in, with their places; empty where there is none."""
+    """Yield (path, object) for each object in a step's arguments that has network settings; {} if it is missing."""
     yield from training_jobs(step)
     if step.type in NETWORKS:
         holder: Any = step.arguments
@@ -173,12 +176,12 @@ def holders(step: Step) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
 
 
 def is_texts(value: Any) -> bool:
-    """Whether it is a list of texts."""
+    """Return whether a value is a list of strings."""
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def tags(step: Step, project: Project) -> Iterator[Problem]:
-    """The project's tags on whatever costs money: jobs do not inherit the pipeline's."""
+    """Yield a problem for each of the project's tags that a job lacks: jobs do not inherit the pipeline's."""
     if step.type not in TAGGED:
         return
     wanted = {"sagemaker:project-name": project.name, "sagemaker:project-id": project.id}
@@ -192,7 +195,7 @@ def tags(step: Step, project: Project) -> Iterator[Problem]:
 
 
 def time_limits(step: Step) -> Iterator[Problem]:
-    """No job without an end."""
+    """Yield a problem for a job without a maximum runtime."""
     if member := TIME_LIMITS.get(step.type):
         stopping = step.arguments.get("StoppingCondition")
         if not isinstance(stopping, dict) or member not in stopping:
@@ -202,7 +205,7 @@ def time_limits(step: Step) -> Iterator[Problem]:
 
 
 def others(step: Step, project: Project) -> Iterator[Problem]:
-    """Functions and queues that the pipeline would call, and clusters, which no project has."""
+    """Yield problems with functions that the template does not allow and steps that the role has no permissions for."""
     if step.type == "Lambda" and step.body["FunctionArn"] not in project.functions:
         yield foreign(step.name, ("FunctionArn",), step.body["FunctionArn"], "a function that the template allows")
     if step.type in WITHOUT_RIGHTS:

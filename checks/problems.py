@@ -1,11 +1,11 @@
-"""What a check found, and where."""
+"""The problems that the checks report."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: the step it is in ("" for none), the path there, what is wrong with its value and what to do."""
+    """One mistake: the step it is in ("" if outside the steps), the path in that step, what is wrong and what to do."""
 
     step: str
     path: str
@@ -17,6 +17,6 @@ class Problem:
 
 
 def told(value: object, most: int = 80) -> str:
-    """A value as it is shown in a message, cut where it is long."""
+    """Return the repr of a value for a message, cut after `most` characters."""
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"

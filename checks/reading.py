@@ -1,4 +1,4 @@
-"""Read a definition's text as JSON, and nothing that a parser of another kind would read differently."""
+"""Read a definition as strict JSON: reject whatever another parser might read differently."""
 
 import json
 import math
@@ -7,11 +7,11 @@ from typing import Any
 # CreatePipeline's limit: docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreatePipeline.html
 MOST_CHARACTERS = 1_048_576
 MOST_LEVELS = 64
-MOST_DIGITS = 18  # the whole numbers of 64 bits
+MOST_DIGITS = 18  # every such integer fits into 64 bits
 
 
 def read(content: bytes | str) -> Any:
-    """The JSON value of a definition's text. Raises ValueError for text that is too long, ambiguous or no JSON."""
+    """Parse a definition. Raises ValueError for text that is too long, nested too deep, ambiguous or not JSON."""
     try:
         text = content.decode() if isinstance(content, bytes) else content
         if len(text) > MOST_CHARACTERS:
@@ -25,7 +25,7 @@ def read(content: bytes | str) -> Any:
             parse_int=whole_number,
             parse_float=finite_number,
         )
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        json.dumps(value, ensure_ascii=False).encode()  # fails for a lone surrogate
     except RecursionError as error:
         raise ValueError(f"it is nested more than {MOST_LEVELS} levels deep.") from error
     except UnicodeError as error:
@@ -60,7 +60,10 @@ def finite_number(text: str) -> float:
 
 
 def require_flat(value: Any) -> None:
-    """Raise ValueError for what is nested deeper than any definition, which other readers may not survive."""
+    """Raise ValueError for a value nested deeper than MOST_LEVELS, at which other parsers may fail.
+
+    Walk level by level instead of recursively.
+    """
     level, members = 0, [value]
     while members:
         if (level := level + 1) > MOST_LEVELS:

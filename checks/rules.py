@@ -1,4 +1,4 @@
-"""What the types cannot say: spot, checkpoints, retries, encryption, images and property files."""
+"""Check rules that types cannot express: spot, checkpoints, retries, encryption, images and property files."""
 
 import json
 import re
@@ -8,9 +8,10 @@ from typing import Any
 from checks.definition import JOBS, Definition, Path, Step, entries, is_function, references, shown, split
 from checks.problems import Problem, told
 
-# docs.aws.amazon.com/sagemaker/latest/dg/pipelines-retry-policy.html: a model and a registration run no job.
+# Steps that run no job, so that job errors cannot be retried:
+# docs.aws.amazon.com/sagemaker/latest/dg/pipelines-retry-policy.html
 WITHOUT_JOB = ("Model", "RegisterModel", "EndpointConfig", "Endpoint", "InferenceComponent", "Lineage", "Cleanup")
-# Their disks are encrypted in hardware, and a key is refused:
+# Instances with local NVMe disks encrypt them in hardware and reject a KMS key for them:
 # docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
 NVME = re.compile(
     r"ml\.(g4dn|g5|g5n|g6|g6e|gr6|p3dn|p4d|p4de|p5|p5e|p5en|p6\w*|trn1|trn1n|trn2|[cmr]\d[a-z]*d|i\d\w*)\."
@@ -23,7 +24,7 @@ IMAGE_MEMBERS = ("TrainingImage", "ImageUri", "Image")
 
 
 def check(definition: Definition) -> list[Problem]:
-    """What would fail, or cost money for nothing, though every type is right."""
+    """Return problems that would fail or waste money although every type is right."""
     problems = []
     for step in definition.steps:
         for path, job in training_jobs(step):
@@ -39,7 +40,7 @@ def check(definition: Definition) -> list[Problem]:
 
 
 def training_jobs(step: Step) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The requests for training that a step makes: a tuning has one, or several."""
+    """Yield (path, request) for each training request of a step: a Tuning step has one or several."""
     if step.type == "Training":
         yield ("Arguments",), step.arguments
     elif step.type == "Tuning":
@@ -52,7 +53,10 @@ def training_jobs(step: Step) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def spot(step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
-    """docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html"""
+    """Yield problems with managed spot training: time limits, checkpoints and warm pools.
+
+    docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html
+    """
 
     def problem(what: str, *member: str) -> Problem:
         return Problem(step.name, shown((*path, *member)), what)
@@ -87,7 +91,7 @@ def spot(step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
 
 
 def shared_checkpoints(definition: Definition) -> Iterator[Problem]:
-    """Prefixes that several runs, or several steps, would resume from: the state of other data gets into a model."""
+    """Yield checkpoint URIs that several runs or steps would share, and so resume from the state of other data."""
     seen: dict[str, str] = {}
     for step in definition.steps:
         for path, job in training_jobs(step):
@@ -108,7 +112,7 @@ def shared_checkpoints(definition: Definition) -> Iterator[Problem]:
 
 
 def encryption(definition: Definition, step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
-    """A key for a disk that takes none."""
+    """Yield a problem for a KMS key on an instance type whose disk takes none."""
     resources = job.get("ResourceConfig")
     if isinstance(resources, dict) and "VolumeKmsKeyId" in resources:
         kind = known(definition, resources.get("InstanceType"))
@@ -121,9 +125,9 @@ def encryption(definition: Definition, step: Step, path: Path, job: dict[str, An
 
 
 def instances(definition: Definition, step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
-    """Find a training that has an image and nothing to run on.
+    """Yield a problem for a training job that has an image or algorithm but no instances to run on.
 
-    The model of the API leaves ResourceConfig out of what is required, and allows no instances: for serverless jobs.
+    The API model does not require ResourceConfig and allows 0 instances, because of serverless jobs.
     """
     algorithm = job.get("AlgorithmSpecification")
     if not isinstance(algorithm, dict) or not any(name in algorithm for name in ("TrainingImage", "AlgorithmName")):
@@ -140,7 +144,7 @@ def instances(definition: Definition, step: Step, path: Path, job: dict[str, Any
 
 
 def type_and_count(definition: Definition, step: Step, path: Path, config: dict[str, Any]) -> Iterator[Problem]:
-    """Find a cluster without a type or a count, unless groups or preferences of instances name them."""
+    """Yield a problem for a missing instance type or count, unless instance groups or preferences replace them."""
     if not any(name in config for name in ("InstanceGroups", "InstanceConfigs", "InstancePreferences")):
         missing = [name for name in ("InstanceType", "InstanceCount") if name not in config]
         if missing:
@@ -151,13 +155,13 @@ def type_and_count(definition: Definition, step: Step, path: Path, config: dict[
 
 
 def no_instances(definition: Definition, step: Step, path: Path, config: dict[str, Any]) -> Iterator[Problem]:
-    """Find a count of 0, or a parameter whose default or choice is 0."""
+    """Yield a problem for an instance count of 0, or a parameter whose default or choice is 0."""
     if "InstanceCount" in config and 0 in possible(definition, config["InstanceCount"]):
         yield Problem(step.name, shown((*path, "InstanceCount")), "0 instances train nothing. Use at least 1.")
 
 
 def possible(definition: Definition, value: Any) -> list[Any]:
-    """Return a value, or the default and the choices of the parameter that it is."""
+    """Return the values that a value may take: [value], or a parameter's default (None if it has none) and choices."""
     if is_function(value) and (parts := split(str(value.get("Get")))) and parts[0] == "Parameters":
         parameter = definition.parameter_of.get(parts[1], {})
         return [parameter.get("DefaultValue"), *(parameter.get("EnumValues") or [])]
@@ -165,12 +169,15 @@ def possible(definition: Definition, value: Any) -> list[Any]:
 
 
 def known(definition: Definition, value: Any) -> Any:
-    """A value, or the default of the parameter that it is."""
+    """Return a value, or the default of the parameter that it refers to."""
     return possible(definition, value)[0]
 
 
 def alternatives(step: Step) -> Iterator[Problem]:
-    """Members of which the API needs exactly one, though its model marks none as required."""
+    """Yield requests with none of a set of members of which the API requires one, as TrainingImage or AlgorithmName.
+
+    The service model marks none of them as required.
+    """
     one_of = [
         (path + ("AlgorithmSpecification",), ("TrainingImage", "AlgorithmName")) for path, _ in training_jobs(step)
     ]
@@ -193,7 +200,7 @@ def alternatives(step: Step) -> Iterator[Problem]:
 
 
 def retries(step: Step) -> Iterator[Problem]:
-    """Exceptions that a step cannot have, and the same one in several policies."""
+    """Yield problems with exceptions that a step cannot raise or that several retry policies name."""
     seen: set[str] = set()
     for place, policy in enumerate(step.body.get("RetryPolicies", [])):
         for name in policy["ExceptionType"]:
@@ -206,7 +213,7 @@ def retries(step: Step) -> Iterator[Problem]:
 
 
 def property_files(step: Step) -> Iterator[Problem]:
-    """Files for conditions to look into, each out of an output that the step has."""
+    """Yield problems with property files that are declared twice or belong to an output that the step lacks."""
     config = step.arguments.get("ProcessingOutputConfig")
     outputs = config.get("Outputs") if isinstance(config, dict) else None
     names = [output.get("OutputName") for output in entries(outputs)]
@@ -221,7 +228,7 @@ def property_files(step: Step) -> Iterator[Problem]:
 
 
 def images(step: Step) -> Iterator[Problem]:
-    """Addresses of images that no registry of ECR has. One behind a VPC may have any form."""
+    """Yield image URIs that are not in ECR. A private registry, reached through a VPC, may have any URI."""
     for path, value in members(step.own, IMAGE_MEMBERS):
         behind_vpc = any(name in json.dumps(step.arguments) for name in ("TrainingImageConfig", "RepositoryAccessMode"))
         if isinstance(value, str) and not behind_vpc and not IMAGE.fullmatch(value):
@@ -233,7 +240,7 @@ def images(step: Step) -> Iterator[Problem]:
 
 
 def members(value: Any, names: tuple[str, ...], path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every member of these names, however deep."""
+    """Yield (path, value) for every member with one of these names, at any depth but not inside each other."""
     if isinstance(value, dict):
         for name, inner in value.items():
             if name in names:
@@ -246,7 +253,7 @@ def members(value: Any, names: tuple[str, ...], path: Path = ()) -> Iterator[tup
 
 
 def names_and_tags(step: Step) -> Iterator[Problem]:
-    """Tags given twice or reserved, and names that a list has twice."""
+    """Yield problems with duplicate or reserved tags, and with duplicate names of inputs, outputs and channels."""
     for path, tags in members({"Arguments": step.arguments} if step.type != "Condition" else {}, ("Tags",)):
         keys = [tag.get("Key") for tag in entries(tags)]
         keys = [key for key in keys if isinstance(key, str)]

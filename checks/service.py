@@ -1,7 +1,7 @@
-"""The type system of a definition: the requests that create what a step makes, and what describes it afterwards.
+"""The types of a definition: the shapes of each step's API request and of the responses that references resolve in.
 
-Both are shapes of botocore's service model. What is needed of it is cut out once, so that the function that checks
-needs neither botocore's 2 MB nor its version (python -m build package writes service.json beside this file).
+The shapes come from botocore's service model. `python -m build package` writes those that are needed to service.json
+beside this file, so that the Lambda function needs neither botocore's 2 MB nor a certain version of it.
 """
 
 import functools
@@ -14,7 +14,8 @@ from typing import Any
 CUT = Path(__file__).parent / "service.json"
 Shape = dict[str, Any]
 
-# The request of each step, and the shapes that references into the step are resolved in.
+# By type of step: the operation whose request its arguments are, and the operations whose responses its references
+# resolve in.
 SAGEMAKER = {
     "Processing": ("CreateProcessingJob", ["DescribeProcessingJob"]),
     "Training": ("CreateTrainingJob", ["DescribeTrainingJob"]),
@@ -31,12 +32,12 @@ SAGEMAKER = {
     "InferenceComponent": ("CreateInferenceComponent", ["DescribeInferenceComponent"]),
     "Job": ("CreateJob", ["DescribeJob"]),
 }
-# Steps that botocore's PipelineExecutionStepMetadata knows and the SDK does not write: their arguments are not checked.
+# Steps in botocore's PipelineExecutionStepMetadata that the SDK cannot write: their arguments are not checked.
 UNCHECKED = (
     "Athena", "BedrockCustomModel", "BedrockCustomModelDeployment", "BedrockModelImport",
     "BedrockProvisionedModelThroughput", "HubContent",
 )  # fmt: skip
-# Pipelines gives these names itself unless it is told not to (PipelineDefinitionConfig).
+# Names that Pipelines generates unless PipelineDefinitionConfig says otherwise, so that they are optional in a step.
 NAMED_BY_PIPELINES = {
     "Processing": "ProcessingJobName",
     "Training": "TrainingJobName",
@@ -47,7 +48,7 @@ NAMED_BY_PIPELINES = {
     "AutoML": "AutoMLJobName",
     "Job": "JobName",
 }
-# What Pipelines refuses, though the request has it: the SDK takes it out (model_step.py, automl_step.py).
+# Members of the request that Pipelines rejects: the SDK removes them (model_step.py, automl_step.py).
 NOT_IN_PIPELINES = {
     "RegisterModel": ("CertifyForMarketplace",),
     "AutoML": ("ModelDeployConfig", "GenerateCandidateDefinitionsOnly"),
@@ -58,7 +59,7 @@ STATISTICS = ("CalculatedBaselineStatistics", "BaselineUsedForDriftCheckStatisti
 
 @dataclass(frozen=True)
 class Service:
-    """Shapes by name, the request of each type of step, and what its references are resolved in."""
+    """Shapes by name, and by type of step the shape of its request and the shapes that its references resolve in."""
 
     shapes: dict[str, Shape]
     requests: dict[str, str]
@@ -67,12 +68,12 @@ class Service:
     @classmethod
     @functools.cache
     def load(cls) -> "Service":
-        """What was cut out, if it lies here; else out of botocore."""
+        """Load service.json if it is there, else build the same from botocore."""
         return cls(**json.loads(CUT.read_text())) if CUT.exists() else cls.cut()
 
     @classmethod
     def cut(cls) -> "Service":
-        """Cut the shapes out of botocore's models of SageMaker, EMR and EMR Serverless."""
+        """Extract the shapes from botocore's models of SageMaker, EMR and EMR Serverless."""
         import botocore.session
 
         session = botocore.session.get_session()
@@ -115,16 +116,16 @@ class Service:
         return cls(shapes, requests, responses)
 
     def text(self) -> str:
-        """As JSON, for service.json: equal models give equal bytes."""
+        """Return the JSON of service.json, which is deterministic: equal models give equal bytes."""
         return json.dumps(vars(self), sort_keys=True, separators=(",", ":"))
 
 
 def copy(model: Any, name: str, shapes: dict[str, Shape], prefix: str = "") -> None:
-    """Copy a shape, and those that it is made of, without their documentation."""
+    """Copy a shape and, recursively, the shapes of its members into `shapes`, without their documentation."""
     if prefix + name in shapes:
         return
     source = model.shape_for(name)
-    wanted = model._shape_resolver._shape_map[name]  # what shape_for answers hides patterns and limits
+    wanted = model._shape_resolver._shape_map[name]  # shape_for hides patterns and limits
     shape = {
         key: wanted[key] for key in ("type", "required", "enum", "min", "max", "pattern", "union") if key in wanted
     }
@@ -141,7 +142,7 @@ def copy(model: Any, name: str, shapes: dict[str, Shape], prefix: str = "") -> N
 
 
 def arguments(kind: str, request: Shape) -> Shape:
-    """A request as a step has it: the name is optional, and some of it is not to be had."""
+    """Return a request as a step's arguments: the name optional, without the members that Pipelines rejects."""
     named, unavailable = NAMED_BY_PIPELINES.get(kind), NOT_IN_PIPELINES.get(kind, ())
     return {
         **request,
@@ -151,7 +152,7 @@ def arguments(kind: str, request: Shape) -> Shape:
 
 
 def own_shapes(shapes: dict[str, Shape]) -> dict[str, Shape]:
-    """Return the shapes that no service model has: arguments and properties that Pipelines makes up.
+    """Return the shapes of arguments and properties that only Pipelines has, and no service model.
 
     Sources: the SDK's emr_step.py, emr_serverless_step.py, lineage_step.py and automl_step.py.
     """
@@ -226,14 +227,15 @@ def own_shapes(shapes: dict[str, Shape]) -> dict[str, Shape]:
 
 @functools.cache
 def pattern_of(text: str) -> re.Pattern[str] | None:
-    """A pattern of the model for Python, or None for one that cannot be had.
+    """Compile a pattern of the service model, or return None if Python cannot compile it.
 
-    They are Java's, and have to match all of a value. Classes such as \\p{L} become the nearest of Python's, never a
-    narrower one.
+    The patterns have Java's syntax and apply to a complete value (use fullmatch). Classes such as \\p{L} become the
+    nearest class that Python has, never a narrower one.
     """
     classes = {"L": r"\w", "N": r"\d", "Z": r"\s", "M": r"\W", "S": r"\W", "P": r"\W", "Alnum": "a-zA-Z0-9"}
     text = re.sub(r"\\p\{(\w+)\}", lambda found: classes[found.group(1)], text)
-    text = re.sub(r"\$\{\d+,\d+\}$", "", text)  # a slip in two patterns: the limits stand beside them
+    # A typo in CustomerMetadataKey and CustomerMetadataValue: "${1,128}" and "${1,256}" repeat their min and max.
+    text = re.sub(r"\$\{\d+,\d+\}$", "", text)
     try:
         return re.compile(text)
     except re.error:

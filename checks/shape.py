@@ -1,4 +1,4 @@
-"""The shape of a definition, by a JSON schema: what every step of every type has to look like."""
+"""Check the shape of a definition against a JSON schema that covers every type of step."""
 
 import functools
 import json
@@ -12,19 +12,22 @@ SCHEMA = Path(__file__).parent / "schema.json"
 
 @functools.cache
 def validator() -> Any:
-    """The schema, compiled once."""
+    """Return the validator of the schema, created once."""
     from jsonschema import Draft202012Validator
 
     return Draft202012Validator(json.loads(SCHEMA.read_text()))
 
 
 def check(definition: Any) -> list[Problem]:
-    """What does not have the shape of a definition."""
+    """Return a problem for every violation of the schema."""
     return [told_of(error, definition) for error in validator().iter_errors(definition)]
 
 
 def told_of(error: Any, definition: Any) -> Problem:
-    """An error of jsonschema with the name of its step, in words of our own where its would not help."""
+    """Convert an error of jsonschema into a problem: the step around it, and the path inside that step.
+
+    Steps in IfSteps and ElseSteps are named themselves; one in a ForEachBody counts as part of its ForEach step.
+    """
     step, path = "", []
     value: Any = definition
     for part in error.absolute_path:
@@ -37,7 +40,7 @@ def told_of(error: Any, definition: Any) -> Problem:
 
 
 def said(error: Any) -> str:
-    """What is wrong, with the value, and what to do."""
+    """Return a message for an error of jsonschema: the value, what is wrong, and the schema's $comment as advice."""
     value, rule = error.instance, error.validator_value
     kinds = {
         "object": "an object",

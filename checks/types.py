@@ -1,4 +1,4 @@
-"""The types of a definition: each step's arguments against the request they become, each reference against its source."""
+"""Check the types of a definition: arguments against the API request, references against the step they refer to."""
 
 import difflib
 import re
@@ -9,8 +9,8 @@ from checks.parameters import type_of as parameter_type
 from checks.problems import Problem, told
 from checks.service import Shape, pattern_of
 
-# docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-variables.html, and the SDK's ExecutionVariables: what each may
-# look like, to be held against where it stands.
+# An example of each execution variable, to validate against the shape of the place that uses it. Sources:
+# docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-variables.html and the SDK's ExecutionVariables.
 ARN = "arn:aws:sagemaker:us-east-1:111122223333:pipeline/name"
 EXECUTION = {
     "StartDateTime": "2026-01-01T00:00:00.000Z",
@@ -26,7 +26,7 @@ TEXT: Shape = {"type": "string"}
 ANYTHING: Shape = {"type": "anything"}
 PARAMETER_TYPES = {"String": "string", "Integer": "integer", "Float": "double", "Boolean": "boolean"}
 SCALARS = ("string", "integer", "long", "float", "double", "boolean", "timestamp", "blob")
-# What a value of a type may be put into without being made text, or cut, first.
+# Types that accept a value of each type without a conversion to text or a loss.
 FITS = {
     "string": ("string", "timestamp", "blob"),
     "timestamp": ("string", "timestamp"),
@@ -41,7 +41,7 @@ CALLED = {"string": "text", "integer": "a whole number", "long": "a whole number
 CALLED |= {"double": "a number", "boolean": "true or false", "structure": "an object", "map": "an object"}
 CALLED |= {"list": "a list", "timestamp": "a time", "blob": "text"}
 MEMBER = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+)\]|\[(?:'([^']+)'|\"([^\"]+)\")\]")
-# docs of the SDK's ForEachStep: what it knows when its iterations have ended.
+# Properties of a finished ForEach step, by the docs of the SDK's ForEachStep.
 FOR_EACH_RESULTS: dict[str, Shape] = {"Status": TEXT} | dict.fromkeys(
     ("InputItemCount", "TotalStepCount", "SucceededStepCount", "FailedStepCount", "StoppedStepCount"),
     {"type": "integer"},
@@ -49,20 +49,24 @@ FOR_EACH_RESULTS: dict[str, Shape] = {"Status": TEXT} | dict.fromkeys(
 ITERATION = re.compile(r"\.IterationOutputs\[\d+\]\.(?P<step>[A-Za-z0-9_-]+)(?P<rest>[.\[].+)", re.DOTALL)
 S3_MEMBER = re.compile(r"(S3Uri|S3OutputPath|ModelDataUrl|S3OutputUri)$")
 S3_ADDRESS = re.compile(r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|https://.+)", re.DOTALL)
-UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for what is known only when the pipeline runs
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # placeholder for what is known only at run time
 
 
 class Wrong(ValueError):
-    """What is wrong with a value, told to whoever knows where it stands."""
+    """A type error in a value. The caller, which knows the path, turns it into a Problem."""
 
 
 def check(definition: Definition) -> list[Problem]:
-    """What is no request of its API, and what refers to nothing or to something of another type."""
+    """Return problems with arguments that do not fit their API request, and with references that fail or do not fit."""
     return Types(definition).check()
 
 
 class Types:
-    """Walks through the arguments of every step and remembers what is wrong."""
+    """A walk through the arguments of every step that collects problems.
+
+    `self.step` is the step being checked. Methods that take a `path` add problems; those that resolve references raise
+    Wrong.
+    """
 
     def __init__(self, definition: Definition):
         self.definition = definition
@@ -82,13 +86,13 @@ class Types:
                 self.for_each(step)
             elif step.type == "Fail":
                 self.text(step.arguments["ErrorMessage"], ("Arguments", "ErrorMessage"))
-            else:  # what goes into a function or a queue is the team's own
+            else:  # arguments of Lambda functions and queues have no shape: check only their references
                 for name, value in step.arguments.items():
                     self.free(value, ("Arguments", name))
         return self.problems
 
     def for_each(self, step: Step) -> None:
-        """The items, and what picks one of the iterations: an output of a step of the body."""
+        """Check a ForEach step's items, and its selector, which compares an output of a step of the body."""
         items = step.arguments["IterableItems"]
         for place, item in enumerate(items if isinstance(items, list) else []):
             self.free(item, ("Arguments", "IterableItems", f"[{place}]"))
@@ -102,7 +106,7 @@ class Types:
                 self.wrong(path, str(wrong))
 
     def outside_of_arguments(self, step: Step) -> None:
-        """The values beside the arguments that may be filled in at run time."""
+        """Check the members of a step outside its arguments that may be functions."""
         for name, wanted in (
             ("FunctionArn", TEXT), ("SqsQueueUrl", TEXT), ("ModelPackageGroupName", TEXT), ("ModelName", TEXT),
             ("SuppliedBaselineConstraints", TEXT), ("SuppliedBaselineStatistics", TEXT),
@@ -120,7 +124,7 @@ class Types:
     # --- values against shapes ---------------------------------------------------------------------------------------
 
     def value(self, value: Any, name: str, path: Path) -> None:
-        """A value against the shape of this name."""
+        """Check a value against the shape called `name`."""
         shape = self.shapes[name]
         if is_function(value):
             self.function(value, shape, path)
@@ -169,14 +173,14 @@ class Types:
             self.wrong(path, problem)
 
     def text(self, value: Any, path: Path) -> None:
-        """Text, or what becomes text."""
+        """Check that a value is a string, or a function whose result can be used as one."""
         if is_function(value):
             self.function(value, TEXT, path)
         elif not isinstance(value, str):
             self.wrong(path, f"{told(value)} is not text.")
 
     def free(self, value: Any, path: Path) -> None:
-        """A value of any type, whose references have to lead somewhere all the same."""
+        """Check only the references of a value that may have any type."""
         if is_function(value):
             self.function(value, ANYTHING, path)
         elif isinstance(value, dict):
@@ -186,10 +190,10 @@ class Types:
             for place, inner in enumerate(value):
                 self.free(inner, (*path, f"[{place}]"))
 
-    # --- what is filled in when the pipeline runs --------------------------------------------------------------------
+    # --- functions, which are resolved when the pipeline runs --------------------------------------------------------
 
     def function(self, value: dict[str, Any], wanted: Shape, path: Path) -> None:
-        """A reference, a join or a look into a file, against the shape of where it stands."""
+        """Check a Get, Std:Join or Std:JsonGet against the shape of the place that uses it."""
         try:
             found = self.type_of(value)
             require_fit(found, wanted, value)
@@ -203,7 +207,7 @@ class Types:
             self.wrong(path, str(wrong))
 
     def type_of(self, value: Any) -> Shape:
-        """The shape of a value. Raises Wrong for what is no function, or refers to nothing."""
+        """Return the shape of a scalar or function. Raises Wrong for other values and for references to nothing."""
         if not is_function(value):
             if isinstance(value, bool):
                 return {"type": "boolean"}
@@ -218,7 +222,7 @@ class Types:
         return self.joined(given) if function == "Std:Join" else self.looked_up(given)
 
     def joined(self, given: Any) -> Shape:
-        """{"On": text, "Values": [...]}: text made of values that can be written as text."""
+        """Return the shape of a Std:Join, {"On": separator, "Values": [...]}. Raises Wrong if it is not valid."""
         if not isinstance(given, dict) or set(given) != {"On", "Values"}:
             raise Wrong(f"Std:Join takes On and Values, not {told(given)}.")
         if not isinstance(given["On"], str) or not isinstance(given["Values"], list) or not given["Values"]:
@@ -229,7 +233,10 @@ class Types:
         return TEXT
 
     def looked_up(self, given: Any) -> Shape:
-        """{"PropertyFile": {"Get": ...}, "Path": text} or {"S3Uri": ..., "Path": text}: a value out of a JSON file."""
+        """Return the shape of a Std:JsonGet, a value out of a JSON file. Raises Wrong if it is not valid.
+
+        It is {"PropertyFile": {"Get": ...}, "Path": path} or {"S3Uri": ..., "Path": path}.
+        """
         if not isinstance(given, dict) or set(given) not in ({"PropertyFile", "Path"}, {"S3Uri", "Path"}):
             raise Wrong(f"Std:JsonGet takes Path and either PropertyFile or S3Uri, not {told(given)}.")
         if not isinstance(given["Path"], str) or not given["Path"]:
@@ -249,7 +256,7 @@ class Types:
         return ANYTHING
 
     def referred(self, reference: Any) -> Shape:
-        """What {"Get": reference} is."""
+        """Return the shape of {"Get": reference}. Raises Wrong if it refers to nothing."""
         kind, name, rest = (split(reference) if isinstance(reference, str) else None) or ("", "", "")
         if kind == "Parameters" and not rest:
             if name not in self.definition.parameter_of:
@@ -275,13 +282,13 @@ class Types:
         return self.definition.step_of[name]
 
     def property(self, step: Step, rest: str) -> Shape:
-        """The shape of what a path leads to in what a step answers."""
+        """Return the shape at the path `rest` in a step's results. Raises Wrong if there is none."""
         if step.type in ("Lambda", "Callback"):
             return output_parameter(step, rest)
         if step.type == "ForEach":
             return self.iterations(step, rest)
         if step.type == "Job" and rest.startswith(".JobConfigDocument."):
-            return TEXT  # Pipelines reads the document as JSON when the step has ended: the SDK's JobStep
+            return TEXT  # Pipelines parses this JSON document when the step has ended: see the SDK's JobStep
         members = list(MEMBER.finditer(rest))
         if "".join(member.group(0) for member in members) != rest:
             raise Wrong(f"{told(rest)} is no path into step {step.name}. Write .Member, [0] or ['name'].")
@@ -296,7 +303,7 @@ class Types:
         return shape
 
     def iterations(self, step: Step, rest: str) -> Shape:
-        """What a ForEach step has: counts, the outputs of each iteration, and those of the one that its selector picks."""
+        """Return the shape of a ForEach step's counts, of an iteration's output, or of the selected iteration's."""
         if rest.removeprefix(".") in FOR_EACH_RESULTS:
             return FOR_EACH_RESULTS[rest.removeprefix(".")]
         if found := ITERATION.fullmatch(rest):
@@ -307,7 +314,7 @@ class Types:
         raise Wrong(f"step {step.name} has no {told(rest)}. Write .IterationOutputs[0].<step of its body>.<member>.")
 
     def selected(self, step: Step, field: Any) -> tuple[Step, str]:
-        """The step of the body that a selector compares, and the path into it."""
+        """Return the step of the body that a selector compares, and the path into it."""
         reference = field.get("Get") if isinstance(field, dict) else None
         kind, name, rest = (split(reference) if isinstance(reference, str) else None) or ("", "", "")
         if kind != "IterationOutput" or not rest:
@@ -321,7 +328,10 @@ class Types:
         return self.source(name)
 
     def entered(self, shape: Shape, member: re.Match[str], walked: str, step: Step) -> Shape:
-        """One member, entry or named entry of a shape."""
+        """Return the shape one level down: a structure's member, a list's entry by index or name, or a map's value.
+
+        `walked` is the path so far, for messages.
+        """
         name, number, key = member.group(1), member.group(2), member.group(3) or member.group(4)
         if shape["type"] == "structure" and (wanted := name or key):
             if wanted not in shape["members"]:
@@ -339,7 +349,7 @@ class Types:
     # --- what is known of a value before the run ---------------------------------------------------------------------
 
     def possible(self, value: Any) -> list[Any]:
-        """What a value can be as far as the definition says: its parameters' defaults and choices; UNKNOWN for the rest."""
+        """Return the values that a value may take: parameters' defaults and choices, and UNKNOWN for the rest."""
         if not is_function(value):
             return [value]
         ((function, given),) = value.items()
@@ -352,18 +362,22 @@ class Types:
         if parts and parts[0] == "Execution":
             return [EXECUTION[parts[1]]]
         if function == "Std:Join":
+            # One example is enough: the first value of each part, not every combination.
             texts = [self.possible(part)[0] for part in given["Values"]]
             return [given["On"].join(map(written, texts))]
         return [UNKNOWN]
 
     def sample(self, value: Any, text: Any) -> str:
-        """A text that an address may be: what a step answers for an address begins with one."""
+        """Return an example of a value at run time, to match against an S3 URI.
+
+        An unknown beginning becomes an S3 URI, since steps return complete ones; unknown parts after it become a word.
+        """
         text = str(text)
         text = f"s3://example/{text.removeprefix(UNKNOWN)}" if text.startswith(UNKNOWN) else text
         return text.replace(UNKNOWN, "unknown")
 
     def spoken(self, value: Any) -> str:
-        """A function as it is told in a message."""
+        """Format a value or function for a message."""
         if is_function(value):
             ((function, given),) = value.items()
             return str(given) if function == "Get" else f"this {function.removeprefix('Std:')}"
@@ -372,7 +386,7 @@ class Types:
     # --- conditions ---------------------------------------------------------------------------------------------------
 
     def condition(self, condition: dict[str, Any], path: Path) -> None:
-        """A comparison of what can be compared, and what others are made of."""
+        """Check that a condition, or every condition inside a Not or Or, compares values of like types."""
         kind = condition["Type"]
         if kind == "Not":
             self.condition(condition["Condition"], (*path, "Condition"))
@@ -390,7 +404,7 @@ class Types:
                     self.wrong((*path, name), f"{right} is compared with {left}, and never equals it.")
 
     def compared(self, value: Any, kind: str, path: Path) -> str | None:
-        """Text, a number or a truth, or what is known only at run time."""
+        """Return "text", "a number", "true or false" or "anything" for a compared value, or None after a problem."""
         try:
             found = self.type_of(value)["type"]
             if found not in (*SCALARS, "anything"):
@@ -408,7 +422,7 @@ class Types:
 
 
 def require_fit(found: Shape, wanted: Shape, value: Any) -> None:
-    """Raise Wrong when a value of one shape cannot stand where another is wanted."""
+    """Raise Wrong if a value of the shape `found` cannot be used where the API takes the shape `wanted`."""
     have, want = found["type"], wanted["type"]
     if "anything" in (have, want):
         if have == "anything" and want not in (*SCALARS, "anything"):
@@ -421,6 +435,7 @@ def require_fit(found: Shape, wanted: Shape, value: Any) -> None:
     if want not in FITS[have]:
         advice = " Make it text with Std:Join, in the SDK to_string()." if want == "string" else ""
         raise Wrong(f"{value.get('Get', 'it')} is {CALLED[have]}; here stands {CALLED[want]}.{advice}")
+    # A string without a pattern may hold an ARN.
     if is_arn(wanted) and "pattern" in found and not is_arn(found):
         raise Wrong(f"{value.get('Get', 'it')} is no ARN, which has to stand here.")
     if found.get("enum") and wanted.get("enum") and not set(found["enum"]) & set(wanted["enum"]):
@@ -428,7 +443,7 @@ def require_fit(found: Shape, wanted: Shape, value: Any) -> None:
 
 
 def no_address(text: str) -> str:
-    """Say that a text is no address in S3, and of a bucket's name what is wrong with it.
+    """Return the message for a text that is not an S3 URI, which names what is wrong with the bucket's name.
 
     docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
     """
@@ -445,7 +460,7 @@ def is_arn(shape: Shape) -> bool:
 
 
 def literal_problem(value: Any, shape: Shape) -> str | None:
-    """What is wrong with a value that the definition gives itself, if anything."""
+    """Return what is wrong with a literal scalar, or None."""
     kind = shape["type"]
     if kind in ("integer", "long"):
         right = isinstance(value, int) and not isinstance(value, bool)
@@ -468,7 +483,7 @@ def literal_problem(value: Any, shape: Shape) -> str | None:
 
 
 def text_problem(text: str, shape: Shape) -> str | None:
-    """What is wrong with a text: its choices, its length, its pattern."""
+    """Return what is wrong with a string by the shape's enum, length or pattern, or None."""
     if "enum" in shape and text not in shape["enum"]:
         near = difflib.get_close_matches(text, shape["enum"], 1)
         choices = f"Is it {near[0]}?" if near else f"It may be {told(', '.join(shape['enum']), 120)}"
@@ -490,7 +505,7 @@ def size_problem(size: int, what: str, shape: Shape) -> str | None:
 
 
 def output_parameter(step: Step, rest: str) -> Shape:
-    """An output that a function or a queue's answer is declared to have."""
+    """Return the shape of a declared output parameter of a Lambda or Callback step. Raises Wrong if there is none."""
     outputs = {entry["OutputName"]: entry["OutputType"] for entry in step.body.get("OutputParameters", [])}
     found = re.fullmatch(r"\.OutputParameters\[(?:'([^']+)'|\"([^\"]+)\")\]", rest)
     name = found and (found.group(1) or found.group(2))
@@ -499,7 +514,8 @@ def output_parameter(step: Step, rest: str) -> Shape:
     return {"type": PARAMETER_TYPES[outputs[name]]}
 
 
-# Lists whose entries a reference can name, by what names them.
+# Lists whose entries a reference may select by name: the path to the list in the arguments, then the member that is
+# the name.
 NAMED_ENTRIES = {
     ".ProcessingOutputConfig.Outputs": ("ProcessingOutputConfig", "Outputs", "OutputName"),
     ".ProcessingInputs": ("ProcessingInputs", "InputName"),
@@ -508,7 +524,7 @@ NAMED_ENTRIES = {
 
 
 def require_own_entry(step: Step, walked: str, key: str) -> None:
-    """Raise Wrong when a step's own arguments have no entry of that name."""
+    """Raise Wrong if the arguments of the step have no entry named `key` in the list at `walked`."""
     place = walked.removeprefix(f"step {step.name}")
     if place not in NAMED_ENTRIES:
         return
@@ -522,11 +538,11 @@ def require_own_entry(step: Step, walked: str, key: str) -> None:
 
 
 def listed(names: Any) -> str:
-    """What there is instead."""
+    """Return the end of a message that lists the first 10 names there are."""
     there = ", ".join(list(names)[:10])
     return f"; there is {there}" if there else "; there is none"
 
 
 def written(part: Any) -> str:
-    """A value as Std:Join writes it."""
+    """Convert a value to text as Std:Join does."""
     return str(part).lower() if isinstance(part, bool) else str(part)

@@ -1,4 +1,4 @@
-"""Deploy an approved model package: one CloudFormation stack a stage, from the template the package was built with.
+"""Deploy the newest approved model package to staging, as a CloudFormation stack from the template it was built with.
 
 Invoked when a model package of the project's group becomes Approved.
 """
@@ -17,7 +17,7 @@ from project import Project, find_stack
 
 STAGE = "staging"
 WAIT_SECONDS = 10
-# A stack that was never made takes no update: it is removed before the next creation.
+# A stack in one of these states cannot be updated. It is deleted, and then created again.
 # docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-status-codes.html
 NEVER_MADE = ("CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
 NOTHING_TO_DO = "No updates are to be performed"
@@ -33,20 +33,21 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
     arn = newest_approved(sagemaker, project.model_group)
     if arn is None:
         return {"outcome": "nothing approved", "package": event["detail"]["ModelPackageArn"]}
-    # The event says that something was approved; what is approved now decides, in whatever order events come.
+    # Events come in any order, so deploy what is approved now and not the package that the event names.
     package = sagemaker.describe_model_package(ModelPackageName=arn)
     template, parameters = read_deployment(boto3.client("s3"), project, package)
     remove_failed(cloudformation, project.stack_name(STAGE), deadline)
     answer = deploy(cloudformation, project, arn, template, parameters)
+    # Fail, so that the event is delivered again, if another package was approved meanwhile.
     if newest_approved(sagemaker, project.model_group) != arn:
         raise RuntimeError(f"{arn} was overtaken by a newer approval: delivered again, that one is deployed")
     return answer
 
 
 def wait_for_stack(cloudformation: Any, name: str, deadline: float) -> None:
-    """Wait until the stage's stack takes an update: an approval during a deployment must not be lost.
+    """Wait until no operation on the stack is in progress: an approval during a deployment must not be lost.
 
-    Raises TimeoutError in time for the event to be delivered again.
+    Raises TimeoutError after the deadline, before the function itself times out; the event is then delivered again.
     """
     while (stack := find_stack(cloudformation, name)) and stack["StackStatus"].endswith("IN_PROGRESS"):
         if time.monotonic() > deadline:
@@ -55,9 +56,9 @@ def wait_for_stack(cloudformation: Any, name: str, deadline: float) -> None:
 
 
 def remove_failed(cloudformation: Any, name: str, deadline: float) -> None:
-    """Delete a stack whose creation failed, which stays until then so that its events say why.
+    """Delete a stack whose creation or deletion failed. Until now it was kept, because its events say why.
 
-    Raises RuntimeError when it cannot be deleted, TimeoutError when that takes too long.
+    Raises RuntimeError if it cannot be deleted, TimeoutError if that takes too long.
     """
     stack = find_stack(cloudformation, name)
     if stack is None or stack["StackStatus"] not in NEVER_MADE:
@@ -70,7 +71,7 @@ def remove_failed(cloudformation: Any, name: str, deadline: float) -> None:
 
 
 def newest_approved(sagemaker: Any, group: str) -> str | None:
-    """The approved package of the highest version, if there is any."""
+    """Return the ARN of the approved package with the highest version, or None."""
     pages = sagemaker.get_paginator("list_model_packages").paginate(
         ModelPackageGroupName=group, ModelApprovalStatus="Approved"
     )
@@ -79,9 +80,9 @@ def newest_approved(sagemaker: Any, group: str) -> str | None:
 
 
 def read_deployment(s3: Any, project: Project, package: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """The template and the stage's parameters from the address that the package carries.
+    """Read the template and the stage's parameters from the S3 URI in the package's metadata.
 
-    Raises ValueError when the package has no address, or one outside the project's bucket.
+    Raises ValueError if the URI is missing or outside deploy/ in the project's bucket, or the parameters are not JSON.
     """
     address = urlsplit(package.get("CustomerMetadataProperties", {}).get("Deployment", ""))
     prefix = address.path.strip("/")
@@ -103,9 +104,9 @@ def read_deployment(s3: Any, project: Project, package: dict[str, Any]) -> tuple
 def deploy(
     cloudformation: Any, project: Project, package_arn: str, template: str, parameters: dict[str, str]
 ) -> dict[str, str]:
-    """Create the stage's stack, or update it; CloudFormation does the rest and rolls back what fails.
+    """Create or update the stage's stack without waiting for the end; CloudFormation rolls back what fails.
 
-    A stack that failed stays as ROLLBACK_COMPLETE, for people to read why.
+    A stack whose creation fails stays as ROLLBACK_COMPLETE, so that its events can be read.
     """
     ours = {
         "ProjectName": project.name,
@@ -114,7 +115,7 @@ def deploy(
         "ModelPackageArn": package_arn,
         "EndpointRoleArn": os.environ["ENDPOINT_ROLE_ARN"],
     }
-    if subnets := os.environ.get("SUBNET_IDS"):  # refused where the template has no such parameters
+    if subnets := os.environ.get("SUBNET_IDS"):  # CloudFormation rejects parameters that a template lacks
         ours |= {"SubnetIds": subnets, "SecurityGroupIds": os.environ["SECURITY_GROUP_IDS"]}
     name = project.stack_name(STAGE)
     request = {
@@ -130,7 +131,7 @@ def deploy(
             cloudformation.update_stack(**request)
             outcome = "updated"
         else:
-            # OnFailure=DELETE would pass through no status of a failure, and take the reason with it.
+            # OnFailure=DELETE would reach no state that the FailedDeploymentRule watches, and delete the reason.
             cloudformation.create_stack(**request, OnFailure="ROLLBACK")
             outcome = "created"
     except cloudformation.exceptions.ClientError as error:

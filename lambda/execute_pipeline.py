@@ -1,13 +1,14 @@
-"""Bring the project's pipeline to its newest good definition, and run it once.
+"""Update the project's pipeline to the newest definition that passes every check, and run it once.
 
-Invoked when a new version of pipeline/pipeline.json is written to the project's bucket. Events come at least once, in any
-order and at the same time, and a function may end between any two of its calls. So an event says only that there is
-something to do, and nothing that has been read stays true:
+Invoked when a new version of pipeline/pipeline.json is written to the project's bucket. Events are delivered at least
+once, in any order and concurrently, and a function may be killed between any two of its calls. So an event only says
+that there is something to do, and whatever was read may be out of date:
 
-- the newest version in the bucket that passes every check decides, whichever version the event was about;
-- after the pipeline was changed the bucket is looked at once more: a slow function cannot leave an older state behind;
-- a run is started from the pipeline version that was just written, whatever others have written since;
-- a run carries the note of its definition, and a token made of it: what has been started is not started again.
+- The newest version in the bucket that passes every check is used, whichever version the event names.
+- After an update of the pipeline the bucket is listed again, so that a slow function cannot leave an older state.
+- An execution starts from the pipeline version that was just written, whatever other functions have written since.
+- An execution has the note of its definition as its description and a token made from it, so that no definition is
+  started twice.
 """
 
 import hashlib
@@ -26,10 +27,10 @@ import checks
 from checks.reading import MOST_CHARACTERS
 from project import Project
 
-MOST_BYTES = 4 * MOST_CHARACTERS  # as long as UTF-8 can make them
-KEY = "pipeline/pipeline.json"  # where a build puts it
-MOST_VERSIONS = 25  # how far back a good definition is looked for
-UNVERSIONED = "null"  # what S3 calls the version of an object where versioning is suspended
+MOST_BYTES = 4 * MOST_CHARACTERS  # UTF-8 has at most 4 bytes a character
+KEY = "pipeline/pipeline.json"  # where the build uploads it
+MOST_VERSIONS = 25  # how many of the newest versions to check
+UNVERSIONED = "null"  # S3's version id of an object written while versioning is suspended
 TRIES, WAIT_SECONDS = 5, 2
 BUSY = ("ConflictException", "ResourceInUse")
 
@@ -40,8 +41,8 @@ logger = Logger(service="execute-pipeline")
 class DefinitionVersion:
     """One version of the definition in the project's bucket.
 
-    A bucket whose versioning is suspended gives every object the version "null", which the next one replaces. What was
-    written and when (`stamp`) tells those apart.
+    While versioning is suspended, S3 gives every object the version id "null" and replaces it with the next one.
+    `stamp` (ETag and time) distinguishes those.
     """
 
     bucket: str
@@ -53,19 +54,20 @@ class DefinitionVersion:
     def from_event(cls, event: dict[str, Any], project: Project) -> "DefinitionVersion":
         """Read an "Object Created" event: docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html.
 
-        Raises ValueError for an object that is not the definition of this project.
+        Raises ValueError if the object is not this project's definition.
         """
         bucket, key = event["detail"]["bucket"]["name"], event["detail"]["object"]["key"]
         if (bucket, key) != (project.bucket, KEY):
             raise ValueError(
                 f"the event is about s3://{bucket}/{key}, and this function runs s3://{project.bucket}/{KEY}."
             )
-        # No version-id: docs.aws.amazon.com/AmazonS3/latest/userguide/VersioningWorkflows.html#suspended
+        # The event has no version-id while versioning is suspended:
+        # docs.aws.amazon.com/AmazonS3/latest/userguide/VersioningWorkflows.html#suspended
         return cls(bucket, key, event["detail"]["object"].get("version-id", UNVERSIONED))
 
     @property
     def note(self) -> str:
-        """What the pipeline and the run say of themselves, by which a repeated event finds its own work."""
+        """Description of the pipeline and its execution, by which a repeated event finds what was already done."""
         return f"s3://{self.bucket}/{self.key} version {self.version}{self.stamp and f' {self.stamp}'}"
 
 
@@ -74,7 +76,7 @@ class Refused(ValueError):
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
-    # Throttling is waited for; what lasts longer comes back as another delivery.
+    # botocore retries throttled calls; if that does not help, the event is delivered again.
     config = Config(retries={"mode": "standard", "max_attempts": 8}, connect_timeout=5, read_timeout=20)
     clients = {name: boto3.client(name, config=config) for name in ("s3", "sagemaker", "sns")}
     project = Project.from_environment()
@@ -82,7 +84,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
 
 
 def execute(clients: dict[str, Any], project: Project, version: DefinitionVersion) -> dict[str, str]:
-    """Bring the pipeline to the newest good definition, tell people when this version is not one."""
+    """Update the pipeline to the newest good definition; notify people if the event's version was refused."""
     definitions = Definitions(clients["s3"], project, version)
     answer = {"outcome": "nothing to run"}
     while found := definitions.newest_good():
@@ -96,11 +98,11 @@ def execute(clients: dict[str, Any], project: Project, version: DefinitionVersio
     return answer
 
 
-# --- which definition it is ----------------------------------------------------------------------------------------------
+# --- choosing the definition ------------------------------------------------------------------------------------------
 
 
 class Definitions:
-    """The versions in the bucket, which is looked at anew each time; each of them is read and checked once."""
+    """The definition's versions in the bucket. Each call lists them again, but reads and checks each version once."""
 
     def __init__(self, s3: Any, project: Project, event: DefinitionVersion):
         self.s3, self.project, self.event = s3, project, event
@@ -108,7 +110,10 @@ class Definitions:
         self.refused: dict[DefinitionVersion, str] = {}
 
     def newest_good(self) -> tuple[DefinitionVersion, str] | None:
-        """The newest version that passes every check, with its text. Why others do not is left in `refused`."""
+        """Return the newest version that passes every check, and its text; None if there is none.
+
+        The reasons against newer versions are kept in `refused`.
+        """
         for version in versions(self.s3, self.event):
             if version not in self.good | self.refused:
                 self.look_at(version)
@@ -117,7 +122,7 @@ class Definitions:
         return None
 
     def refusal(self, version_id: str) -> str | None:
-        """Why the version of this id was refused, if it was."""
+        """Return why the version with this id was refused, or None."""
         return next((why for version, why in self.refused.items() if version.version == version_id), None)
 
     def look_at(self, version: DefinitionVersion) -> None:
@@ -125,13 +130,13 @@ class Definitions:
             self.good[version] = read(self.s3, self.project, version)
         except self.s3.exceptions.ClientError as error:
             if error.response["Error"]["Code"] not in ("NoSuchVersion", "NoSuchKey", "404"):
-                raise  # one that is gone meanwhile is none
+                raise  # a version deleted since it was listed is skipped
         except Refused as error:
             self.refused[version] = str(error)
 
 
 def versions(s3: Any, event: DefinitionVersion) -> Iterator[DefinitionVersion]:
-    """The versions of the definition, the newest first. None when it was deleted and not written again."""
+    """Yield the versions of the definition, newest first; nothing if the newest is a delete marker."""
     listed = s3.list_object_versions(Bucket=event.bucket, Prefix=event.key, MaxKeys=MOST_VERSIONS)
     if any(marker["IsLatest"] and marker["Key"] == event.key for marker in listed.get("DeleteMarkers", [])):
         return
@@ -145,7 +150,7 @@ def versions(s3: Any, event: DefinitionVersion) -> Iterator[DefinitionVersion]:
 
 
 def read(s3: Any, project: Project, version: DefinitionVersion) -> str:
-    """The definition's text. Raises Refused for what is none, or what a project must not run."""
+    """Read and check a version and return its text. Raises Refused if the project must not run it."""
     answered = s3.get_object(Bucket=version.bucket, Key=version.key, VersionId=version.version)
     if answered["ContentLength"] > MOST_BYTES:
         raise Refused(f"{version.note} has {answered['ContentLength']:,} bytes, more than a pipeline takes.")
@@ -158,7 +163,7 @@ def read(s3: Any, project: Project, version: DefinitionVersion) -> str:
 
 
 def allowed(project: Project) -> checks.Project:
-    """Whose things a definition of this project may use: its own, and what its template's parameters add."""
+    """Return what a definition of this project may use: its own resources and those in the template's parameters."""
 
     def named(variable: str) -> tuple[str, ...]:
         return tuple(part for part in os.environ.get(variable, "").split(",") if part)
@@ -181,22 +186,28 @@ def allowed(project: Project) -> checks.Project:
     )
 
 
-# --- the pipeline --------------------------------------------------------------------------------------------------------
+# --- the pipeline -----------------------------------------------------------------------------------------------------
 
 
 def bring(
     sagemaker: Any, project: Project, version: DefinitionVersion, definition: str, definitions: Definitions
 ) -> dict[str, str]:
-    """Make the pipeline have this definition, and run it once; "overtaken" when there is a newer one by then."""
+    """Create or update the pipeline with this definition and start an execution, unless it already has one.
+
+    Outcomes: "started"; "unchanged" if the pipeline and its execution were there; "restored" if only the execution was;
+    "overtaken" if after the update this version is no longer the newest good one.
+    """
     current = describe(sagemaker, project.pipeline)
     note = version.note
     if current and json.loads(current["PipelineDefinition"]) == json.loads(definition):
-        # The content is there already: if its run is too, there is nothing to do, whatever version it came with.
+        # The pipeline has this content already, perhaps from another version of the object: then that version's note
+        # counts, and if it has an execution, there is nothing to do.
         note = current.get("PipelineDescription") or note
         if execution := started(sagemaker, project.pipeline, note):
             return {"outcome": "unchanged", "definition": note, "execution": execution}
     elif current is None:
         create(sagemaker, project, note, definition)
+    # Also after a creation: only UpdatePipeline returns the number of the pipeline version.
     number = update(sagemaker, project, note, definition)
     found = definitions.newest_good()
     if found is None or found[0] != version:
@@ -213,7 +224,7 @@ def bring(
 
 
 def describe(sagemaker: Any, name: str) -> dict[str, Any] | None:
-    """The pipeline of exactly this name, or None."""
+    """Return the description of a pipeline, or None if there is no pipeline of this name."""
     try:
         return sagemaker.describe_pipeline(PipelineName=name)
     except sagemaker.exceptions.ResourceNotFound:
@@ -221,7 +232,7 @@ def describe(sagemaker: Any, name: str) -> dict[str, Any] | None:
 
 
 def create(sagemaker: Any, project: Project, note: str, definition: str) -> None:
-    """Create the pipeline, unless another function did so this moment."""
+    """Create the pipeline, unless another function has just done so."""
     try:
         sagemaker.create_pipeline(
             PipelineName=project.pipeline,
@@ -232,7 +243,7 @@ def create(sagemaker: Any, project: Project, note: str, definition: str) -> None
             Tags=project.tags,
         )
     except sagemaker.exceptions.ClientError as error:
-        # AWS says one or the other of a name that is taken; the update that follows says whether it was that.
+        # AWS reports a name that is taken with either code. If it was something else, the update that follows fails.
         if error.response["Error"]["Code"] not in ("ResourceInUse", "ValidationException"):
             raise
         if "exist" not in error.response["Error"]["Message"].lower():
@@ -240,7 +251,10 @@ def create(sagemaker: Any, project: Project, note: str, definition: str) -> None
 
 
 def update(sagemaker: Any, project: Project, note: str, definition: str) -> int:
-    """Write the definition as a new version of the pipeline, and answer its number."""
+    """Write the definition as a new version of the pipeline and return the version's number.
+
+    Retries while another update is in progress.
+    """
     for left in reversed(range(TRIES)):
         try:
             return sagemaker.update_pipeline(
@@ -252,12 +266,15 @@ def update(sagemaker: Any, project: Project, note: str, definition: str) -> int:
         except sagemaker.exceptions.ClientError as error:
             if error.response["Error"]["Code"] not in BUSY or not left:
                 raise
-            time.sleep(float(os.environ.get("WAIT_SECONDS", WAIT_SECONDS)))  # another update is under way
+            time.sleep(float(os.environ.get("WAIT_SECONDS", WAIT_SECONDS)))  # another update is in progress
     raise AssertionError("unreachable")
 
 
 def started(sagemaker: Any, pipeline: str, note: str) -> str | None:
-    """The run that a definition was started as, if it was. Tokens are forgotten after a while; runs are not."""
+    """Return the ARN of the execution with this note among the newest 300, or None.
+
+    Client request tokens alone do not prevent a second start, because they expire.
+    """
     pages = sagemaker.get_paginator("list_pipeline_executions").paginate(
         PipelineName=pipeline, PaginationConfig={"MaxItems": 300}
     )
@@ -269,7 +286,7 @@ def started(sagemaker: Any, pipeline: str, note: str) -> str | None:
 
 
 def tell(sns: Any, project: Project, version: DefinitionVersion, why: str) -> None:
-    """Tell people of a definition that was refused: it will not get better by another delivery."""
+    """Notify people that a definition was refused, instead of failing: another delivery would be refused too."""
     sns.publish(
         TopicArn=os.environ["NOTICES_TOPIC_ARN"],
         Subject=f"{project.name}: the pipeline definition was refused"[:100],

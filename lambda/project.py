@@ -1,4 +1,4 @@
-"""The project that a function works for, from the environment that templates/project.yaml gives it."""
+"""The SageMaker project of a Lambda function, read from the environment that templates/project.yaml sets."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ STAGES = ("staging", "production")
 
 @dataclass(frozen=True)
 class Project:
-    """Names of what one SageMaker project owns."""
+    """Names of the resources that one SageMaker project owns."""
 
     name: str
     id: str
@@ -19,25 +19,25 @@ class Project:
 
     @classmethod
     def from_environment(cls) -> "Project":
-        """Read the variables that every function of the project has. Raises KeyError where one is missing."""
+        """Read the variables that every function of the project has. Raises KeyError if one is missing."""
         names = ("NAME", "ID", "BUCKET", "PIPELINE", "MODEL_GROUP")
         return cls(*(os.environ[f"PROJECT_{name}"] for name in names))
 
     @property
     def tags(self) -> list[dict[str, str]]:
-        """The tags by which Studio's project page finds what belongs to the project."""
+        """The tags by which Studio's project page finds the project's resources."""
         return [
             {"Key": "sagemaker:project-name", "Value": self.name},
             {"Key": "sagemaker:project-id", "Value": self.id},
         ]
 
     def stack_name(self, stage: str) -> str:
-        """The CloudFormation stack that holds the endpoint of a stage."""
+        """Return the name of the CloudFormation stack with a stage's endpoint."""
         return f"sagemaker-{self.id}-{stage}"
 
 
 def find_stack(cloudformation: Any, name: str) -> dict[str, Any] | None:
-    """The stack of this name, or None. An unknown one is a ValidationError that says so."""
+    """Return the stack with this name or id, or None: DescribeStacks raises ValidationError for an unknown one."""
     try:
         return cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except cloudformation.exceptions.ClientError as error:

@@ -1,7 +1,7 @@
-"""Start a project's first build, and clean up what the project made when its stack is deleted.
+"""Start a project's first build, and delete what the project created when its stack is deleted.
 
-A CloudFormation custom resource. It answers Create, Update and Delete always: a custom resource without an answer
-holds its stack for an hour (docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html).
+A CloudFormation custom resource. It always responds to Create, Update and Delete: without a response, CloudFormation
+waits for an hour (docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html).
 """
 
 import json
@@ -17,9 +17,9 @@ from aws_lambda_powertools import Logger
 from project import STAGES, Project, find_stack
 
 WAIT_SECONDS = 5
-MARGIN_SECONDS = 30  # kept back to answer before the function's own time limit
+MARGIN_SECONDS = 30  # time to respond before the function itself times out
 NEEDED = ("LogicalResourceId", "RequestId", "RequestType", "ResourceProperties", "ResponseURL", "StackId")
-NEVER_MADE = "lifecycle-never-made"  # the physical id of a creation that failed, which comes back with its Delete
+NEVER_MADE = "lifecycle-never-made"  # physical id of a failed creation, which its Delete event repeats
 
 logger = Logger(service="project-lifecycle")
 
@@ -30,14 +30,14 @@ def handler(event: dict[str, Any], context: Any) -> None:
     status, reason = "SUCCESS", ""
     try:
         act(event, deadline)
-    except Exception as error:  # whatever it is, CloudFormation has to hear of it
+    except Exception as error:  # CloudFormation needs a response, whatever failed
         logger.exception("failed")
         status, reason = "FAILED", f"{type(error).__name__}: {error}"
     answer(event, status, reason)
 
 
 def require_of_cloudformation(event: dict[str, Any]) -> None:
-    """Raise ValueError for an event that is not about this stack, or whose answer would go elsewhere than to AWS."""
+    """Raise ValueError if the event is incomplete, from another stack, or asks for a response to a host outside AWS."""
     if missing := [name for name in NEEDED if name not in event]:
         raise ValueError(f"the event lacks {', '.join(missing)}. Only CloudFormation invokes this function.")
     if event["StackId"] != os.environ["STACK_ID"]:
@@ -48,7 +48,7 @@ def require_of_cloudformation(event: dict[str, Any]) -> None:
 
 
 def is_of_aws(address: str) -> bool:
-    """Whether an address is one of AWS's by https, or where AWS_ENDPOINT_URL says that AWS is."""
+    """Return whether a URL is an HTTPS URL of AWS, or has the scheme and host of AWS_ENDPOINT_URL."""
     parts, endpoint = urlsplit(address), urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
     if endpoint.netloc and (parts.scheme, parts.netloc) == (endpoint.scheme, endpoint.netloc):
         return True
@@ -56,9 +56,9 @@ def is_of_aws(address: str) -> bool:
 
 
 def act(event: dict[str, Any], deadline: float) -> None:
-    """Do what the stack's operation asks for. An update changes nothing: the team's repository is theirs.
+    """Handle a Create, Update or Delete request. An update changes nothing: the repository is the team's.
 
-    Raises ValueError for a request that is unknown, and for another project's build.
+    Raises ValueError for an unknown request type or another project's build.
     """
     project = Project.from_environment()
     build = event["ResourceProperties"].get("BuildProject")
@@ -76,10 +76,10 @@ def act(event: dict[str, Any], deadline: float) -> None:
 
 
 def stays(event: dict[str, Any]) -> bool:
-    """Whether bucket and models stay: RetainData says so, and the stack was made.
+    """Return whether to keep the bucket and the model group: RetainData is true, and no failed creation is rolled back.
 
-    A creation that fails is rolled back, and the template's RetainExceptOnCreate deletes both then. CloudFormation sends
-    a Delete for a custom resource that failed, too
+    In a rollback the template's RetainExceptOnCreate deletes both. CloudFormation also sends a Delete for a custom
+    resource whose creation failed
     (docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requesttypes-delete.html).
     """
     if event["ResourceProperties"].get("RetainData") != "true" or event.get("PhysicalResourceId") == NEVER_MADE:
@@ -89,7 +89,7 @@ def stays(event: dict[str, Any]) -> bool:
 
 
 def start_build(codebuild: Any, project: str, token: str, deadline: float) -> None:
-    """Start the first build; roles that are seconds old may be refused at first."""
+    """Start the first build, retrying for up to a minute while AWS still denies access to the new role."""
     patience = min(deadline, time.monotonic() + 60)
     while True:
         try:
@@ -102,9 +102,9 @@ def start_build(codebuild: Any, project: str, token: str, deadline: float) -> No
 
 
 def clean_up(project: Project, build: str, deadline: float, retain: bool) -> None:
-    """Delete what the project made, in the order in which AWS lets it go; what is gone already is no mistake.
+    """Delete what the project created, in an order that AWS allows, and skip what is already gone.
 
-    With `retain`, the bucket and the models in their group stay.
+    With `retain`, keep the bucket and the model group.
     """
     sagemaker = boto3.client("sagemaker")
     stop_builds(boto3.client("codebuild"), build, deadline)
@@ -116,13 +116,13 @@ def clean_up(project: Project, build: str, deadline: float, retain: bool) -> Non
     else:
         delete_model_group(sagemaker, project.model_group)
         delete_bucket(boto3.client("s3"), project.bucket, deadline)
-    # A definition that a build had just uploaded may have made the pipeline anew.
+    # A definition uploaded just before its build was stopped may have created the pipeline again.
     stop_executions(sagemaker, project.pipeline, deadline)
     delete_pipeline(sagemaker, project.pipeline)
 
 
 def tell(sns: Any, project: Project) -> None:
-    """Tell people what stays of the project, and where it is."""
+    """Notify people of what is kept, and where it is."""
     where = f"s3://{project.bucket}, and the models in the model package group {project.model_group}"
     logger.info("retained", extra={"bucket": project.bucket, "model_group": project.model_group})
     sns.publish(
@@ -133,7 +133,7 @@ def tell(sns: Any, project: Project) -> None:
 
 
 def stop_builds(codebuild: Any, project: str, deadline: float) -> None:
-    """Stop every build and wait for its end: it would upload into the emptied bucket and start the pipeline again."""
+    """Stop all running builds and wait for their end: they would upload into the emptied bucket and start a run."""
 
     def running() -> list[str]:
         ids = codebuild.list_builds_for_project(projectName=project)["ids"]
@@ -147,7 +147,7 @@ def stop_builds(codebuild: Any, project: str, deadline: float) -> None:
 
 
 def stop_executions(sagemaker: Any, pipeline: str, deadline: float) -> None:
-    """Stop every execution and wait for its end: DeletePipeline refuses while one runs."""
+    """Stop all running executions and wait for their end: DeletePipeline fails while one runs."""
 
     def with_status(*statuses: str) -> list[str]:
         pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
@@ -160,9 +160,10 @@ def stop_executions(sagemaker: Any, pipeline: str, deadline: float) -> None:
         return
     for execution in executions:
         try:
+            # ClientRequestToken needs at least 32 characters.
             sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution, ClientRequestToken=execution[-12:] * 3)
         except sagemaker.exceptions.ClientError:
-            # "Only pipelines with 'Executing' status can be stopped": it may have ended since it was listed.
+            # "Only pipelines with 'Executing' status can be stopped": this one may have ended since it was listed.
             if execution in with_status("Executing"):
                 raise
     while with_status("Executing", "Stopping"):
@@ -170,7 +171,7 @@ def stop_executions(sagemaker: Any, pipeline: str, deadline: float) -> None:
 
 
 def delete_pipeline(sagemaker: Any, pipeline: str) -> None:
-    """Delete the pipeline, if there is one."""
+    """Delete the pipeline if it exists."""
     try:
         sagemaker.delete_pipeline(PipelineName=pipeline, ClientRequestToken=f"delete-{pipeline}".ljust(32, "-"))
     except sagemaker.exceptions.ResourceNotFound:
@@ -178,7 +179,7 @@ def delete_pipeline(sagemaker: Any, pipeline: str) -> None:
 
 
 def delete_stacks(cloudformation: Any, project: Project, deadline: float) -> None:
-    """Delete the stacks of the endpoints, and wait until they are gone."""
+    """Delete the stacks of the endpoints and wait until they are gone. Raises RuntimeError if one cannot be deleted."""
 
     names = [project.stack_name(stage) for stage in STAGES]
 
@@ -190,7 +191,7 @@ def delete_stacks(cloudformation: Any, project: Project, deadline: float) -> Non
         for stack in stacks:
             if stack["StackStatus"].endswith("DELETE_FAILED") and stack["StackId"] in asked:
                 raise RuntimeError(f"stack {stack['StackName']} could not be deleted: see its events.")
-            # CloudFormation refuses to delete what it is still changing, and SageMaker an endpoint that is being made.
+            # CloudFormation cannot delete a stack during an operation, nor SageMaker an endpoint that is being created.
             if stack["StackId"] not in asked and not stack["StackStatus"].endswith("IN_PROGRESS"):
                 cloudformation.delete_stack(StackName=stack["StackName"], RoleARN=os.environ["STACK_ROLE_ARN"])
                 asked.add(stack["StackId"])
@@ -198,7 +199,7 @@ def delete_stacks(cloudformation: Any, project: Project, deadline: float) -> Non
 
 
 def delete_model_group(sagemaker: Any, group: str) -> None:
-    """Delete the group's packages, since a group that has any stays, and then the group, if there is one."""
+    """Delete the model package group, if it exists, after its packages: AWS does not delete a group that has any."""
     try:
         pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
         for arn in [package["ModelPackageArn"] for page in pages for package in page["ModelPackageSummaryList"]]:
@@ -212,9 +213,9 @@ def delete_model_group(sagemaker: Any, group: str) -> None:
 
 
 def delete_bucket(s3: Any, bucket: str, deadline: float) -> None:
-    """Delete every version and delete marker, a thousand a call, and then the bucket, if there is one.
+    """Empty the bucket, if it exists, and delete it.
 
-    What was stopped a moment ago may still write its last words, so a bucket that is not empty is emptied again.
+    Jobs and builds that were just stopped may still write to the bucket, so it is emptied until it can be deleted.
     """
     while True:
         try:
@@ -231,7 +232,7 @@ def delete_bucket(s3: Any, bucket: str, deadline: float) -> None:
 
 
 def empty(s3: Any, bucket: str) -> None:
-    """Delete what is in a bucket. Raises RuntimeError for what cannot be deleted."""
+    """Delete every version and delete marker in a bucket, up to 1000 a call. Raises RuntimeError if one stays."""
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         objects = [
             {"Key": version["Key"], "VersionId": version["VersionId"]}
@@ -245,14 +246,14 @@ def empty(s3: Any, bucket: str) -> None:
 
 
 def wait(deadline: float, what: str) -> None:
-    """Pause before the next look. Raises TimeoutError when the function's time is nearly over."""
+    """Sleep before the next poll. Raises TimeoutError if the deadline would pass meanwhile."""
     if time.monotonic() + WAIT_SECONDS > deadline:
         raise TimeoutError(f"gave up waiting for {what}. Delete the project again to go on.")
     time.sleep(float(os.environ.get("WAIT_SECONDS", WAIT_SECONDS)))
 
 
 def answer(event: dict[str, Any], status: str, reason: str) -> None:
-    """Tell CloudFormation, by its pre-signed address."""
+    """Send the response to CloudFormation's pre-signed URL."""
     made = f"lifecycle-{event['LogicalResourceId']}"
     body = json.dumps(
         {
@@ -264,6 +265,7 @@ def answer(event: dict[str, Any], status: str, reason: str) -> None:
             "LogicalResourceId": event["LogicalResourceId"],
         }
     ).encode()
+    # The URL is signed for an empty Content-Type; urllib would add one.
     request = urllib.request.Request(event["ResponseURL"], data=body, method="PUT", headers={"Content-Type": ""})
     with urllib.request.urlopen(request, timeout=30) as response:
         logger.info("answered %s with %s", status, response.status)
