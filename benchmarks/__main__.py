@@ -1,7 +1,7 @@
-"""Runs the benchmarks: python -m benchmarks [--quick] [name ...]
+"""Run the benchmarks: python -m benchmarks [--quick] [name ...]
 
-Without names all of them, one after another, each in a process of its own. What is long and no speed is not among them:
-interruptions.py.
+Without names, run all of them (with --quick, all but rehearsal_speed), one after another, each in its own process. Long
+runs that do not measure speed, such as interruptions.py, are not included.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def run(name: str, given: list[str]) -> bool:
-    """Run one benchmark, forked from this process, so that the libraries need not be imported again."""
+    """Run one benchmark in a forked process, which need not import the libraries again; return whether it succeeded."""
     print(f"## {name}\n", flush=True)
     module = importlib.import_module(f"benchmarks.{name}")
     process = multiprocessing.get_context("fork").Process(target=module.main, args=(given,))

@@ -1,9 +1,9 @@
-"""A storm of bad files: data of every kind is damaged at random, and preprocessing must end, in words, each time.
+"""Fuzz preprocessing: damage data files of every kind at random and check that each run ends cleanly.
 
     .venv/bin/python benchmarks/bad_files.py [--files 400] [--seed 1]
 
-Good are two ends: splits with a report that counts what was left out, or one line that says what is wrong. A
-traceback, a half-written split, or a run of more than a minute is a failure, and its file is kept.
+A run ends cleanly if it writes splits and a report that counts what was dropped, or prints one line that says what is
+wrong. A traceback, a half-written split, or a run of more than a minute is a failure, and its files are kept.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def idx_images() -> bytes:
     return gzip.compress(struct.pack(">4i", 2051, 40, 28, 28) + bytes(i % 251 for i in range(40 * 28 * 28)))
 
 
-# name of the file that is damaged -> variant, its content, and the files beside it
+# Name of the damaged file -> variant, content of the file, other files of the data set.
 KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[], dict[str, bytes]]]] = {
     "data.csv": ("nlp", lambda: delimited(","), dict),
     "data.tsv": ("nlp", lambda: delimited("\t"), dict),
@@ -147,10 +147,14 @@ DAMAGES = (flipped, cut, repeated, garbled, swapped)
 def storm(
     folder: Path, files: int, chance: Chance, say: Callable[[str], None] = lambda line: None
 ) -> tuple[Counter, list]:
-    """Damage files and preprocess them; answers how the runs ended, and what was wrong with those that failed."""
+    """Damage `files` files and preprocess each; return how often each end occurred, and a line for each failure.
+
+    `say` is called with a line of progress every 50 files.
+    """
     scripts = {}
     for variant in ("nlp", "cv"):
         write(assemble(variant), folder / variant)
+        # One unreadable image of 40 would exceed the default limit of 1 % and always end the run.
         settings = folder / variant / "settings.toml"
         settings.write_text(settings.read_text().replace("unreadable_share = 0.01", "unreadable_share = 0.2"))
         scripts[variant] = Forked(folder / variant, "preprocess")
@@ -179,7 +183,7 @@ def storm(
 
 
 def look(script: Forked, case: Path) -> tuple[str, str]:
-    """Preprocess one case; answers what is wrong with how it ended (nothing, mostly), and how it ended."""
+    """Preprocess one case; return the problem ("" if it ended cleanly), and how it ended."""
     limited = ["--data", case / "data", "--output", case / "out"]
     code, said = script.run(limited, case / "log", seconds=SECONDS)
     if list(case.rglob("*.partial")):

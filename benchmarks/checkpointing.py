@@ -1,10 +1,11 @@
-"""How long training waits for checkpoints, against writing them with torch.save before the next step.
+"""Measure how long training waits for checkpoints, compared with a blocking torch.save.
 
     .venv/bin/python benchmarks/checkpointing.py [--quick]     (make benchmark ONLY=checkpointing; 1 minute)
 
-DistilBERT-base from scratch (66 million parameters) and its AdamW state, after a step of training: 0.8 GB. Wall time of
-Training.save, which copies and lets a thread write; between two of them that thread has time to end, as it has in the
-60 seconds between two checkpoints of a run. The share of a run is that of one blocking save every 60 seconds.
+A checkpoint holds DistilBERT-base from scratch (66 million parameters) and its AdamW state after one step: 0.8 GB. The
+wall time of Training.save is measured, which copies the state and leaves writing to a thread. The thread finishes
+before the next save, as in a run, where saves are 60 seconds apart. The share of a run is that of one save in 60
+seconds.
 """
 
 import os
@@ -29,7 +30,7 @@ TARGET = 0.01  # of training time
 
 
 def saved_at_once(training: Any, path: Path) -> None:
-    """The simple way: training goes on when all of it is on the disk."""
+    """Save the model and optimizer with torch.save, and return once the file is on the disk."""
     state = {"model": training.classifier.model.state_dict(), "optimizer": training.optimizer.state_dict()}
     with path.open("wb") as file:
         torch.save(state, file)
@@ -44,9 +45,10 @@ def seconds(work: Callable[[], None]) -> float:
 
 
 def measure(training: Any, scratch: Path, rounds: int) -> tuple[float, float, float, float]:
-    """Seconds that training waits: at the first save and, in the middle, at later ones, and at the simple way's.
+    """Measure the seconds that training waits for a save, and the CPU seconds of the writing thread.
 
-    Also the CPU seconds of the thread that writes, which are taken from training where there is no GPU.
+    Return the wait at the first save, the median wait at later saves, the median wait of the blocking save, and the
+    median CPU seconds of the thread, which competes with training where there is no GPU.
     """
     before = training.saving
     training.save()
@@ -55,9 +57,10 @@ def measure(training: Any, scratch: Path, rounds: int) -> tuple[float, float, fl
     for number in range(rounds):
         training.checkpoints.wait()
         before = training.saving
-        training.step += 1  # a checkpoint is named by its step
+        training.step += 1  # a checkpoint is named after its step
         training.save()
         ours.append(training.saving - before)
+        # The main thread only waits here, so process time is the CPU time of the writing thread.
         started = time.process_time()
         training.checkpoints.wait()
         writing.append(time.process_time() - started)

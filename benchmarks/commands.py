@@ -1,9 +1,9 @@
-"""Run the commands that the READMEs show and that take longer than a test may: as they are written there.
+"""Run the commands of the READMEs that take too long for a test, exactly as they are written there.
 
     .venv/bin/python -m benchmarks.commands rehearse benchmark landed     (make prove ONLY=commands)
     .venv/bin/python -m benchmarks.commands quality                       (make prove ONLY=quality)
 
-Prints a row for each command: its exit status, its minutes, and the last line that it printed.
+Prints a row for each command: its exit status, the minutes it took, and the last line of its output.
 """
 
 import argparse
@@ -22,34 +22,40 @@ from benchmarks.measuring import progress, show  # noqa: E402
 from build import VARIANTS  # noqa: E402
 from build.assemble import assemble, write  # noqa: E402
 
-# What `make prove ONLY=commands` hands down: a make inside would take it for its own.
+# Variables that `make prove ONLY=commands` exports to its recipe. A nested make would take them for its own.
 OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ONLY")
 KINDS = ("rehearse", "benchmark", "quality")
-# Shorter ones that the suite runs as they are written: tests/test_readme.py says where.
+# Shorter commands that the test suite runs as they are written: tests/test_readme.py says where.
 IN_SUITE = ("make rehearse", "make rehearse TASK=nlp KEEP=1", "make rehearse-down")
 
 
 def readme_commands(text: str) -> list[str]:
-    """Return the `make ...` lines of code blocks and tables, each once, in their order."""
+    """Return the `make ...` commands of code blocks and tables, without duplicates, in their order."""
     return list(dict.fromkeys(re.findall(r"(?m)^(?:\| `)?(make[ a-zA-Z0-9=._/\"-]*)(?:`|$)", text)))
 
 
 def long_commands(kind: str) -> list[str]:
-    """Return the README's commands of a kind that no test runs as they are written."""
+    """Return the README's commands of a kind that no test runs."""
     commands = readme_commands((ROOT / "README.md").read_text())
     return [command for command in commands if command.split()[1] == kind and command not in IN_SUITE]
 
 
 def landed_commands(variant: str) -> list[str]:
-    """Return the commands of a landed README's first block as one shell script: its first line makes an environment."""
+    """Return the commands under "Run it here first" in a landed README.
+
+    Run them in one shell: the first one creates an environment for the others.
+    """
     readme = assemble(variant)["README.md"].decode()
     return re.search(r"## Run it here first\n```\n(.*?)```", readme, re.DOTALL).group(1).splitlines()
 
 
 def run(command: str, folder: Path, name: str = "") -> tuple[str, int, str, str]:
-    """Run a command in a folder; return it, or its name, with its exit status, its minutes and its last line."""
+    """Run a command in a folder, with its output copied to standard error.
+
+    Return its name (by default the command itself), exit status, minutes, and the last line of its output.
+    """
     clean = {key: value for key, value in os.environ.items() if key not in OF_MAKE}
-    clean["PATH"] = f"{clean['PATH']}:{ROOT / '.venv/bin'}"  # uv, where the machine has none
+    clean["PATH"] = f"{clean['PATH']}:{ROOT / '.venv/bin'}"  # for uv, if it is not installed
     started = time.monotonic()
     lines = [""]
     with subprocess.Popen(

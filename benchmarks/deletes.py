@@ -1,8 +1,9 @@
-"""Projects are deleted at moments that are none too good, and nothing may be left of them.
+"""Delete projects at awkward moments and check that nothing is left of them.
 
     .venv/bin/python -m benchmarks.deletes [--versions 5000] [--projects 20]
 
-A bucket with thousands of versions; then projects at random moments of their build, their run or their deployment.
+The bucket of the first project has thousands of versions. Each project is deleted at a random moment of its build, run
+or deployment.
 """
 
 import argparse
@@ -25,7 +26,7 @@ MOMENTS = ("while it builds", "while it runs", "when it has run", "while it depl
 
 
 def lead_to(walk: Walk, moment: str) -> None:
-    """Bring a project to a moment."""
+    """Advance a project to one of MOMENTS."""
     if moment == MOMENTS[0]:
         return
     walk.build()

@@ -1,11 +1,12 @@
-"""A storm of events for the function that runs the pipeline, against the played AWS, and what became of it.
+"""Stress the function that runs the pipeline with duplicate, late and failing events, against the emulator.
 
     .venv/bin/python -m benchmarks.deliveries [10000]
 
-Versions are pushed one by one, now and then several at once. Each event is delivered by a function that may be one of
-four at a time; 20 % come twice, 5 % and more come after events of later versions, 10 % meet a fault of an API, and one in
-ten functions dies before or after one of its calls and is delivered again. After each round the pipeline has to have the
-newest version's content, that version has to have run exactly once, and every run must have had its own definition.
+Versions are pushed one by one, now and then several at once. Up to four invocations run at a time. 20 % of the events
+are delivered twice, at least 5 % after events of later versions, 10 % of the invocations meet an API error, and one in
+ten dies before or after one of its calls, upon which its event is delivered again. After each round the pipeline must
+have the content of the newest version, that version must have run exactly once, and every run must have had its own
+definition.
 """
 
 import json
@@ -33,16 +34,19 @@ from project import Project
 from rehearsal import server
 
 Hook = Callable[[str], None]
-A_PROJECT = 500
+A_PROJECT = 500  # deliveries
 FAULTS = ("ThrottlingException", "ConflictException", "InternalFailure", "ServiceUnavailable")
 
 
 class Death(BaseException):
-    """A function's process ends here and now."""
+    """The process of a function dies.
+
+    A BaseException, so that no `except Exception` of the function can handle it.
+    """
 
 
 def definition(message: str) -> bytes:
-    """A pipeline that ends at once, so that its runs cost nothing."""
+    """Return a definition whose only step is Fail with a message: its runs end at once."""
     step = {"Name": "Fail", "Type": "Fail", "Arguments": {"ErrorMessage": message}}
     return json.dumps({"Version": "2020-12-01", "Parameters": [], "Steps": [step]}).encode()
 
@@ -52,7 +56,7 @@ def message_of(text: str) -> str:
 
 
 class Pushes:
-    """A project, what is pushed to it, and the deliveries of that to the function."""
+    """A project, the versions of its definition, and their deliveries to the function."""
 
     def __init__(self, played: Any, bucket: str, name: str):
         self.played = played
@@ -64,7 +68,7 @@ class Pushes:
 
     @staticmethod
     def environment(role: str, topic: str) -> dict[str, str]:
-        """The variables that the template gives the function."""
+        """Return the environment variables that the template sets for the function."""
         return {
             "PIPELINE_ROLE_ARN": role,
             "NOTICES_TOPIC_ARN": topic,
@@ -80,7 +84,7 @@ class Pushes:
         return self.versions[-1]
 
     def refuse_once(self, operation: str, code: str) -> None:
-        """Have the next call of an operation refused, as AWS does when it is busy."""
+        """Make the next call of an operation fail with an error code, as AWS does when it is busy."""
         self.refusals.append((operation, code))
 
     def deliver(
@@ -90,7 +94,10 @@ class Pushes:
         after: Hook | None = None,
         config: Config | None = None,
     ) -> dict[str, str]:
-        """Invoke the function with clients of its own; the hooks see the name of each call."""
+        """Invoke the function with new clients, which call the hooks with the name of each operation.
+
+        An exception raised by a hook is raised by the call.
+        """
         config = config or Config(retries={"mode": "standard", "total_max_attempts": 1})
         clients = {name: self.played.client(name, config=config) for name in ("s3", "sagemaker", "sns")}
         for client in clients.values():
@@ -109,22 +116,22 @@ class Pushes:
         return call
 
     def overwrite_pipeline(self, body: bytes) -> None:
-        """Change the pipeline as somebody would by hand."""
+        """Change the pipeline outside the function, as a person would by hand."""
         self.sagemaker.update_pipeline(PipelineName=self.project.pipeline, PipelineDefinition=body.decode())
 
     def current(self) -> str:
-        """The message of the definition that the pipeline has."""
+        """Return the message of the pipeline's current definition."""
         described = self.sagemaker.describe_pipeline(PipelineName=self.project.pipeline)
         return message_of(described["PipelineDefinition"])
 
     def executions(self) -> list[dict[str, Any]]:
-        """Every run, the first one first."""
+        """Return all runs, oldest first."""
         pages = self.sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=self.project.pipeline)
         found = [execution for page in pages for execution in page["PipelineExecutionSummaries"]]
         return sorted(found, key=lambda execution: execution["StartTime"])
 
     def runs(self) -> list[str]:
-        """The message of the definition that each run had."""
+        """Return the message of each run's definition, oldest run first."""
         return [self.ran(execution["PipelineExecutionArn"]) for execution in self.executions()]
 
     def ran(self, arn: str) -> str:
@@ -132,7 +139,7 @@ class Pushes:
         return message_of(text["PipelineDefinition"])
 
     def settle(self) -> None:
-        """Wait until none of the newest runs is under way."""
+        """Wait until none of the 50 newest runs is executing."""
         newest = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 50}
         while any(
             execution["PipelineExecutionStatus"] == "Executing"
@@ -145,7 +152,7 @@ class Pushes:
 
 @dataclass
 class Score:
-    """What a storm did, and what it found wrong."""
+    """Counts of what a storm did, and a line for each wrong result."""
 
     deliveries: int = 0
     versions: int = 0
@@ -164,14 +171,15 @@ class Score:
 
 
 def storm(pushes: Pushes, deliveries: int, chance: random.Random, progress: Callable[[Score], None]) -> Score:
-    """Push and deliver until there were so many deliveries, and look after every round."""
+    """Push and deliver in rounds until `deliveries` is reached, and judge the state after each round."""
     score = Score()
     late: list[DefinitionVersion] = []
     seen: set[str] = set()
     while score.deliveries < deliveries:
         pushed = [pushes.put(definition(f"{score.versions + n}")) for n in range(1 if chance.random() < 0.8 else 3)]
         score.versions += len(pushed)
-        # An older one of several may come after later versions, and so may a second event of the newest.
+        # Hold back some events of older versions, and some duplicates, until the next round: they are delivered after
+        # later versions were pushed.
         kept = [version for version in pushed[:-1] if chance.random() < 0.5]
         again = [version for version in pushed if chance.random() < 0.2]
         events = [version for version in pushed if version not in kept] + late
@@ -193,7 +201,7 @@ def storm(pushes: Pushes, deliveries: int, chance: random.Random, progress: Call
 
 
 class Trouble:
-    """What befalls one invocation of the function: it dies at a call, or an API refuses one."""
+    """A hook that injects faults into one invocation: the process dies at a call, or an API refuses one."""
 
     def __init__(self, chance: random.Random):
         self.dies = chance.random() < 0.1
@@ -210,7 +218,10 @@ class Trouble:
 
 
 def until_done(pushes: Pushes, version: DefinitionVersion, seed: float) -> tuple[int, int, int]:
-    """Deliver an event again and again, as Lambda and a redrive do, until it is done: deaths, faults, deliveries."""
+    """Deliver an event until an invocation succeeds, as Lambda's retries and a redrive do.
+
+    Return the numbers of deaths, faults and deliveries.
+    """
     chance = random.Random(seed)
     deaths = faults = 0
     while True:
@@ -226,7 +237,10 @@ def until_done(pushes: Pushes, version: DefinitionVersion, seed: float) -> tuple
 
 
 def judge(pushes: Pushes, pushed: list[DefinitionVersion], seen: set[str], score: Score) -> None:
-    """After a round: the newest version ran once and is what the pipeline has, the others ran once at most."""
+    """Count what is wrong after a round and add it to the score.
+
+    The newest version must have run exactly once and be the pipeline's definition; older versions may run at most once.
+    """
     pushes.settle()
     newest = str(score.versions - 1)
     listed = pushes.sagemaker.list_pipeline_executions(
@@ -253,7 +267,7 @@ def judge(pushes: Pushes, pushed: list[DefinitionVersion], seen: set[str], score
 
 
 def run(deliveries: int, seed: int = 1, progress: Callable[[Score], None] = lambda score: None) -> Score:
-    """Start a played AWS of its own and let a storm loose on it."""
+    """Start an emulator and run storms against it until there were `deliveries` deliveries; return the total score."""
     played = server.start()
     try:
         played.client("s3").create_bucket(Bucket="deliveries-111122223333")
@@ -267,7 +281,7 @@ def run(deliveries: int, seed: int = 1, progress: Callable[[Score], None] = lamb
         os.environ.update(Pushes.environment(role, topic))
         execute_pipeline.logger.setLevel("ERROR")
         whole, chance = Score(), random.Random(seed)
-        for number in range(-(-deliveries // A_PROJECT)):  # a long history makes every look at it slow
+        for number in range(-(-deliveries // A_PROJECT)):  # a long history makes listing runs slow
             pushes = Pushes(played, "deliveries-111122223333", f"deliveries{number}")
             whole.add(storm(pushes, min(A_PROJECT, deliveries - whole.deliveries), chance, lambda score: None))
             progress(whole)

@@ -1,6 +1,6 @@
-"""Runs a landed script many times: imported once, forked for every run, so that a run starts in a moment.
+"""Run a landed script many times: import it once, and fork for each run, so that runs start at once.
 
-What runs is the script's own main() in a process of its own, which gets its own signals.
+Each run is the script's own main() in its own process, which can be sent signals.
 """
 
 import json
@@ -45,10 +45,10 @@ for line in sys.stdin:
 
 
 class Forked:
-    """A process that has imported a script of a landed repository.
+    """A process that has imported a script of a landed repository and forks for each run.
 
-    When a run has ended, `starting` is the CPU time in seconds that importing took, once; `seconds` is that of the run
-    alone, and `peak` is the most memory in bytes that it had, with what was imported.
+    After a run, `seconds` is its CPU time and `peak` its peak memory in bytes, imported libraries included; `starting`
+    is the CPU time in seconds of the import, which happens once.
     """
 
     starting = seconds = 0.0
@@ -58,26 +58,26 @@ class Forked:
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, script],
             cwd=repository,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},  # small work: threads would wait for each other
+            env=os.environ | {"OMP_NUM_THREADS": "1"},  # the work is too small for several threads
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
     def start(self, arguments: list[Any], log: Path, **environment: str) -> int:
-        """Begin a run; answers the process's number."""
+        """Start a run with its output appended to `log`; return its process id."""
         order = {"arguments": [str(argument) for argument in arguments], "log": str(log), "environment": environment}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
     def wait(self) -> int:
-        """The exit status of the run: negative for a signal."""
+        """Wait for the run to end; return its exit status, negative if a signal ended it."""
         code, self.starting, self.seconds, self.peak = json.loads(self.process.stdout.readline())
         return code
 
     def run(self, arguments: list[Any], log: Path, seconds: float = 600) -> tuple[int, str]:
-        """Run it to its end, or kill it when it takes too long; answers the exit status and what it said."""
+        """Run to the end, or kill the run after `seconds`; return the exit status and the content of the log."""
         process = self.start(arguments, log)
         timer = threading.Timer(seconds, os.kill, (process, signal.SIGKILL))
         timer.start()

@@ -1,8 +1,8 @@
-"""How long the functions take to be ready, how much memory they need, and how fast a definition is checked.
+"""Measure the cold start and memory of the functions, and the time that checking a definition takes.
 
-A new process unpacks nothing: it imports the function from its unzipped folder, makes its clients and checks a definition,
-as Lambda does at a cold start. The baseline does the same with the SageMaker model read out of botocore, in place of the
-cut of it that the zip has.
+As in a Lambda cold start, a new process imports the function from its unzipped folder, creates its clients and checks a
+definition. The baseline does the same, but reads the SageMaker service model from botocore instead of the reduced copy
+in the zip.
 """
 
 import json
@@ -21,7 +21,7 @@ from build.package import function_files, zipped
 
 ROOT = Path(__file__).parent.parent
 RUNTIME = ROOT / "rehearsal/runtime"
-PYTHON = ROOT / ".venv/emulator/bin/python"  # has boto3 and little else, as Lambda's runtime does
+PYTHON = ROOT / ".venv/emulator/bin/python"  # has boto3 and little else, like Lambda's runtime
 COLD = """
 import json, re, sys, time
 started = time.perf_counter()
@@ -41,7 +41,7 @@ print(json.dumps([seconds, int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024
 
 
 def cold_start(folder: str, way: str) -> tuple[float, float]:
-    """Seconds and MB of one new process."""
+    """Return the seconds and the peak memory in MiB of one cold start."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(RUNTIME), "AWS_EC2_METADATA_DISABLED": "true"}
     command = [str(PYTHON), "-c", COLD, folder, str(ROOT / "pipeline_json/nlp.json"), way]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -50,7 +50,7 @@ def cold_start(folder: str, way: str) -> tuple[float, float]:
 
 
 def long_definition(steps: int) -> dict[str, Any]:
-    """Our own definition with so many steps, made of its training."""
+    """Return the nlp definition with its Train step repeated until there are `steps` steps."""
     definition = json.loads((ROOT / "pipeline_json/nlp.json").read_text())
     train = next(step for step in definition["Steps"] if step["Name"] == "Train")
     for number in range(steps - 6):

@@ -1,10 +1,11 @@
-"""Training on a GPU: samples a second, how busy the GPU is, and the share of what it can do in bfloat16.
+"""Measure training on a GPU: samples per second, GPU utilisation, and the share of the GPU's bfloat16 peak.
 
     .venv/bin/python benchmarks/gpu_training.py [--quick]     (make benchmark ONLY=gpu_training; 5 minutes on a GPU)
 
-DistilBERT on tweets and reviews, ResNet-50 on pictures, from scratch, by train.py's own steps; against the originals'
-loops on the same GPU: float32, texts padded to 512, pictures decoded in every epoch by a worker a core. The peak is
-that of one large product of matrices, measured here; the work is counted by PyTorch, with the padding.
+DistilBERT on tweets and reviews, and ResNet-50 on images, are trained from scratch with train.py's own step. They are
+compared with the originals' loops on the same GPU: float32, texts padded to 512 tokens, images decoded in every epoch
+by one worker per core. The peak is that of a large matrix multiplication, measured here. FLOPs are counted by PyTorch,
+padding included.
 """
 
 import copy
@@ -34,17 +35,17 @@ from benchmarks.measuring import parse, progress, show
 from benchmarks.text_training import REAL, Fixed
 
 BASE = {"n_layers": 6, "n_heads": 12, "dim": 768, "hidden_dim": 3072}
-EPOCHS = 1000  # more than are run: the learning rate must not come to its end
-WORKERS, REPEATED = 4, 10  # processes that make batches; times that a picture is in an epoch
+EPOCHS = 1000  # more than are run, so that the learning rate does not decay to 0
+WORKERS, REPEATED = 4, 10  # DataLoader workers; times that an image is seen per epoch
 COUNTED, WARMING = 10, 20  # steps
 OURS, COMPILED = "ours", "ours, compiled"
 TARGETS = {"hate_tweets": "10x", "womens_reviews": "4x"}
 
-Steps = Iterator[int]  # does a step with every item, and answers how many samples it had
+Steps = Iterator[int]  # each next() does one training step and returns the number of samples in it
 
 
 def own(training: Any) -> Steps:
-    """train.py's loop, without end."""
+    """Train with train.py's loop, without end."""
     for epoch in itertools.count():
         for count, batch in training.load(epoch, 0):
             training.train_on(count, batch)
@@ -52,11 +53,12 @@ def own(training: Any) -> Steps:
 
 
 def without_input(training: Any) -> Steps:
-    """The same batch again and again, on the device and augmented: as fast as it can be when input takes no time."""
+    """Train on the same batch again and again, already augmented and on the device: the speed if input took no time."""
     count, (inputs, labels, random) = next(training.load(0, 0))
-    inputs = {name: tensor.to(training.device) for name, tensor in inputs.items()}
+    inputs = {name: tensor.to(training.device) for name, tensor in inputs.items()}  # random: (batch, draws)
     if random.shape[1]:
         inputs = training.classifier.augment(inputs, random)
+    # Draws of shape (batch, 0): train_on does not augment again.
     batch = inputs, labels.to(training.device), torch.empty(count, 0)
     while True:
         training.train_on(count, batch)
@@ -64,13 +66,13 @@ def without_input(training: Any) -> Steps:
 
 
 def fixed(training: Any) -> Steps:
-    """The originals' loop for texts."""
+    """Train with the originals' loop for texts."""
     loop = Fixed(training)
     return (loop.step(0) for _ in itertools.count())
 
 
 def decoding(training: Any, folder: Path) -> Steps:
-    """The originals' loop for pictures."""
+    """Train with the originals' loop for images: float32, every image decoded and augmented in every epoch."""
     backbone = copy.deepcopy(training.classifier.model.backbone).train()
     optimizer = torch.optim.AdamW(backbone.parameters())
     while True:
@@ -82,7 +84,7 @@ def decoding(training: Any, folder: Path) -> Steps:
 
 
 def peak() -> float:
-    """Operations a second of a large product in bfloat16."""
+    """Return the FLOP/s of a large matrix multiplication in bfloat16."""
     side, times = 8192, 20
     a, b = (torch.randn(side, side, dtype=torch.bfloat16, device="cuda") for _ in range(2))
     rates = []
@@ -92,20 +94,21 @@ def peak() -> float:
         for _ in range(times):
             a @ b
         torch.cuda.synchronize()
+        # A product of two (n, n) matrices takes n^3 multiplications and as many additions.
         rates.append(times * 2 * side**3 / (time.perf_counter() - started))
     return statistics.median(rates)
 
 
 def work(steps: Steps) -> float:
-    """Operations a sample, forward and backward."""
-    next(steps)  # processes that make batches start here, where nobody counts
+    """Return the FLOPs per sample, forward and backward."""
+    next(steps)  # the DataLoader workers start here, outside the counter
     with FlopCounterMode(display=False) as counter:
         samples = sum(itertools.islice(steps, COUNTED))
     return counter.get_total_flops() / samples
 
 
 def speed(steps: Steps, seconds: float) -> tuple[float, float]:
-    """Samples a second, and the share of the time in which the GPU was busy."""
+    """Return the samples per second, and the share of time in which the GPU was busy (nvidia-smi, every 200 ms)."""
     for _ in itertools.islice(steps, WARMING):
         pass
     torch.cuda.synchronize()
@@ -122,11 +125,11 @@ def speed(steps: Steps, seconds: float) -> tuple[float, float]:
 
 
 def compare(name: str, ways: dict[str, Steps], target: str, seconds: float) -> list[tuple[str, ...]]:
-    """The rows of one model and its data; the first way is the originals'."""
+    """Measure each way to train a model and return the rows of the table. The first way is the originals'."""
     rows, highest, first, operations = [], peak(), 0.0, 0.0
     for way, steps in ways.items():
         progress(f"{name}, {way}")
-        if way != COMPILED:  # what is compiled cannot be counted, and is the same work
+        if way != COMPILED:  # FlopCounterMode cannot count compiled graphs; the FLOPs are those of the way before
             operations = work(steps)
         rate, busy = speed(steps, seconds)
         progress(f"  {rate:,.0f} a second")
@@ -137,7 +140,7 @@ def compare(name: str, ways: dict[str, Steps], target: str, seconds: float) -> l
 
 
 def texts(name: str, quick: bool, seconds: float) -> list[tuple[str, ...]]:
-    """DistilBERT on one data set."""
+    """Measure DistilBERT on one data set; return its rows."""
     if not REAL[name].file.exists():
         return [(f"DistilBERT, {name}", "absent: skipped", "", "", "", "", "")]
     changes = REAL[name].settings(quick) | {"training": {"epochs": EPOCHS, "batch_size": 32, "compile": "never"}}
@@ -151,7 +154,7 @@ def texts(name: str, quick: bool, seconds: float) -> list[tuple[str, ...]]:
 
 
 def pictures(quick: bool, seconds: float) -> list[tuple[str, ...]]:
-    """ResNet-50 on pictures as large as photographs."""
+    """Measure ResNet-50 on images of a photograph's size; return its rows."""
     changes = PICTURES | {
         "model": {"name": "resnet50"},
         "training": {"epochs": EPOCHS, "batch_size": 16 if quick else 256, "compile": "never"},
@@ -173,7 +176,7 @@ def pictures(quick: bool, seconds: float) -> list[tuple[str, ...]]:
 
 
 def repeated(training: Any) -> Any:
-    """The run with every picture ten times in an epoch: as long an epoch as that of a large data set."""
+    """Change a run to see each image REPEATED times per epoch, for epochs as long as a large data set's; return it."""
     items = training.items
     training.items = type(items)(items.chunks, np.tile(items.order, REPEATED), items.stored_size)
     training.truth = np.tile(training.truth, REPEATED)

@@ -1,4 +1,4 @@
-"""The way of pictures into training, against opening, decoding and augmenting each in every epoch with PIL.
+"""Measure the input pipeline for images, compared with decoding and augmenting every image in every epoch with PIL.
 
     .venv/bin/python benchmarks/image_input.py [--quick]     (make benchmark ONLY=image_input; 1 minute)
 
@@ -34,7 +34,7 @@ SETTINGS = {
 
 
 def decoded_every_time(folder: Path, batch_size: int = BATCH, workers: int = 0, repeated: int = 1) -> DataLoader:
-    """The way of the originals: batches of images and labels, each picture as often in an epoch as it is repeated."""
+    """Return the originals' DataLoader of images and labels, with each image `repeated` times per epoch."""
     augmentation = transforms.Compose(
         [
             transforms.RandomResizedCrop(SIZE),
@@ -48,17 +48,17 @@ def decoded_every_time(folder: Path, batch_size: int = BATCH, workers: int = 0, 
 
 
 class Ours:
-    """The batches of train.py, and what is done with them before the first layer."""
+    """Our input pipeline: train.py's batches, and what is done with them before the first layer."""
 
     def __init__(self, cv: SimpleNamespace, prepared: Path):
         self.cv = cv
         self.split = cv.examples.Prepared(prepared / "train")
         self.classifier = cv.task.Classifier.create(cv.chosen, self.split, None)
         self.items = self.classifier.items(self.split, cv.folder)
-        self.normalise = cv.task.Network(torch.nn.Identity())
+        self.normalise = cv.task.Network(torch.nn.Identity())  # uint8 to normalised floats, without a backbone
 
     def batches(self, epoch: int) -> Iterator[tuple[dict[str, torch.Tensor], Any, torch.Tensor]]:
-        """An epoch's batches as train.py loads them."""
+        """Yield an epoch's batches as train.py does: inputs, labels, and random draws of shape (batch, draws)."""
         order = self.cv.train.batches_of_epoch(len(self.items), None, BATCH, 1, epoch)
         draws = {"seed": 1, "epoch": epoch, "count": self.classifier.random_numbers}
         group = self.cv.distributed.Group()
@@ -66,11 +66,11 @@ class Ours:
         return iter(DataLoader(batches, batch_size=None))
 
     def load(self, round_: int) -> int:
-        """What the host does, too, when the rest is done on a GPU."""
+        """Load one epoch and return its number of images: the part that the CPU does even if there is a GPU."""
         return sum(len(random) for _, _, random in self.batches(round_))
 
     def augmented(self, zoom: float, normalised: bool = False) -> Callable[[int], int]:
-        """All of it; `normalised` with the scaling of bytes to numbers, which is part of our model."""
+        """Return a way that loads and augments one epoch, and if `normalised` normalises it as our model does."""
 
         def way(round_: int) -> int:
             self.classifier.facts["task"]["random_zoom"] = zoom
@@ -84,13 +84,13 @@ class Ours:
 
 
 def preparing(cv: SimpleNamespace, folder: Path, count: int) -> Callable[[int], int]:
-    """What preprocessing does once."""
+    """Return a way that decodes and resizes `count` images, as preprocessing does once."""
     found = list(islice(cv.task.read(folder, cv.chosen), count))
     return lambda round_: sum(isinstance(cv.task.prepare(one, cv.chosen["task"]), tuple) for one in found)
 
 
 def measure(folder: Path, pictures: int, rounds: int) -> dict[str, float]:
-    """Images a second of every way."""
+    """Return the images per second of every way."""
     with seed.landed("cv", SETTINGS) as cv:
         ours, loader = Ours(cv, seed.prepare(cv, folder)), decoded_every_time(folder)
         batches = max(1, pictures // 2 // BATCH)

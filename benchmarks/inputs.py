@@ -1,8 +1,8 @@
-"""Count the inputs that preprocessing, training's readers and the endpoint are tried with, by kind.
+"""Run and count, by kind, the tests of inputs to preprocessing, to training's readers and to the endpoint.
 
     .venv/bin/python -m benchmarks.inputs
 
-Each row is a section of a test file, run here and counted; it fails when one of its tests does, or when none ran.
+Each row is a section of a test file. It fails if one of its tests fails, or if none passed.
 """
 
 import re
@@ -26,7 +26,7 @@ SECTION = re.compile(r"(?m)^# --- (.+?) -+$|^(?:async )?def (test_\w+)")
 
 
 def sections(text: str) -> dict[str, str]:
-    """The section of each test of a file: what the last line `# --- name ---` before it says."""
+    """Return the section of each test of a file: the name in the last `# --- name ---` line above it."""
     found, section = {}, ""
     for heading, test in SECTION.findall(text):
         section = heading or section

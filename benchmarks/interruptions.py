@@ -1,10 +1,10 @@
-"""A storm of interruptions: training is killed again and again, and must end with the weights of a run left alone.
+"""Kill training again and again, and check that it ends with the same weights as an uninterrupted run.
 
     .venv/bin/python benchmarks/interruptions.py [--kills 200] [--seed 1]
 
-Each run is train.py's own main() in a process of its own, on the sample, with augmentation or length grouping on.
-It is killed at random moments, by SIGTERM or SIGKILL; after some of the kills the newest checkpoint is damaged.
-Prints the score, for both variants, with 0 and 2 loader workers.
+Each run is train.py's own main() in its own process, on the sample, with augmentation (cv) or length-grouped batching
+(nlp). It is killed at random moments by SIGTERM or SIGKILL; after some of the kills the newest checkpoint is damaged.
+Prints a row for each variant with 0 and with 2 DataLoader workers.
 """
 
 import argparse
@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.forked import Forked  # noqa: E402
 from build.assemble import assemble, edit_settings, write  # noqa: E402  (this file is run as a program, too)
 
-# Small models, so that a storm takes minutes: what is tried is the saving and resuming, which knows no model.
+# Small models, so that a storm takes minutes. Saving and resuming does not depend on the model.
 SMALL = {
     "nlp": {"model": {"name": "distilbert", "config": {"n_layers": 1, "n_heads": 2, "dim": 64, "hidden_dim": 64}}},
     "cv": {
@@ -44,18 +44,17 @@ DAMAGES = ("flip", "cut", "empty", "no weights", "no state", "no manifest", "emp
 
 @dataclass
 class Score:
-    """Count what became of the runs of one kind."""
+    """Counts of the runs, kills and damaged checkpoints of one variant and number of workers."""
 
     runs: int = 0
     identical: int = 0
     signals: Counter[str] = field(default_factory=Counter)
     damages: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
-    passed_over: int = 0
 
 
 def make_ready(variant: str, workers: int, folder: Path, model: str = "") -> Path:
-    """Lay a repository out with small settings, or one kind of model as it is, and prepare its sample."""
+    """Write a landed repository with a small model, or with `model` at its default size, and preprocess its sample."""
     repository = folder / f"{variant}-{workers}"
     write(assemble(variant), repository)
     training = {
@@ -72,14 +71,14 @@ def make_ready(variant: str, workers: int, folder: Path, model: str = "") -> Pat
 
 
 def weights_of(output: Path) -> str:
-    """A hash of the weights that a run ended with, and of what else was learned (thresholds)."""
+    """Return a SHA-256 of a run's final weights and of its metadata, which has the learned thresholds."""
     found = hashlib.sha256(next((output / "model").glob("*.safetensors")).read_bytes())
     found.update((output / "model/facts.json").read_bytes())
     return found.hexdigest()
 
 
 def do_damage(checkpoint: Path, how: str, chance: random.Random) -> None:
-    """Damage a checkpoint, one way of eight."""
+    """Damage a checkpoint in one of the ways of DAMAGES."""
     weights = checkpoint / "model.safetensors"
     if how == "flip":
         content = bytearray(weights.read_bytes())
@@ -102,13 +101,16 @@ def do_damage(checkpoint: Path, how: str, chance: random.Random) -> None:
 
 
 def start(trainer: Forked, output: Path) -> int:
-    """Begin a run, or go on with it; answers the process's number."""
+    """Start a run, or resume it if it has checkpoints; return the process id."""
     arguments = ["--train", "prepared/train", "--validation", "prepared/validation", "--output", output]
     return trainer.start(arguments, output.with_suffix(".log"))
 
 
 def storm(repository: Path, kills: int, chance: random.Random, damage: bool, say=lambda line: None) -> Score:
-    """Train once undisturbed, then again and again under kills; answers how often the weights were the same."""
+    """Train without interruption, then repeatedly with kills until there were `kills`; return the score.
+
+    A second uninterrupted run gives the duration of a run, and is compared with the first one, too.
+    """
     score = Score()
     trainer = Forked(repository, "train")
     try:
@@ -139,15 +141,15 @@ def storm(repository: Path, kills: int, chance: random.Random, damage: bool, say
 def killed(
     trainer: Forked, output: Path, kills: int, seconds: float, chance: random.Random, damage: bool, score: Score
 ) -> None:
-    """One run that is killed up to `kills` times before it may end."""
+    """Train one run, killing it up to `kills` times, each after 5 % to 80 % of an undisturbed run's `seconds`."""
     done = 0
     while done < kills:
         process = start(trainer, output)
         time.sleep(chance.uniform(0.05, 0.8) * seconds)
         number = chance.choice((signal.SIGTERM, signal.SIGKILL))
-        with contextlib.suppress(ProcessLookupError):  # it was quicker
+        with contextlib.suppress(ProcessLookupError):  # it had already ended
             os.kill(process, number)
-        if trainer.wait() == 0:
+        if trainer.wait() == 0:  # it ended before the signal
             break
         done += 1
         score.signals[signal.Signals(number).name] += 1
@@ -162,7 +164,6 @@ def killed(
             raise RuntimeError(f"{output.name} ended with {code}:\n{output.with_suffix('.log').read_text()[-3000:]}")
     log = output.with_suffix(".log").read_text()
     score.resumed += log.count("resuming at step")
-    score.passed_over += log.count("is passed over")
 
 
 def main() -> int:

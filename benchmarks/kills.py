@@ -1,9 +1,10 @@
-"""Kill rehearsals with SIGKILL at random moments: `make rehearse-down`, or the next one, has to find and end what is left.
+"""Kill rehearsals with SIGKILL at random moments, and check that everything they left is found and removed.
 
     .venv/bin/python -m benchmarks.kills [20]
 
-What is killed has installed the bundle, and takes a small project to its endpoint: builds, functions, jobs with
-namespaces of their own, and an endpoint's container run at one moment or another.
+`make rehearse-down` and the next rehearsal do this cleanup. The killed rehearsal installs the bundle and takes a small
+project to its endpoint, so that builds, functions, jobs with their own namespaces, or an endpoint's container may be
+running.
 """
 
 import os
@@ -28,7 +29,10 @@ KILLED = ("its own process", "the emulator", "both")
 
 
 def walk() -> None:
-    """Take a small project to its endpoint, print each moment, and stay."""
+    """Take a small project to its endpoint, print each moment as it is reached, then sleep.
+
+    The first line of output is the emulator's folder and process id.
+    """
     played = permissions.start()
     print(played.folder, played.pid, flush=True)
     print("started", flush=True)
@@ -47,7 +51,10 @@ def walk() -> None:
 
 
 def kill(moment: str, seconds: float, which: str) -> tuple[int, list[str]]:
-    """Kill a rehearsal some seconds after a moment; return how many processes it had, and what is left in the end."""
+    """Kill a rehearsal some seconds after a moment; return how many processes it had, and what the cleanup left.
+
+    `which` is one of KILLED.
+    """
     code = "from benchmarks.kills import walk; walk()"
     owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     folder, pid = owner.stdout.readline().split()
@@ -61,7 +68,7 @@ def kill(moment: str, seconds: float, which: str) -> tuple[int, list[str]]:
     if which != "the emulator":
         owner.kill()
     else:
-        owner.terminate()  # it fails without the emulator, or waits for nothing
+        owner.terminate()  # without the emulator it has failed, or only sleeps
     owner.wait()
     server.end_orphans()
     left = [f"process {number}" for number in traces.processes_of(name)]

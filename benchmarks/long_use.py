@@ -1,8 +1,8 @@
-"""Make projects, push to them and delete them, one after the other: what a rehearsal takes of the machine must not grow.
+"""Create, push to and delete projects one after another, and check that a rehearsal's use of resources does not grow.
 
     .venv/bin/python -m benchmarks.long_use [25]
 
-Every project has its build, run and endpoint, and 64 MB of data in its bucket.
+Every project has a build, a run and an endpoint, and 64 MiB of data in its bucket.
 """
 
 import os
@@ -21,11 +21,11 @@ from rehearsal.server import ACCOUNT, PlayedAws
 
 OBJECTS, SIZE = 8, 8 * 1024 * 1024
 MEGABYTE = 1024 * 1024
-MOST_MEGABYTES = 4  # that may stay of a project: its events, logs, and records of jobs
+MOST_MEGABYTES = 4  # that the emulator may keep of a deleted project: events, logs and job records
 
 
 class Taken(NamedTuple):
-    """What a rehearsal takes of the machine."""
+    """Resources of the machine that a rehearsal uses: processes, resident memory in MiB, files."""
 
     processes: int
     megabytes: float
@@ -33,20 +33,20 @@ class Taken(NamedTuple):
 
 
 def taken(played: PlayedAws) -> Taken:
-    """Count a rehearsal's processes, the memory that all of them have, and its files."""
+    """Count a rehearsal's processes, their resident memory, and the files in its folder."""
     folder, pages = Path(played.folder), 0
     pids = traces.processes_of(folder.name)
     for pid in pids:
         try:
-            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])  # resident set size
         except OSError:
-            continue  # it has just ended
+            continue  # the process has just ended
     files = sum(len(names) for _, _, names in os.walk(folder))
     return Taken(len(pids), pages * os.sysconf("SC_PAGESIZE") / MEGABYTE, files)
 
 
 def use(walk: Walk, launch: str, key: str) -> Taken:
-    """Take a project from its template to its end; return what the machine gave while it was up."""
+    """Create a project, use it and delete it; return the resources in use just before its deletion."""
     s3 = walk.played.client("s3")
     walk.create(launch, permissions.BUCKET, key)
     for number in range(OBJECTS):
@@ -65,7 +65,7 @@ def main() -> int:
     rows: list[tuple[str, Taken]] = []
     try:
         launch, key = permissions.install(played)
-        use(Walk(played, "First", patience=300), launch, key)  # what is made once, and kept
+        use(Walk(played, "First", patience=300), launch, key)  # the first one creates what stays
         rows.append(("after the first project", taken(played)))
         for number in range(projects):
             most = use(Walk(played, f"Long{number}", patience=300), launch, key)

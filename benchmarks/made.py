@@ -1,4 +1,4 @@
-"""Data made up for the benchmarks: texts of random words, and pictures as large and as detailed as photographs."""
+"""Synthetic data for the benchmarks: texts of random words, and images with the size and detail of photographs."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 500, 350
 
 
 def write_texts(path: Path, rows: int, words: tuple[int, int]) -> Path:
-    """Write a CSV of distinct texts, each of so many words, and of two labels."""
+    """Write a CSV of distinct texts with two labels; `words` is the smallest and largest number of words of a text."""
     chance = random.Random(1)
     known = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(5000)]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,31 +27,31 @@ def write_texts(path: Path, rows: int, words: tuple[int, int]) -> Path:
 
 
 def photographs(distinct: int) -> Iterator[bytes]:
-    """JPEG files without end, no two of them equal, with the detail of `distinct` pictures."""
+    """Yield JPEG files without end, all of different bytes, but of only `distinct` different images."""
     chance = np.random.default_rng(1)
     files = [photograph(chance) for _ in range(distinct)]
     number = 0
     while True:
         for file in files:
             number += 1
-            yield file + number.to_bytes(4, "big")  # after a JPEG's end: nobody decodes it
+            yield file + number.to_bytes(4, "big")  # after the end-of-image marker: decoders ignore it
 
 
 def photograph(chance: np.random.Generator) -> bytes:
-    """A JPEG of cloudy colours: as in a photograph, the finer a detail, the fainter it is."""
+    """Return a JPEG of cloudy colours: noise whose amplitude falls with its spatial frequency, as in a photograph."""
     pixels = np.zeros((HEIGHT, WIDTH, 3))
     for cells in (2, 4, 8, 16, 32, 64, 128):
         noise = chance.normal(scale=120 / cells**0.8, size=(cells, cells, 3)).clip(-127, 127) + 128
         layer = Image.fromarray(noise.astype(np.uint8)).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
         pixels += np.asarray(layer, dtype=np.float64) - 128
-    pixels += chance.normal(scale=2, size=pixels.shape)  # of the sensor
+    pixels += chance.normal(scale=2, size=pixels.shape)  # sensor noise
     file = io.BytesIO()
     Image.fromarray((pixels + 128).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
 def write_photographs(folder: Path, count: int, distinct: int = 40) -> Path:
-    """Write a folder of pictures in two folders of classes."""
+    """Write `count` images into two class folders, and return the folder of both."""
     for name in ("first", "second"):
         (folder / name).mkdir(parents=True)
     for number, file in zip(range(count), photographs(min(count, distinct)), strict=False):

@@ -1,4 +1,4 @@
-"""How the benchmarks measure, and how they show it."""
+"""Parse the arguments of the benchmarks, measure rates, and print tables and progress."""
 
 import argparse
 import statistics
@@ -11,7 +11,7 @@ Way = Callable[[int], int]
 
 
 def parse(given: list[str] | None, description: str) -> argparse.Namespace:
-    """The arguments of a benchmark."""
+    """Return the parsed arguments of a benchmark."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it runs; no figure means much")
     return parser.parse_args(given)
@@ -24,10 +24,11 @@ def progress(line: str) -> None:
 def items_a_second(
     ways: dict[str, Way], rounds: int, clock: Callable[[], float] = time.process_time
 ) -> dict[str, float]:
-    """How many items a second each way handles: the median of rounds in which all have their turn.
+    """Return the items per second of each way: the median of `rounds` rounds.
 
-    A way is given the number of the round and answers how many items it handled. By turns, and in CPU time, because
-    other programs run on the machine, too; with one thread that is the figure of one core.
+    A way is a function of the number of the round that returns how many items it handled. The ways take turns in every
+    round, and CPU time is measured, because other programs run on the machine, too. With one thread, the result is the
+    rate of one core.
     """
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):

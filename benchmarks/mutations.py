@@ -1,9 +1,10 @@
-"""Random changes of valid definitions: each has to be caught by the check, or harmless.
+"""Mutate valid pipeline definitions at random: the check must reject each mutation, unless it is harmless.
 
     .venv/bin/python -m benchmarks.mutations [10000]
 
-Harmless is what runs on paper: an order of the steps is found, every reference is filled in, and botocore's own
-validation takes each request. That knows nothing of the check, and the check nothing of it.
+A mutation is harmless if the definition still passes a simulated run: the steps can be ordered, every reference can be
+resolved, and botocore's validation accepts each request. The simulated run shares no code with the check, except for
+its tables of step types.
 """
 
 import copy
@@ -39,7 +40,7 @@ QUIET = {"deadline": None, "derandomize": True, "suppress_health_check": list(He
 
 
 def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
-    """The path of everything in a value but itself."""
+    """Yield the path, as keys and indices, of every value nested in `value`."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, member in inner:
         yield (*path, name)
@@ -48,7 +49,7 @@ def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> dict[str, Any]:
-    """A valid definition with one thing changed."""
+    """Draw a valid definition and change it in one place. A change that does not fit the place changes nothing."""
     definition = copy.deepcopy(VALID[draw(st.sampled_from(sorted(VALID)))])
     path = draw(st.sampled_from(list(places(definition))))
     holder: Any = definition
@@ -75,7 +76,10 @@ def mutated(draw: st.DrawFn) -> dict[str, Any]:
 
 
 class Runs:
-    """Plays a definition on paper: an order is found, every reference filled in, and botocore validates each request."""
+    """A simulated run of a definition: orders the steps, resolves every reference, and validates each request.
+
+    Raises AssertionError, KeyError, TypeError or AttributeError if the definition could not run.
+    """
 
     def __init__(self, definition: dict[str, Any]):
         self.model = botocore.session.get_session().get_service_model("sagemaker")
@@ -89,7 +93,7 @@ class Runs:
         self.list(definition["Steps"])
 
     def list(self, steps: list[dict[str, Any]]) -> None:
-        """Run steps in the first order in which each finds what it needs."""
+        """Run each step after the steps that it needs. Raise AssertionError if no such order exists."""
         pending = list(steps)
         while pending:
             ready = next((step for step in pending if self.needs(step) <= self.steps.keys()), None)
@@ -100,15 +104,17 @@ class Runs:
             self.one(ready)
 
     def needs(self, step: dict[str, Any]) -> set[str]:
+        """Return the names of the steps that a step depends on, without what only its branches refer to."""
         own = {**step, "Arguments": {k: v for k, v in step["Arguments"].items() if k not in ("IfSteps", "ElseSteps")}}
         named = {entry if isinstance(entry, str) else entry["Step"] for entry in step.get("DependsOn", [])}
         return named | set(re.findall(r'"Get": "Steps\.([A-Za-z0-9_-]+)', json.dumps(own)))
 
     def one(self, step: dict[str, Any]) -> None:
+        """Run one step."""
         if step["Type"] == "Condition":
             for condition in step["Arguments"]["Conditions"]:
                 self.filled(condition)
-            before = dict(self.steps)
+            before = dict(self.steps)  # steps outside a branch may not refer to steps in it
             for branch in ("IfSteps", "ElseSteps"):
                 self.list(step["Arguments"].get(branch, []))
                 self.steps = dict(before)
@@ -122,7 +128,7 @@ class Runs:
             assert not report.has_errors(), report.generate_report()
 
     def filled(self, value: Any) -> Any:
-        """A value with what the run would put in its place."""
+        """Return a value with every reference and function in it replaced by a plausible result."""
         if isinstance(value, list):
             return [self.filled(member) for member in value]
         if not isinstance(value, dict):
@@ -143,6 +149,7 @@ class Runs:
         return {name: self.filled(member) for name, member in value.items()}
 
     def get(self, reference: str) -> Any:
+        """Return a plausible value for a reference; for a step's property, follow the response shapes of its APIs."""
         kind, name, rest = re.fullmatch(r"(Parameters|Execution|Steps)\.([A-Za-z0-9_-]+)(.*)", reference).groups()
         if kind == "Parameters":
             assert not rest
@@ -165,7 +172,7 @@ class Runs:
 
 
 def harmless(definition: dict[str, Any]) -> str:
-    """Why a definition could not run, or nothing."""
+    """Return why a definition could not run, or "" if it could."""
     try:
         Runs(definition)
     except (AssertionError, KeyError, TypeError, AttributeError) as error:
@@ -174,13 +181,13 @@ def harmless(definition: dict[str, Any]) -> str:
 
 
 def storm(examples: int) -> Counter:
-    """How many changes were caught, harmless, or neither."""
+    """Count how many of `examples` mutations were caught, harmless, or missed (neither)."""
     counts: Counter = Counter()
 
     @settings(max_examples=examples, database=None, **QUIET)
     @given(mutated())
     def judge(definition: dict[str, Any]) -> None:
-        assert checks.check(definition, THEIRS)  # somebody else's is never fit to run
+        assert checks.check(definition, THEIRS)  # another project's definition must never pass
         end = "caught" if checks.check(definition) else "missed" if harmless(definition) else "harmless"
         counts[end] += 1
         if sum(counts.values()) % 1000 == 0:

@@ -1,9 +1,10 @@
-"""Every statement of every role is taken away once, and every role tries what is none of its business.
+"""Check that every IAM statement is needed, and that no role can call what it should not.
 
     .venv/bin/python -m benchmarks.permissions [--sample 3]
 
-A small project walks from its template to its end with one statement missing. Where it still comes through, the
-statement is either more than is needed, or for something that the rehearsal does not play: KEPT says what.
+For each statement of each role, a small project is created, used and deleted with that statement removed. If this still
+succeeds, the statement is either superfluous, or needed for something that the emulator or this walk does not do: KEPT
+gives the reason. Then every role tries calls on resources that are not its project's.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from rehearsal import server
 from rehearsal.server import ACCOUNT, REGION, PlayedAws
 
 BUCKET = f"permissions-{ACCOUNT}"
-# Statements without which the small project comes through, and what they are for.
+# Reasons to keep statements that the small project does not need.
 KEPT = {
     "logs": "the play writes the log of a function, a build, a job and an endpoint itself",
     "pull": "the play pulls no images",
@@ -53,7 +54,7 @@ REASONS = {
 }  # fmt: skip
 
 
-# Parameters that a statement is for, by its name or its role's: the project that misses it has them.
+# Parameters that a statement is needed for, by its Sid: the project without the statement is created with them.
 KEY = {"KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0"}
 VPC = {"SubnetIds": "subnet-00000001", "SecurityGroupIds": "sg-00000001"}
 WITH = {
@@ -70,7 +71,10 @@ def start() -> PlayedAws:
 
 
 def install(played: PlayedAws, without: str = "") -> tuple[str, str]:
-    """Install the bundle, with the small seed and without a statement; answers the launch role and the template's key."""
+    """Install the bundle with the small seed, and without the statement named (as Role/Sid) by `without`.
+
+    Return the ARN of the launch role and the S3 key of the nlp project template.
+    """
 
     def changed(name: str, text: str) -> str:
         statement = statements(text).get(without)
@@ -81,7 +85,7 @@ def install(played: PlayedAws, without: str = "") -> tuple[str, str]:
 
     built = small_package(BUCKET, changed)
     publish(played.client("s3"), built)
-    for key in (*built.projects.values(), built.portfolio):  # under the same name, with other content
+    for key in (*built.projects.values(), built.portfolio):  # publish() skips keys that are there
         played.client("s3").put_object(Bucket=BUCKET, Key=key, Body=built.objects[key])
     cloudformation = played.client("cloudformation")
     name = f"portfolio-{without.replace('/', '-') or 'whole'}"
@@ -99,7 +103,7 @@ def install(played: PlayedAws, without: str = "") -> tuple[str, str]:
 
 
 def empty(statement: str) -> str:
-    """A statement that allows nothing that anybody asks for, so that the list stays a list."""
+    """Return a statement to put in another's place: it allows nothing that is needed, but keeps the list non-empty."""
     indent = statement[: len(statement) - len(statement.lstrip())]
     more = "".join(
         f"{indent}  {line}\n" for line in ("Effect: Allow", "Action: sts:GetCallerIdentity", "Resource: '*'")
@@ -108,7 +112,7 @@ def empty(statement: str) -> str:
 
 
 def take_away(played: PlayedAws, number: int, name: str) -> str:
-    """Where the walk got stuck without a statement, or nothing."""
+    """Walk through a project without a statement; return where it got stuck, or "" if it did not."""
     launch, key = install(played, name)
     return Walk(played, f"Without{number}").whole(launch, BUCKET, key, **WITH.get(name.rsplit("/", 1)[-1], {}))
 
@@ -119,15 +123,18 @@ def all_statements() -> list[str]:
 
 
 def reason(name: str) -> str:
-    """Why a statement stays that the walk does not need."""
+    """Return why to keep a statement that the walk does not need, or "" if no reason is known."""
     return KEPT.get(REASONS.get(name, REASONS.get(name.split("/")[1], "")), "")
 
 
-# --- what no role may do ---------------------------------------------------------------------------------------------------
+# --- calls that no role may make -------------------------------------------------------------------------------------
 
 
 def forbidden(own: str) -> Iterator[tuple[str, Callable[[Any], Any]]]:
-    """Calls that are none of a project's business: what, and the call with a client of any service."""
+    """Yield calls on resources outside a role's project: a description, and the call as a function of an `As`.
+
+    `own` is the name of the role.
+    """
     theirs = f"arn:aws:iam::{ACCOUNT}:role/TheirsOfPermissions"
     policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
     yield "read another bucket", lambda c: c("s3").get_object(Bucket="theirs-of-permissions", Key="x")
@@ -164,7 +171,10 @@ def forbidden(own: str) -> Iterator[tuple[str, Callable[[Any], Any]]]:
 
 
 class As:
-    """Clients of a role. Its trust is widened to get at its credentials; what it may do stays as it is."""
+    """Clients with the credentials of a role.
+
+    The role's trust policy is widened to assume it; its permissions stay unchanged.
+    """
 
     def __init__(self, played: PlayedAws, role: str):
         self.played = played
@@ -186,7 +196,7 @@ class As:
 
 
 def try_all(played: PlayedAws, roles: list[str]) -> list[tuple[str, str, bool]]:
-    """Role, what it tried, and whether it was denied."""
+    """Try all forbidden calls with each role; return the role's name, the call, and whether it was denied."""
     s3, kms = played.client("s3"), played.client("kms")
     s3.create_bucket(Bucket="theirs-of-permissions")
     s3.put_object(Bucket="theirs-of-permissions", Key="x", Body=b"theirs")
@@ -211,6 +221,7 @@ def roles_of(played: PlayedAws) -> list[str]:
 
 
 def is_denied(call: Callable[[Any], Any], clients: As) -> bool:
+    """Return whether a call is denied. Any other error counts as allowed: the request passed authorization."""
     try:
         call(clients)
     except ClientError as error:

@@ -1,4 +1,4 @@
-"""The long proofs, whole: each writes its section of docs/proofs.md, with its date and what it took.
+"""Run the long proofs at full length, and write a section of docs/proofs.md for each, with date, duration and machine.
 
 make prove, or make prove ONLY=deliveries
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/proofs.md"
-# What is run, what it shows, and the words before its table.
+# Name of the proof -> its module and arguments, and the text above its table in docs/proofs.md.
 PROOFS = {
     "interruptions": (
         ["benchmarks.interruptions", "--kills", "200"],
@@ -78,21 +78,21 @@ PROOFS = {
 
 
 def machine() -> str:
-    """Name the machine that this runs on."""
+    """Return the operating system, cores, CPU model and Python version of this machine."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return f"{platform.system()}, {os.cpu_count()} cores ({model}), Python {platform.python_version()}"
 
 
 def prove(command: list[str]) -> tuple[int, str, float]:
-    """Run one proof, its progress on standard error; answers exit status, table and seconds."""
+    """Run one proof, with its progress on standard error; return its exit status, table and seconds."""
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     return done.returncode, done.stdout, time.monotonic() - started
 
 
 def write(name: str, words: str, table: str, seconds: float, page: Path = PAGE) -> None:
-    """Put a proof's section into the page, in the order of PROOFS."""
+    """Write a proof's section into the page, or replace it, with the sections in the order of PROOFS."""
     text = page.read_text() if page.exists() else ""
     sections = dict(re.findall(r"(?ms)^## (\w+)\n(.*?)(?=^## |\Z)", text))
     took = f"{seconds / 60:.1f} minutes on {datetime.date.today()}: {machine()}."

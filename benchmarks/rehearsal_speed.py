@@ -1,8 +1,8 @@
-"""How long the rehearsal takes, warm, on one variant's sample: the figures that the README and the notes give.
+"""Measure how long a warm rehearsal of one variant takes on its sample: the figures in the README and the notes.
 
     python benchmarks/rehearsal_speed.py [nlp|cv]     (make benchmark ONLY=rehearsal_speed)
 
-Prints each figure beside its target, in seconds of wall time unless it says otherwise.
+Prints each figure and its target, in seconds of wall time unless stated otherwise.
 """
 
 import os
@@ -25,7 +25,7 @@ STEPS = 10
 
 
 def rehearse(variant: str) -> tuple[str, float]:
-    """Rehearse one variant; return what that prints, and the seconds that it took."""
+    """Rehearse one variant; return its output and the seconds that it took."""
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "rehearsal", "play"],
@@ -39,7 +39,7 @@ def rehearse(variant: str) -> tuple[str, float]:
 
 
 def read_seconds(printed: str, variant: str) -> dict[str, float]:
-    """Read the seconds of each step (the first of each name) out of what a rehearsal prints."""
+    """Parse the seconds of each step, the first of each name, from a rehearsal's output."""
     steps: dict[str, float] = {}
     for name, seconds in re.findall(r"(?m)^(?:   ok|     ) +(\S.*?)  +(\d+\.\d) s", printed):
         steps.setdefault(name.strip(), float(seconds))
@@ -48,7 +48,7 @@ def read_seconds(printed: str, variant: str) -> dict[str, float]:
 
 
 def figures(steps: dict[str, float]) -> list[tuple[str, float, int | None]]:
-    """Return name, seconds and target of what the steps of a rehearsal add up to."""
+    """Return (name, seconds, target or None) for the figures that are computed from a rehearsal's steps."""
     create = next(seconds for name, seconds in steps.items() if name.startswith("CreateProject"))
     chain = sum(steps[name] for name in ("install", "git clone", "first build"))
     return [
@@ -59,7 +59,7 @@ def figures(steps: dict[str, float]) -> list[tuple[str, float, int | None]]:
 
 
 def definition_seconds(variant: str) -> float:
-    """Process time of writing a definition."""
+    """Return the CPU seconds that a process takes to generate a pipeline definition."""
     with tempfile.TemporaryDirectory() as folder:
         write(assemble(variant), Path(folder) / "seed")
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -71,7 +71,7 @@ def definition_seconds(variant: str) -> float:
 
 
 def step_overhead_seconds() -> float:
-    """What the runner adds to a job: jobs whose entrypoint does nothing, one after another."""
+    """Return the emulator's overhead per job: the mean duration of processing jobs whose entrypoint does nothing."""
     played = server.start()
     try:
         iam, s3, sagemaker = (played.client(name) for name in ("iam", "s3", "sagemaker"))

@@ -1,9 +1,9 @@
-"""Preprocessing of ten times the data: ten times the time, and no more memory?
+"""Measure how preprocessing scales: ten times the data should take ten times the time and no more memory.
 
     .venv/bin/python benchmarks/scaling.py [--quick]     (make benchmark ONLY=scaling; 3 minutes)
 
-preprocess.py's own main(), in a process of its own for every size. CPU time, without and with what starting takes
-(most of it importing PyTorch); peak memory, with what is imported.
+Runs preprocess.py's own main() in a new process for each size. CPU time is given without and with the start (mostly the
+import of PyTorch); peak memory includes the imported libraries.
 """
 
 import sys
@@ -25,14 +25,14 @@ SETTINGS = {"nlp": {}, "cv": {"task": {"size": 224, "stored_size": 256}}}
 
 
 def write_data(variant: str, folder: Path, rows: int) -> Path:
-    """So many distinct texts or pictures."""
+    """Write `rows` distinct texts or images; return the file or folder."""
     if variant == "nlp":
         return made.write_texts(folder / "texts.csv", rows, words=(10, 60))
     return made.write_photographs(folder / "pictures", rows)
 
 
 def preprocess(script: Forked, data: Path) -> tuple[float, int]:
-    """Run it on some data; answers the seconds and the bytes that it took."""
+    """Preprocess `data`; return the CPU seconds and the peak memory in bytes. Raise RuntimeError if it fails."""
     code, said = script.run(["--data", data, "--output", f"{data}-prepared"], Path(f"{data}-log"))
     if code:
         raise RuntimeError(f"preprocess.py ended with {code}: {said}")
@@ -40,14 +40,14 @@ def preprocess(script: Forked, data: Path) -> tuple[float, int]:
 
 
 def start(variant: str, folder: Path) -> Forked:
-    """preprocess.py of a landed repository, ready to be run."""
+    """Write a landed repository and return its preprocess.py, imported and ready to run."""
     write(assemble(variant), folder)
     edit_settings(folder / "settings.toml", SETTINGS[variant])
     return Forked(folder, "preprocess")
 
 
 def measure(script: Forked, variant: str, rows: int, folder: Path) -> list[tuple[str, ...]]:
-    """The rows of the table for one variant."""
+    """Preprocess `rows` rows and TIMES as many; return the two rows of the table."""
     found = []
     for count in (rows, TIMES * rows):
         progress(f"{variant}: making {count:,} rows")

@@ -1,4 +1,4 @@
-"""A seed as a team receives it, its modules imported into this process, and a run of its training."""
+"""Import the modules of a landed seed into this process, preprocess data with them, and set up a training run."""
 
 import argparse
 import contextlib
@@ -20,9 +20,9 @@ Changes = dict[str, dict[str, Any]]
 
 @contextlib.contextmanager
 def landed(variant: str, changes: Changes) -> Iterator[SimpleNamespace]:
-    """Lay a repository out with changed settings; answers its `folder`, its modules, and its settings as `chosen`.
+    """Write a landed repository with changed settings; yield its `folder`, its modules, and its settings as `chosen`.
 
-    Afterwards the modules are forgotten: both variants have a task.py.
+    On exit the modules are removed from sys.modules, because both variants have a task.py.
     """
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder) / "landed"
@@ -40,7 +40,7 @@ def landed(variant: str, changes: Changes) -> Iterator[SimpleNamespace]:
 
 
 def prepare(seed: SimpleNamespace, data: Path) -> Path:
-    """Run preprocess.py on some data; answers the folder with the splits."""
+    """Run preprocess.py on `data`; return the folder of the splits."""
     output = seed.folder / "prepared"
     with contextlib.redirect_stdout(sys.stderr):
         seed.preprocess.main(["--data", str(data), "--output", str(output)])
@@ -48,7 +48,10 @@ def prepare(seed: SimpleNamespace, data: Path) -> Path:
 
 
 def training(seed: SimpleNamespace, prepared: Path) -> Any:
-    """A run of train.py that has not begun, on what was prepared, with the model that the settings name."""
+    """Return train.py's Training before its first step, on preprocessed splits, with the model of the settings.
+
+    Its model is in training mode.
+    """
     import torch
 
     torch.manual_seed(1)

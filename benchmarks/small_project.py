@@ -1,7 +1,7 @@
-"""A project whose repository does everything that ours does with AWS, and nothing else: seconds from template to endpoint.
+"""A project that makes the same AWS calls as a real one but does no other work: seconds from template to endpoint.
 
-Templates, functions, definition and deployment template are the bundle's. Only the repository's own work is made small:
-its build takes the committed definition, and its jobs write a line each.
+Templates, functions, pipeline definition and deployment template are the bundle's. Only the repository is a small one:
+its build publishes the committed definition, and its jobs write a few small files.
 """
 
 import os
@@ -97,7 +97,10 @@ print(script, "done", flush=True)
 
 
 def small_package(bucket: str, changed: Callable[[str, str], str] = lambda name, text: text) -> Package:
-    """The bundle's package with the small repository as its seed, and its templates changed: changed(name, text)."""
+    """Return the bundle's package with the small repository as its seed, and each template as changed(name, text).
+
+    Keys stay as they were, although they are hashes of the original contents.
+    """
     built = package(bucket)
     landed = assemble("nlp")
     files = {
@@ -118,11 +121,14 @@ def small_package(bucket: str, changed: Callable[[str, str], str] = lambda name,
 
 
 class Stuck(Exception):
-    """What the walk did not come past."""
+    """The walk did not get past a step: it failed, or did not end in time."""
 
 
 class Walk:
-    """A small project from its template to its end: every actor does what it does in a real one, with its own role."""
+    """The life of a small project from creation to deletion, in which every role does what it does in a real project.
+
+    `patience` is the longest wait for anything, in seconds.
+    """
 
     def __init__(self, played: PlayedAws, name: str, patience: float = 25):
         self.played, self.name, self.patience = played, name, patience
@@ -134,6 +140,7 @@ class Walk:
         return f"{self.name}-{self.id}"
 
     def until(self, look: Callable[[], Any], what: str) -> Any:
+        """Poll `look()` until it returns something truthy, and return that. Raise Stuck after `patience` seconds."""
         deadline = time.monotonic() + self.patience
         while not (found := look()):
             if time.monotonic() > deadline:
@@ -142,7 +149,7 @@ class Walk:
         return found
 
     def create(self, launch_role: str, bucket: str, key: str, **parameters: str) -> None:
-        """Create the project from the template in S3."""
+        """Create the project from the template in S3 and wait for it. Raise Stuck if that fails."""
         provider = {
             "TemplateName": "small",
             "TemplateURL": f"https://{bucket}.s3.{REGION}.amazonaws.com/{key}",
@@ -161,7 +168,7 @@ class Walk:
         return self.sagemaker.describe_project(ProjectName=self.name)["ProjectStatus"]
 
     def build(self, expected: str = "SUCCEEDED") -> None:
-        """Wait for the newest build."""
+        """Wait for the newest build to end. Raise Stuck if its status is not `expected`."""
         codebuild = self.played.client("codebuild")
 
         def ended() -> str | None:
@@ -173,7 +180,7 @@ class Walk:
             raise Stuck(f"the build is {status}")
 
     def runs(self) -> list[dict[str, Any]]:
-        """The runs, the newest first."""
+        """Return the pipeline's runs, newest first; none if there is no pipeline yet."""
         try:
             listed = self.sagemaker.list_pipeline_executions(PipelineName=self.full_name)
         except ClientError:
@@ -181,7 +188,7 @@ class Walk:
         return listed["PipelineExecutionSummaries"]
 
     def run(self) -> str:
-        """Wait for the newest run, and answer the model package that it registered."""
+        """Wait for the newest run to succeed; return the ARN of the model package that it registered."""
 
         def ended() -> str | None:
             found = self.runs()
@@ -194,7 +201,7 @@ class Walk:
         return listed["ModelPackageSummaryList"][0]["ModelPackageArn"]
 
     def deploy(self, package_arn: str) -> None:
-        """Approve the model, wait for its endpoint and ask it something."""
+        """Approve a model package, wait for its endpoint and invoke it."""
         self.sagemaker.update_model_package(ModelPackageArn=package_arn, ModelApprovalStatus="Approved")
         endpoint = f"{self.full_name}-staging"
 
@@ -209,7 +216,7 @@ class Walk:
         runtime.invoke_endpoint(EndpointName=endpoint, Body=b'["x"]', ContentType="application/json")
 
     def push(self) -> None:
-        """A commit to main, which starts a build by the repository's event."""
+        """Push a commit to main, and wait for the build that the repository's event starts."""
         codecommit, codebuild = self.played.client("codecommit"), self.played.client("codebuild")
         project = f"sagemaker-{self.id}-build"
         before = len(codebuild.list_builds_for_project(projectName=project)["ids"])
@@ -230,20 +237,20 @@ class Walk:
         subprocess.run(["git", *options, *arguments], cwd=folder, env=environment, capture_output=True, check=True)
 
     def listen(self) -> Mailbox:
-        """What reads what the project tells people from now on."""
+        """Return a mailbox that receives the project's notices from now on."""
         return Mailbox(
             self.played, f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-{self.id}-notices", f"mailbox-{self.name}"
         )
 
     def refused(self) -> None:
-        """A definition that must not run is told of."""
+        """Write an invalid definition to the bucket, and wait for the notice that it was refused."""
         mailbox = self.listen()
         bucket = f"sagemaker-{self.id}-{ACCOUNT}"
         self.played.client("s3").put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=b"{}")
         self.until(mailbox.read, "the notice of a refused definition")
 
     def why(self) -> str:
-        """The last failure that the project's stack tells of."""
+        """Return the newest failed event of the project's stack, as resource and reason."""
         events = self.cloudformation.describe_stack_events(StackName=f"SP-{self.id}")["StackEvents"]
         failed = [
             e for e in events if e["ResourceStatus"].endswith("FAILED") and e["LogicalResourceId"] != e["StackName"]
@@ -251,7 +258,7 @@ class Walk:
         return f"{failed[0]['LogicalResourceId']}: {failed[0].get('ResourceStatusReason')}" if failed else "no event"
 
     def delete(self) -> None:
-        """Delete the project and wait until it is gone. Raises Stuck when it stays."""
+        """Delete the project and wait until it is gone. Raise Stuck if it cannot be deleted."""
         self.sagemaker.delete_project(ProjectName=self.name)
 
         def gone() -> bool:
@@ -263,7 +270,7 @@ class Walk:
         self.until(gone, "the project to be gone")
 
     def whole(self, launch_role: str, bucket: str, key: str, **parameters: str) -> str:
-        """Walk the whole way; answers where it got stuck, or nothing."""
+        """Do all steps from creation to deletion; return where it got stuck, or "" if it did not."""
         try:
             self.create(launch_role, bucket, key, **parameters)
             self.build()
@@ -278,14 +285,17 @@ class Walk:
 
 @dataclass(frozen=True)
 class Statement:
-    """One allowing statement of a template's roles, and where it stands."""
+    """The YAML text of one policy statement in a template, and its offset there."""
 
     text: str
     start: int
 
 
 def statements(text: str) -> dict[str, Statement]:
-    """Every statement by Role/Sid."""
+    """Return every policy statement of a template's roles by Role/Sid.
+
+    The template is read as text, with the layout of this repository, so that a statement can be cut out of it.
+    """
     found = {}
     for role in re.finditer(r"(?m)^  (\w+):\n    Type: AWS::IAM::Role\n(?:(?:    .*)?\n)+", text):
         for statement in re.finditer(r"(?m)^( +)- Sid: (\w+)\n(?:\1  .*\n|\1 *#.*\n|\n)+", role.group(0)):

@@ -1,8 +1,9 @@
-"""Count what the emulated AWS is held against: recordings, operations, malformed and hostile calls, public definitions.
+"""Run and count the tests that compare the emulator with AWS: recordings, operations, malformed and hostile calls.
 
     .venv/bin/python -m benchmarks.strictness
 
-Each row is a part of the suite, run here and counted; it fails when one of its tests does, or when none ran.
+Tests of the check with public definitions are counted, too. Each row is a part of the test suite. It fails if one of
+its tests fails, or if none passed.
 """
 
 import subprocess
@@ -30,7 +31,7 @@ PARTS = {
 
 
 def suite(arguments: tuple[str, ...]) -> ElementTree.Element:
-    """Run a part of the suite; return what pytest reports of it."""
+    """Run a part of the test suite; return the testsuite element of pytest's JUnit XML report."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         options = ["--quiet", "-p", "no:cacheprovider", f"--junitxml={report}"]
@@ -40,7 +41,7 @@ def suite(arguments: tuple[str, ...]) -> ElementTree.Element:
 
 
 def count(arguments: tuple[str, ...]) -> tuple[int, int, int]:
-    """Run a part of the suite; return how many tests passed, failed and were skipped."""
+    """Run a part of the test suite; return how many tests passed, failed and were skipped."""
     found = suite(arguments).attrib
     failed, skipped = int(found["failures"]) + int(found["errors"]), int(found["skipped"])
     return int(found["tests"]) - failed - skipped, failed, skipped

@@ -1,10 +1,10 @@
-"""Training of a text classifier, against the loop of the originals that pads every text to 512 tokens.
+"""Measure the training of a text classifier, compared with the originals' loop, which pads every text to 512 tokens.
 
     .venv/bin/python benchmarks/text_training.py [--quick]     (make benchmark ONLY=text_training; 5 minutes)
 
-One thread, CPU time. A 6-layer encoder of MiniLM's size from scratch, float32, on the seed's own path: preprocess.py,
-a tokenizer learned from the texts, length-grouped batches, train.py's own step. It trains on some of an epoch's
-batches, evenly chosen by their length. The originals' loop has the same model, texts and batch size.
+One thread, CPU time. A 6-layer encoder of MiniLM's size is trained from scratch in float32 as the seed does it:
+preprocess.py, a tokenizer trained on the texts, length-grouped batching, train.py's own step. Only some of an epoch's
+batches are used, evenly spaced in length. The originals' loop has the same model, texts and batch size.
 """
 
 import copy
@@ -33,7 +33,7 @@ SMALL = {**MODEL, "n_layers": 1, "n_heads": 2, "dim": 32, "hidden_dim": 32}
 
 @dataclass(frozen=True)
 class Texts:
-    """A file of texts, its columns, how much faster we are to be, and our steps in a round."""
+    """A file of texts, its columns, the target speed-up, and the number of our training steps per round."""
 
     file: Path
     text: str
@@ -58,7 +58,7 @@ REAL = {
 
 
 class Fixed:
-    """The loop of the originals."""
+    """The originals' training loop: every text padded to TOKENS tokens."""
 
     def __init__(self, training: Any):
         self.model = copy.deepcopy(training.classifier.model).train()
@@ -67,7 +67,7 @@ class Fixed:
         self.loader = DataLoader(data, batch_size=training.arguments.batch_size, shuffle=True, drop_last=True)
 
     def step(self, _: int) -> int:
-        """Train on one batch."""
+        """Train on one random batch; return its number of texts."""
         ids, mask, labels = (tensor.to(self.model.device) for tensor in next(iter(self.loader)))
         self.model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
         self.optimizer.step()
@@ -76,7 +76,7 @@ class Fixed:
 
 
 def padded(training: Any, length: int, most: int = 512) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ids, mask and labels of some texts, padded to one length."""
+    """Return ids and mask, of shape (texts, length), and labels of the first `most` sequences, padded to `length`."""
     items = training.items
     places = list(zip(items.starts, items.lengths, strict=True))[:most]
     ids = {"input_ids": [items.ids[start : start + count].tolist() for start, count in places]}
@@ -85,7 +85,7 @@ def padded(training: Any, length: int, most: int = 512) -> tuple[torch.Tensor, t
 
 
 class Grouped:
-    """train.py's own steps, on a sample of an epoch's batches."""
+    """train.py's own training steps, on a sample of an epoch's batches, sorted by length."""
 
     def __init__(self, nlp: SimpleNamespace, training: Any, steps: int):
         self.nlp, self.training, self.steps = nlp, training, steps
@@ -93,7 +93,10 @@ class Grouped:
         self.batches = sorted(training.batches(0), key=lambda batch: lengths[batch].max())
 
     def step(self, round_: int) -> int:
-        """Train on batches from short to long ones, in every round on others."""
+        """Train on batches evenly spaced from the shortest to the longest; return their number of texts.
+
+        Each round uses different batches.
+        """
         places = [(step + (round_ + 0.5) / ROUNDS) / self.steps for step in range(self.steps)]
         chosen = [self.batches[int(place * len(self.batches))] for place in places]
         training = self.training
@@ -106,7 +109,7 @@ class Grouped:
 
 
 def measure(texts: Texts, quick: bool) -> tuple[float, dict[str, float]]:
-    """The mean tokens of a text, and the samples a second of both ways."""
+    """Return the mean tokens per text, and the samples per second of both ways."""
     with seed.landed("nlp", texts.settings(quick)) as nlp:
         training = seed.training(nlp, seed.prepare(nlp, texts.file))
         ways = {"fixed 512": Fixed(training).step, "ours": Grouped(nlp, training, texts.steps).step}

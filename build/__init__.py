@@ -1,4 +1,4 @@
-"""From this repository to what an installation uploads: assembled seeds, definitions, packages."""
+"""Build what an installation uploads (assembled seeds, pipeline definitions, packages), and install it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The bundle's own build: python -m build <step>"""
+"""Build, check and install the bundle: python -m build <step>"""
 
 import argparse
 import sys
@@ -58,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def build(arguments: argparse.Namespace) -> None:
-    """package and publish: what an installation uploads."""
+    """Run the step package or publish: build what an installation uploads, and write, list or upload it."""
     built = package.package(arguments.bucket)
     if arguments.step == "package":
         package.write(built, ROOT / "dist")
@@ -75,7 +75,7 @@ def build(arguments: argparse.Namespace) -> None:
 
 
 def change_account(arguments: argparse.Namespace) -> None:
-    """install, uninstall and redrive: in the account of the credentials that are set."""
+    """Run the step install, uninstall or redrive in the account of the current credentials."""
     account = connect()
     if arguments.step == "redrive":
         redrive(account, arguments.project)

@@ -1,4 +1,4 @@
-"""The AWS account that the bundle is installed in: its clients, who they act as, and what credentials or region lack."""
+"""The AWS account that the bundle is installed in: its clients and identity, and messages for unusable credentials."""
 
 import os
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 
 import botocore.exceptions
 
-# What STS returns for credentials that were good once, and for ones that never were
+# Error codes of STS for expired and for invalid credentials
 # (docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and API_GetCallerIdentity.html).
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 WRONG = ("AuthFailure", "InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException")
@@ -15,7 +15,7 @@ LOG_IN = "Log in, or set AWS_PROFILE."
 
 @dataclass
 class Account:
-    """One account and region; `wait_seconds` is the pause between two looks at something that is under way."""
+    """One account and region; `wait_seconds` is the interval between polls of an operation in progress."""
 
     session: Any
     endpoint: str | None = None
@@ -23,7 +23,7 @@ class Account:
     clients: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, service: str) -> Any:
-        """The client of a service, as account.s3; _ stands for -."""
+        """Return the cached client of a service: account.s3, account.service_quotas for "service-quotas"."""
         name = service.replace("_", "-")
         if name not in self.clients:
             self.clients[name] = self.session.client(name, endpoint_url=self.endpoint)
@@ -35,7 +35,7 @@ class Account:
 
 
 def connect() -> Account:
-    """Return the account that the environment's credentials belong to. Raises ValueError for an unknown profile."""
+    """Return the account of the environment's credentials. Raise ValueError for an unknown profile."""
     import boto3
 
     try:
@@ -49,13 +49,13 @@ def connect() -> Account:
 
 
 def require_region(account: Account) -> None:
-    """Raise ValueError when no region is set: without one no client can be made, and credentials cannot be checked."""
+    """Raise ValueError if no region is set: without one, no client can be created and no credentials checked."""
     if not account.region:
         raise ValueError("no region is set. Set AWS_REGION, as in AWS_REGION=us-east-1.")
 
 
 def identity(account: Account) -> dict[str, Any]:
-    """Return the account's number and the ARN of who the credentials belong to. Raises ValueError with what to do."""
+    """Return GetCallerIdentity's response, with Account and Arn. Raise ValueError, with what to do, if it fails."""
     require_region(account)
     try:
         return account.sts.get_caller_identity()
@@ -64,7 +64,7 @@ def identity(account: Account) -> dict[str, Any]:
 
 
 def credentials_problem(error: Exception) -> str:
-    """Return in one sentence why credentials could not be used, and in another what to do."""
+    """Return why credentials could not be used and what to do, as two sentences."""
     code = error.response["Error"]["Code"] if isinstance(error, botocore.exceptions.ClientError) else ""
     if code in EXPIRED:
         return f"the credentials have expired ({code}). {LOG_IN}"

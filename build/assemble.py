@@ -1,4 +1,4 @@
-"""Lay seed_code/common, one variant and checks/ over each other: the repository that a team receives."""
+"""Assemble the repository that a team receives from seed_code/common, one variant and checks/."""
 
 import os
 import subprocess
@@ -13,10 +13,10 @@ SEEDS = ROOT / "seed_code"
 
 
 def assemble(variant: str) -> dict[str, bytes]:
-    """The landed files by path, byte for byte, with SEED.
+    """Return the files of a landed repository by path, including SEED, which names its origin.
 
-    Its build checks the definition with the same code as the function that runs it. Raises ValueError for an unknown
-    variant, and for a path that is in both common/ and the variant.
+    checks/ is included so that the repository's build checks a definition with the same code as the function that runs
+    it. Raise ValueError for an unknown variant, and for a path that is in both common/ and the variant.
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}. Choose one of: {', '.join(VARIANTS)}.")
@@ -28,7 +28,7 @@ def assemble(variant: str) -> dict[str, bytes]:
 
 
 def write(files: dict[str, bytes], folder: Path) -> None:
-    """Write landed files into a folder that is empty or new. Raises ValueError for one that holds something."""
+    """Write files into an empty or new folder. Raise ValueError if the folder is not empty."""
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty. Name a new folder.")
     for path, content in files.items():
@@ -37,7 +37,10 @@ def write(files: dict[str, bytes], folder: Path) -> None:
 
 
 def edit_settings(path: Path, change: dict[str, dict[str, Any]]) -> None:
-    """Lay values over settings.toml, keeping its comments. Raises ValueError for a section or key it does not have."""
+    """Change values of a settings.toml, keeping its comments.
+
+    Raise ValueError for a section or key that it does not have. [model] may get new keys.
+    """
     document = tomlkit.parse(path.read_text())
     for section, values in change.items():
         if section not in document or not isinstance(values, dict):
@@ -51,20 +54,21 @@ def edit_settings(path: Path, change: dict[str, dict[str, Any]]) -> None:
 
 
 def tracked(folder: Path) -> dict[str, bytes]:
-    """The files below a folder that git tracks: what lies around there untracked does not land."""
+    """Return the files below a folder that git tracks, by relative path. Untracked files do not belong in a package."""
     listed = git("ls-files", "-z", "--", str(folder)).split("\0")
     paths = [ROOT / name for name in listed if name and (ROOT / name).exists()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def describe(variant: str) -> bytes:
-    """What SEED says: which bundle a team's repository was made from."""
+    """Return the content of SEED: the variant, and the bundle's version and commit."""
     return f"variant = {variant}\nversion = {VERSION}\ncommit = {git('rev-parse', 'HEAD').strip()}\n".encode()
 
 
 def git(*arguments: str) -> str:
-    """Ask git about this repository. Raises ValueError where it is none."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as inside a hook
+    """Run git in this repository and return its output. Raise ValueError if it fails."""
+    # Git sets GIT_DIR and others for its hooks. With these, it would act on the hook's repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run(["git", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"git {arguments[0]} failed: {done.stderr.strip()}. Work in a clone of the repository.")

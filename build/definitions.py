@@ -1,4 +1,4 @@
-"""Generate pipeline_json/<variant>.json from the assembled seeds, with the example account's names."""
+"""Generate pipeline_json/<variant>.json from the assembled seeds, with the names of an example account."""
 
 import os
 import subprocess
@@ -13,11 +13,11 @@ FOLDER = ROOT / "pipeline_json"
 
 
 def generate(variant: str) -> str:
-    """The definition that the assembled seed writes. Raises ValueError when it fails."""
+    """Return the pipeline definition that the assembled seed's pipeline.py prints. Raise ValueError if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         seed = Path(folder) / variant
         write(assemble(variant), seed)
-        # Nothing of this machine's environment but where programs are: the build's variables would change the result.
+        # Pass on only PATH: variables of a build, such as PROJECT_BUCKET, would change the definition.
         environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
             [sys.executable, "pipeline.py"], cwd=seed, env=environment, capture_output=True, text=True, check=False
@@ -28,7 +28,7 @@ def generate(variant: str) -> str:
 
 
 def write_all() -> list[Path]:
-    """Write every variant's definition and answer the paths."""
+    """Write every variant's definition to pipeline_json/; return the paths."""
     FOLDER.mkdir(exist_ok=True)
     paths = []
     for variant in VARIANTS:

@@ -1,7 +1,7 @@
-"""Install the bundle in an account, bring it up to date, and take it away again.
+"""Install the bundle in an account, update it, and uninstall it.
 
-What is there is looked at first, and only what differs is done: a second run changes nothing, and one that was broken off
-goes on where it was.
+Every command compares the account with the wanted state and acts only on differences. So a second run changes nothing,
+and an interrupted run can be repeated.
 """
 
 import hashlib
@@ -34,15 +34,15 @@ UNCHANGED = "unchanged.json"
 LOCATION_TAG = "sagemaker:projectS3TemplatesLocation"
 ROLE_POLICY = "sagemaker-project-templates"
 STUDIO_ORIGIN = "https://*.sagemaker.aws"
-# Stacks whose creation failed: CloudFormation updates none of them.
+# Stacks whose creation failed: CloudFormation cannot update them, only delete.
 NEVER_MADE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
 
 
-# --- preflight -----------------------------------------------------------------------------------------------------------
+# --- preflight -------------------------------------------------------------------------------------------------------
 
 
 def preflight(account: Account, wish: Wish) -> Iterator[Check]:
-    """Everything that an installation relies on, a line each."""
+    """Yield a check of everything that an installation relies on. Stop early without a usable region or credentials."""
     if account.region not in mapping("project.yaml", "Registries"):
         what = f"{account.region} has no framework images" if account.region else "no region is set"
         yield Check("region", False, f"{what}. Set AWS_REGION to one that has them, as in AWS_REGION=us-east-1.")
@@ -62,7 +62,7 @@ def preflight(account: Account, wish: Wish) -> Iterator[Check]:
 
 
 def asked(name: str, look: Callable[[], Check]) -> Check:
-    """A check, or why it could not be made: not every installer may ask everything."""
+    """Return a check, or an undecided one with the error: an installer may lack permission for some of the calls."""
     try:
         return look()
     except botocore.exceptions.ClientError as error:
@@ -73,7 +73,10 @@ def asked(name: str, look: Callable[[], Check]) -> Check:
 
 
 def codecommit(account: Account) -> Check:
-    """AWS closed it to new customers in July 2024 and opened it again in November 2025; accounts differ still."""
+    """Check that the region has CodeCommit.
+
+    AWS closed it to new customers in July 2024 and opened it again in November 2025; accounts differ still.
+    """
     try:
         account.codecommit.list_repositories()
     except botocore.exceptions.EndpointConnectionError:
@@ -82,7 +85,7 @@ def codecommit(account: Account) -> Check:
 
 
 def studio_shows(account: Account) -> Check:
-    """Whether SageMaker shows Service Catalog's products to Studio."""
+    """Check that Studio shows project templates from Service Catalog."""
     status = account.sagemaker.get_sagemaker_servicecatalog_portfolio_status().get("Status")
     if status != "Enabled":
         todo = "aws sagemaker enable-sagemaker-servicecatalog-portfolio"
@@ -91,9 +94,9 @@ def studio_shows(account: Account) -> Check:
 
 
 def studio_role(account: Account, wish: Wish) -> str:
-    """Return the ARN of the role that creates projects: the one that is named, the installed one, or the domain's.
+    """Return the ARN of the role that creates projects: the requested one, else the installed one, else the domain's.
 
-    Raises ValueError when it could be several.
+    Raise ValueError if the domains have no role, or several.
     """
     if wish.studio_role:
         return wish.studio_role
@@ -122,7 +125,7 @@ def studio_role_is_there(account: Account, wish: Wish) -> Check:
 
 
 def spot_quota(account: Account, wish: Wish) -> Check:
-    """How many spot instances may train at once; 0 in many new accounts, which only a run would tell."""
+    """Check the quota of spot instances for training: it is 0 in many new accounts, where only a run would fail."""
     name = f"{wish.instance_type} for spot training job usage"
     pages = account.service_quotas.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
     values = [quota["Value"] for page in pages for quota in page["Quotas"] if quota["QuotaName"] == name]
@@ -156,7 +159,10 @@ def bucket_is_ours(account: Account, wish: Wish) -> Check:
 
 
 def names_fit(account: Account) -> Check:
-    """The longest names that a project makes, for the longest project's name and id that SageMaker gives."""
+    """Check that a project's longest resource names are within AWS's limits.
+
+    Assumes the longest project name and id that SageMaker allows: 32 and 20 characters.
+    """
     longest = {
         "bucket of a project": (f"sagemaker-{'x' * 20}-{'1' * 12}", 63),
         "model group": (f"{'x' * 32}-{'x' * 20}", 63),
@@ -169,13 +175,13 @@ def names_fit(account: Account) -> Check:
     return Check("name lengths", True, "fit for names of 32 and ids of 20 characters")
 
 
-# --- install and upgrade ---------------------------------------------------------------------------------------------------
+# --- install and upgrade ---------------------------------------------------------------------------------------------
 
 
 def bucket_name(account: Account, wish: Wish) -> str:
-    """Return the bundle's bucket: the one that it was installed from, the one that is named, or one of the account's.
+    """Return the bundle's bucket: the one that it is installed from, else the requested one, else the default name.
 
-    Raises ValueError for another one than it was installed from.
+    Raise ValueError if the bundle is installed from another bucket than the requested one.
     """
     there = installed_bucket(account)
     if there and wish.bucket not in ("", there):
@@ -187,9 +193,9 @@ def bucket_name(account: Account, wish: Wish) -> str:
 
 
 def installed_bucket(account: Account) -> str:
-    """Return the bucket that the installed portfolio's template is stamped with, "" where none is installed.
+    """Return the bucket in the installed portfolio's template, or "" if none is installed.
 
-    Raises ValueError for a stack of the portfolio's name that is none of this bundle.
+    Raise ValueError if the stack of that name is not this bundle's.
     """
     if describe_stack(account, STACK) is None:
         return ""
@@ -200,13 +206,13 @@ def installed_bucket(account: Account) -> str:
 
 
 def prepared(account: Account, wish: Wish) -> Package:
-    """The package, with every release that was installed before: the versions that projects were made with stay."""
+    """Return the package with all releases that were installed before: projects may have been created with them."""
     bucket = bucket_name(account, wish)
     return package(bucket, installed(account, bucket))
 
 
 def plan(account: Account, wish: Wish, built: Package) -> list[Action]:
-    """What an installation, or an upgrade, would do here."""
+    """Return the actions of an installation or an upgrade; none if all is up to date."""
     bucket, before = built.bucket, installed_role(account)
     s3_route = wish.s3_route or has_launch_policy(account, before)
     actions = bucket_actions(account, bucket, s3_route)
@@ -230,13 +236,13 @@ def plan(account: Account, wish: Wish, built: Package) -> list[Action]:
 
 
 def installed_role(account: Account) -> str:
-    """Return the ARN of the Studio role that the portfolio is granted to, "" where none is installed."""
+    """Return the ARN of the Studio role that has access to the installed portfolio, or "" if none is installed."""
     stack = describe_stack(account, STACK)
     return "" if stack is None or stack["StackStatus"] in NEVER_MADE else parameters_of(stack)["StudioRoleArn"]
 
 
 def has_launch_policy(account: Account, role: str) -> bool:
-    """Return whether a role may launch templates from S3: then an upgrade brings that up to date without being told."""
+    """Return whether a role may launch templates from S3: if so, an upgrade updates that even without S3_ROUTE=1."""
     name = role.rsplit("/", 1)[-1]
     return bool(name) and value_or_none(lambda: launch_policy(account, name)) is not None
 
@@ -246,7 +252,7 @@ def launch_policy(account: Account, name: str) -> dict[str, Any]:
 
 
 def revoke_actions(account: Account, role: str) -> list[Action]:
-    """Take from a role what lets it launch templates from S3, if it has that."""
+    """Return the action that deletes a role's policy for launching templates from S3, if it has one."""
     name = role.rsplit("/", 1)[-1]
     if not has_launch_policy(account, role):
         return []
@@ -259,12 +265,12 @@ def revoke_actions(account: Account, role: str) -> list[Action]:
 
 
 def installed(account: Account, bucket: str) -> tuple[Release, ...]:
-    """The releases that were installed before, the oldest first."""
+    """Return the releases that were installed before, oldest first."""
     return tuple(Release(**entry) for entry in read_json(account, bucket, RELEASES) or [])
 
 
 def read_json(account: Account, bucket: str, key: str) -> Any:
-    """Return what a JSON object in a bucket holds, None where there is no such object or bucket."""
+    """Return the content of a JSON object in S3, or None if there is no such object or bucket."""
     try:
         body = account.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     except botocore.exceptions.ClientError as error:
@@ -275,7 +281,7 @@ def read_json(account: Account, bucket: str, key: str) -> Any:
 
 
 def keys(account: Account, bucket: str) -> set[str]:
-    """What lies in a bucket; nothing where there is none."""
+    """Return all keys in a bucket; none if there is no such bucket."""
     pages = account.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     try:
         return {found["Key"] for page in pages for found in page.get("Contents", [])}
@@ -284,7 +290,10 @@ def keys(account: Account, bucket: str) -> set[str]:
 
 
 def bucket_actions(account: Account, bucket: str, s3_route: bool) -> list[Action]:
-    """Make the bundle's bucket, and keep it as it has to be."""
+    """Return the actions that create the bundle's bucket and set what differs in its configuration.
+
+    CORS rules are part of it with `s3_route`.
+    """
     s3 = account.s3
     partition = account.session.get_partition_for_region(account.region)
     tls_only = {
@@ -297,9 +306,9 @@ def bucket_actions(account: Account, bucket: str, s3_route: bool) -> list[Action
     }
     policy = {"Version": "2012-10-17", "Statement": [tls_only]}
     blocked = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
-    # What Studio's page of projects needs, for templates from S3: the policy of AWS's own sample
-    # (github.com/aws-samples/sagemaker-custom-project-templates, s3_templates/README.md). The developer guide
-    # (sagemaker-projects-templates-custom) asks for a CORS policy and gives none.
+    # Studio's page of projects needs CORS to read templates from S3. These are the rules of AWS's own sample
+    # (github.com/aws-samples/sagemaker-custom-project-templates, s3_templates/README.md): the developer guide
+    # (sagemaker-projects-templates-custom) asks for a CORS policy but gives none.
     cors = [
         {
             "AllowedOrigins": [STUDIO_ORIGIN],
@@ -319,7 +328,7 @@ def bucket_actions(account: Account, bucket: str, s3_route: bool) -> list[Action
     there = exists(lambda: s3.head_bucket(Bucket=bucket))
     if not there:
         place = {"CreateBucketConfiguration": {"LocationConstraint": account.region}}
-        elsewhere = {} if account.region == "us-east-1" else place  # which S3 refuses to be told
+        elsewhere = {} if account.region == "us-east-1" else place  # S3 refuses us-east-1 as a constraint
         actions.append(Action(f"create bucket {bucket}", lambda: s3.create_bucket(Bucket=bucket, **elsewhere)))
     settings: list[tuple[str, Any, Callable[[], Any], Callable[[], Any]]] = [
         (
@@ -351,6 +360,7 @@ def bucket_actions(account: Account, bucket: str, s3_route: bool) -> list[Action
 
 
 def exists(look: Callable[[], Any]) -> bool:
+    """Return whether a call succeeds: False for an error with status 404; other errors are raised."""
     try:
         look()
     except botocore.exceptions.ClientError as error:
@@ -361,7 +371,10 @@ def exists(look: Callable[[], Any]) -> bool:
 
 
 def value_or_none(look: Callable[[], Any]) -> Any:
-    """What is set, or None where nothing is: S3 answers with an error of its own for each kind."""
+    """Return a configuration, or None if it is not set.
+
+    For that, S3 and IAM return errors with different codes, but all with status 404.
+    """
     try:
         return look()
     except botocore.exceptions.ClientError as error:
@@ -371,7 +384,7 @@ def value_or_none(look: Callable[[], Any]) -> Any:
 
 
 def stack_actions(account: Account, wish: Wish, built: Package) -> list[Action]:
-    """Create the portfolio's stack, or update it, or neither."""
+    """Return the actions that create or update the portfolio's stack; none if it is up to date."""
     stack = describe_stack(account, STACK)
     role = studio_role(account, wish)
     request = {
@@ -391,26 +404,27 @@ def stack_actions(account: Account, wish: Wish, built: Package) -> list[Action]:
 
 
 def has_template(account: Account, built: Package) -> bool:
-    """Return whether the stack has this package's portfolio, or one that CloudFormation sees no difference to."""
+    """Return whether the stack has this package's portfolio template, or one that CloudFormation considers equal."""
     text = template_text(account, STACK)
     return text == built.objects[built.portfolio].decode() or unchanged(account, built.bucket) == note_of(text, built)
 
 
 def note_of(text: str, built: Package) -> dict[str, str]:
-    """Return what says that a portfolio changes nothing of a stack that was made with a text."""
+    """Return the note that `update` stores if this portfolio changes nothing in a stack with the template `text`."""
     return {"stack": hashlib.sha256(text.encode()).hexdigest(), "portfolio": built.portfolio}
 
 
 def unchanged(account: Account, bucket: str) -> dict[str, str] | None:
+    """Return the stored note of the last update that changed nothing, if any."""
     return read_json(account, bucket, UNCHANGED)
 
 
 def update(account: Account, built: Package, request: dict[str, Any]) -> None:
     """Update the portfolio's stack.
 
-    CloudFormation refuses what changes no resource, as another comment, description or output
-    (docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/troubleshooting.html, "No updates to perform"), and keeps the
-    template that it has. That is noted, so that the next run does not try the same again.
+    CloudFormation rejects an update that changes no resource, such as one of a comment, description or output
+    (docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/troubleshooting.html, "No updates to perform"), and keeps
+    the old template. A note of that is stored in the bucket, so that the next run does not try the same update again.
     """
     wait_for_stack(account, STACK)
     try:
@@ -433,7 +447,7 @@ def create_action(account: Account, request: dict[str, Any]) -> Action:
 
 
 def s3_address(account: Account, bucket: str) -> str:
-    """Where CloudFormation reads templates from."""
+    """Return the URL of a bucket from which CloudFormation reads templates."""
     if account.endpoint:
         return f"{account.endpoint}/{bucket}"
     suffix = account.session._session.get_component("endpoint_resolver").get_partition_dns_suffix
@@ -442,7 +456,7 @@ def s3_address(account: Account, bucket: str) -> str:
 
 
 def s3_route_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
-    """Show the templates in Studio without Service Catalog: the domain's tag, and what its role may do besides.
+    """Return the actions that offer the templates in Studio without Service Catalog: tag the domains, extend the role.
 
     docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-projects-templates-custom.html
     """
@@ -479,12 +493,12 @@ def s3_route_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
 
 
 def studio_policy(account: Account, bucket: str, launch_role: str) -> dict[str, Any]:
-    """What a Studio role needs besides its own to create projects from templates in S3.
+    """Return the policy that a Studio role additionally needs to create projects from templates in S3.
 
-    AWS's sample policies for this route name the actions on stacks, tagging among them
+    The actions on stacks, tagging included, are those of AWS's sample policies for this route
     (github.com/aws-samples/sagemaker-custom-project-templates, s3_templates/mlops-github-actions/iam,
-    cfn-stack-sm-projects.json). The one for iam:PassRole names no service, and no page says which of the two the role
-    is handed to first, SageMaker or CloudFormation: so both.
+    cfn-stack-sm-projects.json). The sample for iam:PassRole names no service, and no page documents whether the role is
+    passed to SageMaker or to CloudFormation first, so both are allowed.
     """
     partition, number = launch_role.split(":")[1], launch_role.split(":")[4]
     stacks = f"arn:{partition}:cloudformation:{account.region}:{number}:stack/SP-*"
@@ -524,11 +538,11 @@ def studio_policy(account: Account, bucket: str, launch_role: str) -> dict[str, 
     }
 
 
-# --- uninstall -------------------------------------------------------------------------------------------------------------
+# --- uninstall -------------------------------------------------------------------------------------------------------
 
 
 def removal(account: Account, wish: Wish, force: bool) -> list[Action]:
-    """What taking the bundle away would do. Raises ValueError while projects exist, unless it is forced."""
+    """Return the actions that uninstall the bundle. Raise ValueError while projects exist, unless `force` is set."""
     bucket = bucket_name(account, wish)
     projects = our_projects(account, bucket)
     if projects and not force:
@@ -567,7 +581,7 @@ def removal(account: Account, wish: Wish, force: bool) -> list[Action]:
 
 
 def delete_bucket(account: Account, bucket: str) -> None:
-    """Delete every version in the bundle's bucket, and the bucket."""
+    """Delete every version and delete marker in the bundle's bucket, and the bucket."""
     for page in account.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         found = page.get("Versions", []) + page.get("DeleteMarkers", [])
         objects = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in found]
@@ -576,13 +590,16 @@ def delete_bucket(account: Account, bucket: str) -> None:
     account.s3.delete_bucket(Bucket=bucket)
 
 
-# --- what a person sees ----------------------------------------------------------------------------------------------------
+# --- commands --------------------------------------------------------------------------------------------------------
 
 IDLE_COST = "While idle nothing of this costs money, but a project's endpoint: the stage that runs is paid by the hour."
 
 
 def install(account: Account, wish: Wish, dry_run: bool, say: Callable[[str], None] = print) -> int:
-    """Check, plan, and unless it is a dry run do it; answers how much there was to do. Raises ValueError for what is not fit."""
+    """Run the preflight checks, plan, and carry the plan out unless it is a dry run; return the number of actions.
+
+    Raise ValueError if a check fails.
+    """
     checks = []
     for check in preflight(account, wish):
         say(str(check))
@@ -590,7 +607,7 @@ def install(account: Account, wish: Wish, dry_run: bool, say: Callable[[str], No
     if unfit := [check.name for check in checks if check.fit is False]:
         raise ValueError(f"not fit to install: {', '.join(unfit)}. Each line above says what to do.")
     built = prepared(account, wish)
-    projects = project_actions(account, wish, built)  # which refuses what it cannot do, before anything changes
+    projects = project_actions(account, wish, built)  # raises, if it must, before anything changes
     done = carry_out(plan(account, wish, built) + projects, dry_run, say)
     if not done:
         say("Nothing to change.")
@@ -599,7 +616,10 @@ def install(account: Account, wish: Wish, dry_run: bool, say: Callable[[str], No
 
 
 def uninstall(account: Account, wish: Wish, force: bool, dry_run: bool, say: Callable[[str], None] = print) -> int:
-    """Take everything away that installing made. Raises ValueError without good credentials, or with projects in use."""
+    """Remove everything that installing created, or print what would be removed; return the number of actions.
+
+    Raise ValueError for invalid credentials, or while projects exist and `force` is not set.
+    """
     identity(account)
     done = carry_out(removal(account, wish, force), dry_run, say)
     if not done:

@@ -1,4 +1,4 @@
-"""Which values a template's parameters refuse: those of a running project may be older than a limit."""
+"""Check values against a template's parameters: a running project may have values from before a limit was added."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def misfits(declared: Mapping[str, Mapping[str, Any]], values: Mapping[str, str]) -> list[str]:
-    """Return a line for each value that its parameter refuses: name, value, and what is needed.
+    """Return a line for each value that its parameter does not allow: name, value, and what is required.
 
-    `declared` is the Parameters section of a template, `values` what a stack has. Names that the template does not
-    declare are left to whoever sends the values.
+    `declared` is the Parameters section of a template; `values` are those of a stack. Names that the template does not
+    declare are ignored: the caller has to handle them.
     """
     return [
         f"{name} is {value!r}: {' and '.join(reasons)}"
@@ -19,7 +19,7 @@ def misfits(declared: Mapping[str, Mapping[str, Any]], values: Mapping[str, str]
 
 
 def refusals(parameter: Mapping[str, Any], value: str) -> Iterator[str]:
-    """Yield what CloudFormation would refuse about a parameter's value.
+    """Yield each reason for which CloudFormation would reject a parameter's value.
 
     docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html
     """

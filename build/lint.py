@@ -1,8 +1,7 @@
-"""What `make lint` asks of code, templates and files: a gate for each tool, all at the same time, one line each.
+"""Lint code, templates and files for `make lint`: run one gate per tool, all in parallel, and print a line for each.
 
-A gate returns what its tool says when it finds something, and nothing when all is clean. What a tool is told to pass
-over stands with its reason: in pyproject.toml, .checkov.yaml, a resource's Metadata, build/validation.py,
-build/policies.py, and below.
+A gate returns its tool's output if it has findings, else "". Exceptions are listed with their reasons in
+pyproject.toml, .checkov.yaml, a resource's Metadata, build/validation.py, build/policies.py, and below.
 """
 
 import os
@@ -20,11 +19,11 @@ from build.assemble import assemble, git, write
 BIN = ROOT / ".venv/bin"
 LINT = ROOT / ".venv/lint/bin"
 TEMPLATES = (*sorted((ROOT / "templates").glob("*.yaml")), ROOT / "seed_code/common/deploy/endpoint.yaml")
-# What looks like a secret and is none.
+# Strings that look like secrets but are not.
 NO_SECRETS = (
     "--exclude-files=^(pipeline_json/|(requirements/[a-z]+|seed_code/common/requirements)[.]txt$)",  # hashes
     "--exclude-lines=(?i)tokenizers|max_tokens|ServiceToken|BearerToken|secretsmanager:|wandb_secret",  # names, not values
-    "--exclude-secrets=^(unused|wrong|sesame|theirs|tracking|AKIA(WRONG)+0)$",  # stand-ins, where a value has to be there
+    "--exclude-secrets=^(unused|wrong|sesame|theirs|tracking|AKIA(WRONG)+0)$",  # placeholders where a value is required
 )
 
 
@@ -33,7 +32,7 @@ def code(folder: Path) -> str:
 
 
 def landed(variant: str) -> str:
-    """A landed repository by its own rules."""
+    """Lint a landed repository by its own configuration."""
     with tempfile.TemporaryDirectory() as folder:
         write(assemble(variant), Path(folder))
         return code(Path(folder))
@@ -56,11 +55,11 @@ def policies(*templates: Path) -> str:
 
 
 def secrets(*files: Path) -> str:
-    return said(BIN / "detect-secrets-hook", "--no-verify", *NO_SECRETS, *files)  # verifying would send them out
+    return said(BIN / "detect-secrets-hook", "--no-verify", *NO_SECRETS, *files)  # verifying sends them to services
 
 
 def said(*command: Path | str) -> str:
-    """What a tool says when it does not end with 0."""
+    """Run a tool; return its output if it ends with a nonzero status, else ""."""
     done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return ""
@@ -68,7 +67,7 @@ def said(*command: Path | str) -> str:
 
 
 def gates() -> dict[str, Callable[[], str]]:
-    """Every gate with what it is for; the slowest stands first, so that the others run beside it."""
+    """Return every gate by its name. The slowest is first, so that the others run in parallel with it."""
     files = [Path(name) for name in git("ls-files", "-z").split("\0") if name and (ROOT / name).exists()]
     return {
         "checkov: secure resources": partial(checkov, *TEMPLATES),
@@ -82,7 +81,7 @@ def gates() -> dict[str, Callable[[], str]]:
 
 
 def lint() -> bool:
-    """Run every gate and print a line for each. True when all is clean."""
+    """Run every gate and print a line for each; return whether all are clean."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         running = {name: pool.submit(timed, gate) for name, gate in gates().items()}
         clean = True

@@ -1,4 +1,4 @@
-"""Package the bundle: seeds, functions and stamped templates, each named by the hash of its content."""
+"""Package the bundle: seeds, functions and stamped templates, each named after the hash of its content."""
 
 import hashlib
 import re
@@ -14,8 +14,9 @@ from build.assemble import assemble, tracked
 from checks import Service
 
 DEFAULT_BUCKET = "sagemaker-bundle-111122223333"
-EARLIEST = (1980, 1, 1, 0, 0, 0)  # a zip knows no earlier time
-# Of a distribution's records only its version and licence matter, of Powertools only what writes logs.
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can represent
+# Files to drop from the functions' zip. Of the distributions' metadata only version and licence matter, and of
+# Powertools only the logger.
 NOT_AT_RUN_TIME = re.compile(
     r"(RECORD|INSTALLER|REQUESTED|\.lock|\.pyc|\.pyi)$"
     r"|^(jsonschema|referencing)/(tests|benchmarks)/|^aws_lambda_powertools/(event_handler/|utilities/(?!__init__|jmespath_utils/))"
@@ -25,7 +26,7 @@ BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 @dataclass(frozen=True)
 class Release:
-    """A version of the products, by the keys of its project templates."""
+    """A version of the Service Catalog products: its name, and the S3 keys of its project templates."""
 
     name: str
     cv: str
@@ -34,7 +35,10 @@ class Release:
 
 @dataclass(frozen=True)
 class Package:
-    """Everything that an installation uploads, by key, and where the portfolio's template is among it."""
+    """Everything that an installation uploads.
+
+    `objects` are contents by S3 key; `portfolio` and `projects` (by variant) are the keys of the templates among them.
+    """
 
     bucket: str
     objects: dict[str, bytes]
@@ -44,9 +48,10 @@ class Package:
 
 
 def package(bucket: str = DEFAULT_BUCKET, earlier: tuple[Release, ...] = ()) -> Package:
-    """Build the whole package for a bucket; the products offer earlier releases, and this one if it is none of them.
+    """Build the complete package for a bucket.
 
-    Raises ValueError for a name that no bucket can have.
+    The products offer the earlier releases, and this one if it is not among them. Raise ValueError for an invalid
+    bucket name.
     """
     if not BUCKET_NAME.fullmatch(bucket):
         raise ValueError(f"{bucket!r} is not a bucket name: 3 to 63 lower case letters, digits, hyphens and dots.")
@@ -80,7 +85,10 @@ def package(bucket: str = DEFAULT_BUCKET, earlier: tuple[Release, ...] = ()) -> 
 
 
 def with_this(earlier: tuple[Release, ...], projects: dict[str, str]) -> tuple[Release, ...]:
-    """The releases with what these project templates are; a version that was released before gets a mark behind it."""
+    """Return the earlier releases, plus one of these project templates if it is new.
+
+    If VERSION was released before with other templates, its name gets a content-hash suffix.
+    """
     if any((release.cv, release.nlp) == (projects["cv"], projects["nlp"]) for release in earlier):
         return earlier
     mark = hashlib.sha256(f"{projects['cv']} {projects['nlp']}".encode()).hexdigest()[:8]
@@ -89,7 +97,7 @@ def with_this(earlier: tuple[Release, ...], projects: dict[str, str]) -> tuple[R
 
 
 def write(package: Package, folder: Path) -> None:
-    """Write a package into a folder, and remove what an earlier one left there."""
+    """Write a package into a folder, after deleting everything in it."""
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     for key, content in package.objects.items():
@@ -98,19 +106,25 @@ def write(package: Package, folder: Path) -> None:
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
-    """A zip that depends on names and contents alone: sorted, without times, stored (zlib's versions differ)."""
+    """Return a reproducible zip, which depends on names and contents alone.
+
+    Entries are sorted, have a constant time, and are stored uncompressed, since versions of zlib compress differently.
+    """
     content = BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, body in sorted(files.items()):
             entry = zipfile.ZipInfo(name, EARLIEST)
-            entry.create_system = 3  # Unix, wherever this runs
+            entry.create_system = 3  # Unix, on every platform
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, body)
     return content.getvalue()
 
 
 def function_files() -> dict[str, bytes]:
-    """lambda/ and what it vendors, as they lie in the functions' zip: for the Lambda runtime's Python and platform."""
+    """Return the files of the functions' zip: lambda/, checks/, and requirements for the Lambda runtime's platform.
+
+    Raise ValueError if the requirements cannot be installed.
+    """
     files = {path.name: path.read_bytes() for path in sorted((ROOT / "lambda").glob("*.py"))}
     files |= {f"checks/{name}": content for name, content in tracked(ROOT / "checks").items()}
     files["checks/service.json"] = Service.cut().text().encode()
@@ -130,7 +144,7 @@ def function_files() -> dict[str, bytes]:
 
 
 def stamped(template: str, stamp: dict[str, str]) -> bytes:
-    """A template with the values of its Bundle mapping set. Raises ValueError when its names are others."""
+    """Return a template with the values of its Bundle mapping set. Raise ValueError if the mapping has other names."""
     text = (ROOT / "templates" / template).read_text()
     found = re.search(r"(?m)^    Stamp:\n((?:      \w+: .*\n)+)", text)
     names = re.findall(r"(?m)^      (\w+):", found.group(1)) if found else []
@@ -141,9 +155,10 @@ def stamped(template: str, stamp: dict[str, str]) -> bytes:
 
 
 def offering(text: str, releases: tuple[Release, ...]) -> str:
-    """The portfolio's template with a provisioning artifact for each release, the oldest first.
+    """Return the portfolio's template with a provisioning artifact for each release, oldest first.
 
-    CloudFormation takes away what is not listed, and with it the version that a project was made with.
+    All releases are listed because CloudFormation deletes artifacts that a template no longer lists, although projects
+    may have been created with them.
     """
     for variant in VARIANTS:
         name, key = f"{variant}-release", f"templates/project-{variant}-not-packaged.yaml"

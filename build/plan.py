@@ -1,4 +1,4 @@
-"""What is asked for, what is looked at, and what is to be done in an account."""
+"""Types for an installation: what was requested, what was checked, and what is to be done in the account."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,9 +7,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Wish:
-    """What a platform engineer asks for. What is left empty is as it was installed, or the default.
+    """What a platform engineer requests. Empty values mean: as installed, or the default.
 
-    `parameters` are values for the projects that are updated.
+    `parameters` are new values for the parameters of the projects that are updated.
     """
 
     bucket: str = ""
@@ -22,7 +22,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: fit (True), not fit (False), or not to be known (None), and what to do."""
+    """The result of one check: passed (True), failed (False) or undecided (None); `what` says why, or what to do."""
 
     name: str
     fit: bool | None
@@ -34,13 +34,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to do, in words, and how."""
+    """One change to make: its description and the function that does it."""
 
     what: str
     do: Callable[[], Any]
 
 
 def carry_out(actions: list[Action], dry_run: bool, say: Callable[[str], None]) -> int:
+    """Report each action and, unless it is a dry run, do it; return the number of actions."""
     for action in actions:
         say(f"{'would ' if dry_run else ''}{action.what}")
         if not dry_run:

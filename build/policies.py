@@ -1,8 +1,8 @@
-"""The policy documents of templates, as IAM gets them: every intrinsic function has a plausible value.
+"""Resolve the policy documents of templates, with a plausible value for each intrinsic function, and lint them.
 
     .venv/lint/bin/python -m build.policies templates/project.yaml
 
-prints what parliament finds in them, one line each, and ends with 1 when there is something.
+prints parliament's findings, one line each, and exits with status 1 if there are any.
 """
 
 import json
@@ -24,7 +24,7 @@ PSEUDO_PARAMETERS = {
     "AWS::StackName": "stack",
     "AWS::URLSuffix": "amazonaws.com",
 }
-# One value that its AllowedPattern takes, for each parameter without a default.
+# A value that matches its AllowedPattern, for each parameter that is without a default or has an empty one.
 PARAMETERS = {
     "SageMakerProjectName": "desk",
     "SageMakerProjectId": "p-0123456789ab",
@@ -36,7 +36,7 @@ PARAMETERS = {
     "ImageRepositoryArns": f"arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/own",
     "FunctionArns": f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:own",
 }
-# What `Ref` or `GetAtt` return, where a policy uses it, and the property with a resource's name.
+# ARNs that `Ref` or `GetAtt` return, for the resource types that policies refer to; below, the property with the name.
 ARNS = {
     "AWS::CodeBuild::Project": "arn:{partition}:codebuild:{region}:{account}:project/{name}",
     "AWS::CodeCommit::Repository": "arn:{partition}:codecommit:{region}:{account}:{name}",
@@ -61,7 +61,7 @@ NAMES = {
 }
 
 
-# What parliament finds and is right as it is, by policy and finding. Its list of actions is older than cfn-lint's.
+# Accepted findings of parliament, by policy and finding. Its list of actions is older than cfn-lint's.
 EACH_ITS_OWN = (
     "an interface, subnets and security groups: a statement for each kind, since each has a condition of its own"
 )
@@ -75,7 +75,7 @@ RIGHT = {
 
 
 class Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms as its long ones: `!Ref X` as {"Ref": "X"}."""
+    """Loads the short forms of CloudFormation's functions as their long forms: `!Ref X` as {"Ref": "X"}."""
 
 
 def construct(loader: Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def construct(loader: Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
 
 
 Loader.add_multi_constructor("!", construct)
-# A policy's Version is a date to YAML and a string to IAM.
+# Load dates as strings: YAML would parse a policy's Version as a date, but IAM needs a string.
 Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -98,14 +98,14 @@ Loader.yaml_implicit_resolvers = {
 
 
 class Template:
-    """A template with values for its parameters. Every condition holds, so that optional statements are there."""
+    """A template with values for its parameters. Every condition is true, so that optional statements are included."""
 
     def __init__(self, text: str, parameters: dict[str, str] | None = None):
         self.body = yaml.load(text, Loader)  # noqa: S506  (a SafeLoader)
         self.values = PSEUDO_PARAMETERS | PARAMETERS | (parameters or {})
 
     def resolve(self, value: Any) -> Any:
-        """A value without functions. Raises ValueError for a function or a name that is not known here."""
+        """Return a value with its intrinsic functions resolved. Raise ValueError for an unknown function or name."""
         if isinstance(value, list):
             return [self.resolve(item) for item in value]
         if not isinstance(value, dict):
@@ -133,7 +133,7 @@ class Template:
         raise ValueError(f"{name} is not known here. Say in build/policies.py what it gives.")
 
     def named(self, name: str, names: dict[str, Any]) -> str:
-        """What ${name} stands for: a value beside it, a pseudo parameter, a parameter, a resource or its attribute."""
+        """Return the value of ${name}: from Fn::Sub's own `names`, a parameter, a resource or one of its attributes."""
         if name in names:
             return self.resolve(names[name])
         if name in self.values:
@@ -150,7 +150,7 @@ class Template:
         )
 
     def physical_name(self, logical_id: str) -> str:
-        """A resource's name: what its template says, or one as CloudFormation makes it."""
+        """Return a resource's physical name: the one that the template sets, or one as CloudFormation generates it."""
         resource = self.body["Resources"][logical_id]
         named = resource.get("Properties", {}).get(NAMES.get(resource["Type"], ""))
         return self.resolve(named) if named else f"stack-{logical_id}-0123456789AB"
@@ -160,7 +160,7 @@ class Template:
         return ARNS[kind].format(name=name, account=self.values["AWS::AccountId"], **place)
 
     def policies(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each policy document with where it stands, as in PipelineRole.s3."""
+        """Yield each policy document after its place in the template, such as PipelineRole.s3."""
         for logical_id, resource in self.body["Resources"].items():
             properties = resource.get("Properties", {})
             if "AssumeRolePolicyDocument" in properties:
@@ -171,16 +171,16 @@ class Template:
                 yield f"{logical_id}.{policy['PolicyName']}", policy["PolicyDocument"]
 
     def trust(self, logical_id: str, document: dict[str, Any]) -> dict[str, Any]:
-        """A role's trust policy with what it lacks to be read as any other: the role that it is about."""
+        """Return a role's trust policy with the role as Resource, which parliament requires in every statement."""
         document = self.resolve(document)
         role = self.arn("AWS::IAM::Role", logical_id)
         return {**document, "Statement": [{**each, "Resource": role} for each in document["Statement"]]}
 
 
 def findings(path: Path) -> Iterator[tuple[str, str, str]]:
-    """What parliament finds in a template's policies: in which one, what, and about which actions."""
+    """Yield parliament's findings in a template's policies: the policy, the issue, and its details."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # parliament imports pkg_resources, which says that it will go
+        warnings.simplefilter("ignore")  # parliament imports pkg_resources, which is deprecated
         from parliament import analyze_policy_string  # only .venv/lint has it
 
     for where, document in Template(path.read_text()).policies():

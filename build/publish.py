@@ -1,4 +1,4 @@
-"""Upload a package to its bucket: what is there already, under the hash of its content, stays."""
+"""Upload a package to its bucket. Keys contain a hash of the content, so objects that exist are not uploaded again."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from build.package import Package
 
 
 def plan(package: Package, there: set[str]) -> list[str]:
-    """The keys that an upload would add."""
+    """Return the keys that an upload would add to those that are there."""
     return [key for key in package.objects if key not in there]
 
 
 def publish(s3: Any, package: Package) -> list[str]:
-    """Upload what is missing and answer its keys."""
+    """Upload the objects that are missing in the bucket; return their keys."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=package.bucket)
     there = {found["Key"] for page in pages for found in page.get("Contents", [])}
     added = plan(package, there)
@@ -21,6 +21,6 @@ def publish(s3: Any, package: Package) -> list[str]:
 
 
 def upload(s3: Any, package: Package, key: str) -> None:
-    """Upload one object of a package. A tag makes Studio show a project's template when it reads it from S3."""
+    """Upload one object of a package. Project templates get the tag without which Studio does not list those in S3."""
     tags = {"Tagging": "sagemaker:studio-visibility=true"} if key in package.projects.values() else {}
     s3.put_object(Bucket=package.bucket, Key=key, Body=package.objects[key], **tags)

@@ -1,4 +1,4 @@
-"""Deliver again what a project's functions could not do: the events in its dead-letter queue."""
+"""Deliver the events in a project's dead-letter queue to its functions again."""
 
 import json
 from collections.abc import Callable
@@ -6,15 +6,15 @@ from typing import Any
 
 from build.account import Account, identity
 
-# Which function an event is for, by the service that it comes from.
+# Source of an event -> the function that handles it.
 FUNCTIONS = {"aws.s3": "execute-pipeline", "aws.sagemaker": "deploy-model"}
 
 
 def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> int:
-    """Hand every event in a project's queue to its function, and take it off; answers how many there were.
+    """Invoke the functions with every event in a project's dead-letter queue, and delete it from there.
 
-    The functions bring things to their newest state whatever the event was, so nothing is done twice by this. Raises
-    ValueError for a project that there is not.
+    Return the number of events. The functions establish the newest state whatever the event was, so nothing is done
+    twice. Raise ValueError if there is no such project, or for a message that is not an event of the project.
     """
     identity(account)
     number = number_of(account, name)
@@ -50,7 +50,7 @@ def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> 
 
 
 def number_of(account: Account, name: str) -> str:
-    """The id of a project."""
+    """Return the id of a project. Raise ValueError if there is none of that name."""
     projects = account.sagemaker.list_projects(NameContains=name)["ProjectSummaryList"]
     numbers = [project["ProjectId"] for project in projects if project["ProjectName"] == name]
     if not numbers:
@@ -61,15 +61,15 @@ def number_of(account: Account, name: str) -> str:
 def event_of(body: str) -> dict[str, Any]:
     """Return the event in a message.
 
-    Lambda's dead-letter queue and EventBridge's hold the event itself, an on-failure destination holds it as a member:
-    docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+    Dead-letter queues of Lambda and EventBridge hold the event itself; an on-failure destination holds it as
+    requestPayload: docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
     """
     message = json.loads(body)
     return message.get("requestPayload", message)
 
 
 def reason_of(message: dict[str, Any]) -> str:
-    """Return why an event was given up: Lambda and EventBridge write it into attributes of different names."""
+    """Return why delivery of an event failed. Lambda and EventBridge name the message attribute differently."""
     attributes = message.get("MessageAttributes", {})
     texts = [attributes[name]["StringValue"] for name in ("ErrorMessage", "ERROR_MESSAGE") if name in attributes]
     return texts[0] if texts else "the message does not say why"

@@ -1,4 +1,4 @@
-"""The difference between two versions of a landed repository, as a patch that a team can apply to theirs."""
+"""Print the difference between two versions of a seed as a patch that a team can apply to its repository."""
 
 import subprocess
 import tempfile
@@ -9,9 +9,9 @@ from build.assemble import git
 
 
 def seed_diff(old: str, new: str, variant: str) -> str:
-    """The patch from one commit or tag of this repository to another; `git apply --3way` takes it.
+    """Return the patch of a landed repository between two commits or tags of the bundle, for `git apply --3way`.
 
-    Raises ValueError for what is no commit, and for a variant that there was not.
+    Raise ValueError for an unknown commit, or a variant that a commit does not have.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name, commit in (("a", old), ("b", new)):
@@ -29,7 +29,7 @@ def seed_diff(old: str, new: str, variant: str) -> str:
 
 
 def landed(commit: str, variant: str, folder: Path) -> None:
-    """Lay a repository out as the bundle of that commit did, by its own rules."""
+    """Write the repository that a commit of the bundle assembles, with that commit's own code."""
     name = git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}").strip()
     with tempfile.TemporaryDirectory() as clone:
         git("clone", "--quiet", "--shared", "--no-checkout", str(ROOT), f"{clone}/bundle")

@@ -1,4 +1,4 @@
-"""CloudFormation stacks: look at one, wait for it, delete it."""
+"""Describe CloudFormation stacks, wait for them and delete them."""
 
 import time
 from typing import Any
@@ -9,12 +9,12 @@ import yaml
 from build.account import Account
 from build.template import Loader
 
-STACK = "sagemaker-project-templates"  # the portfolio's
+STACK = "sagemaker-project-templates"  # the portfolio's stack
 LONGEST_WAIT_SECONDS = 1800
 
 
 def describe_stack(account: Account, name: str) -> dict[str, Any] | None:
-    """Return a stack by its name or ARN, None where there is none."""
+    """Return a stack by its name or ARN, or None if it does not exist."""
     try:
         return account.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except botocore.exceptions.ClientError as error:
@@ -24,7 +24,7 @@ def describe_stack(account: Account, name: str) -> dict[str, Any] | None:
 
 
 def parameters_of(stack: dict[str, Any] | None) -> dict[str, str]:
-    """Return the parameters of a stack, those that have their default included."""
+    """Return the parameters of a stack, including those with default values."""
     return {entry["ParameterKey"]: entry["ParameterValue"] for entry in (stack or {}).get("Parameters", [])}
 
 
@@ -33,7 +33,7 @@ def outputs_of(stack: dict[str, Any] | None) -> dict[str, str]:
 
 
 def template_text(account: Account, name: str) -> str:
-    """Return the template of a stack as it was sent."""
+    """Return the template of a stack as it was submitted, before transforms."""
     return account.cloudformation.get_template(StackName=name, TemplateStage="Original")["TemplateBody"]
 
 
@@ -42,7 +42,10 @@ def read_template(text: str | bytes) -> dict[str, Any]:
 
 
 def wait_for_stack(account: Account, name: str) -> dict[str, Any]:
-    """Return the stack when its operation has ended. Raises TimeoutError after half an hour."""
+    """Wait until no operation on a stack is in progress; return the stack. Raise TimeoutError after half an hour.
+
+    A stack that does not exist is returned with the status DELETE_COMPLETE.
+    """
     deadline = time.monotonic() + LONGEST_WAIT_SECONDS
     while (stack := describe_stack(account, name)) and stack["StackStatus"].endswith("IN_PROGRESS"):
         if time.monotonic() > deadline:
@@ -52,10 +55,11 @@ def wait_for_stack(account: Account, name: str) -> dict[str, Any]:
 
 
 def require(account: Account, stack: dict[str, Any], status: str) -> None:
-    """Raise ValueError with the first reason when a stack did not end as it should."""
+    """Raise ValueError with the first failure of a stack if its status is not `status`."""
     if stack["StackStatus"] == status:
         return
     events = account.cloudformation.describe_stack_events(StackName=stack["StackName"])["StackEvents"]
+    # Events are listed newest first: the last of the failed ones is the cause, the others follow from it.
     failed = [event for event in events if event["ResourceStatus"].endswith("FAILED")]
     first = failed[-1] if failed else {"LogicalResourceId": "?", "ResourceStatusReason": "see its events"}
     raise ValueError(
@@ -65,6 +69,7 @@ def require(account: Account, stack: dict[str, Any], status: str) -> None:
 
 
 def delete_stack(account: Account, name: str) -> None:
+    """Delete a stack and wait for it. Raise ValueError if that fails."""
     wait_for_stack(account, name)
     stack_id = describe_stack(account, name)["StackId"]
     account.cloudformation.delete_stack(StackName=name)

@@ -1,4 +1,4 @@
-"""Read CloudFormation templates, with their short forms as the values that they hold."""
+"""Read CloudFormation templates, with the short forms of functions replaced by their arguments."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from build import ROOT
 
 
 class Loader(yaml.SafeLoader):
-    """YAML as CloudFormation has it: !Ref Bucket is read as Bucket."""
+    """Loads CloudFormation's YAML without its function tags: `!Ref Bucket` as "Bucket"."""
 
 
 def construct(loader: Loader, suffix: str, node: yaml.Node) -> Any:
@@ -21,10 +21,10 @@ Loader.add_multi_constructor("!", construct)
 
 
 def load(name: str) -> dict[str, Any]:
-    """A template of templates/."""
+    """Return a template of templates/."""
     return yaml.load((ROOT / "templates" / name).read_text(), Loader)  # noqa: S506  (a SafeLoader)
 
 
 def mapping(name: str, of: str) -> dict[str, dict[str, str]]:
-    """A mapping of a template."""
+    """Return the mapping `of` from a template of templates/."""
     return load(name)["Mappings"][of]

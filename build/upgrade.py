@@ -1,8 +1,9 @@
-"""Bring running projects to the newest template, with every parameter that they have.
+"""Update running projects to the newest template, and keep the values of their parameters.
 
-What UpdateProject leaves out falls back to the template's default: CfnStackUpdateParameter has no UsePreviousValue
-(docs.aws.amazon.com/sagemaker/latest/APIReference/API_CfnStackUpdateParameter.html), and whether SageMaker uses Service
-Catalog's for a product is not documented. So every value is read from the project's stack and sent, by either route.
+A parameter that UpdateProject does not get falls back to the template's default: CfnStackUpdateParameter has no
+UsePreviousValue (docs.aws.amazon.com/sagemaker/latest/APIReference/API_CfnStackUpdateParameter.html), and whether
+SageMaker uses Service Catalog's for a product is not documented. So, for projects of either kind, every value is read
+from the project's stack and sent again.
 """
 
 import time
@@ -18,13 +19,16 @@ from build.package import Package, Release
 from build.plan import Action, Wish
 from build.stacks import LONGEST_WAIT_SECONDS, STACK, describe_stack, outputs_of, parameters_of, read_template
 
-FILLED_IN = ("SageMakerProjectName", "SageMakerProjectId")  # by SageMaker
+FILLED_IN = ("SageMakerProjectName", "SageMakerProjectId")  # by SageMaker itself
 NO_UPDATES = "No updates are to be performed"
 
 
 @dataclass(frozen=True)
 class Update:
-    """What a project gets: the newest template, and the values of its parameters."""
+    """The update of a project: the release, and all values of its parameters.
+
+    `dropped` are names of parameters that the newest template no longer has.
+    """
 
     project: Mapping[str, Any]
     release: Release
@@ -38,7 +42,7 @@ class Update:
 
 
 def our_projects(account: Account, bucket: str) -> list[dict[str, Any]]:
-    """Return the projects that were made from this bundle, by either route."""
+    """Return the projects that were created from this bundle, through Service Catalog or from templates in S3."""
     products = products_of(account).values()
     projects = []
     for page in account.sagemaker.get_paginator("list_projects").paginate():
@@ -52,7 +56,7 @@ def our_projects(account: Account, bucket: str) -> list[dict[str, Any]]:
 
 
 def products_of(account: Account) -> dict[str, str]:
-    """Return the ids of the bundle's products by variant; nothing where it is not installed."""
+    """Return the ids of the bundle's products by variant; none if it is not installed."""
     outputs = outputs_of(describe_stack(account, STACK))
     names = {"cv": "CvProductId", "nlp": "NlpProductId"}
     return {variant: outputs[name] for variant, name in names.items() if name in outputs}
@@ -63,7 +67,7 @@ def providers_of(project: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def is_in(address: str, bucket: str) -> bool:
-    """Return whether an https address of S3 is one of an object in a bucket, in either of its forms."""
+    """Return whether an https URL of S3, virtual-hosted or path-style, is of an object in a bucket."""
     return f"//{bucket}.s3" in address or f"/{bucket}/" in address
 
 
@@ -77,7 +81,7 @@ def variant_of(account: Account, project: Mapping[str, Any]) -> str:
 def project_parameters(account: Account, project: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameters of a project's stack, without those that SageMaker fills in.
 
-    Raises ValueError for a project that has no stack.
+    Raise ValueError if the project has no stack.
     """
     for name in stack_names(account, project):
         if stack := describe_stack(account, name):
@@ -91,9 +95,10 @@ def project_parameters(account: Account, project: Mapping[str, Any]) -> dict[str
 def stack_names(account: Account, project: Mapping[str, Any]) -> list[str]:
     """Return the names or ARNs that a project's stack may have.
 
-    A template in S3: StackDetail of DescribeProject
-    (docs.aws.amazon.com/sagemaker/latest/APIReference/API_CfnTemplateProviderDetail.html). Service Catalog: the name is
-    SC, account and provisioned product; its record has the ARN among its outputs.
+    For a template in S3, they are in DescribeProject's StackDetail
+    (docs.aws.amazon.com/sagemaker/latest/APIReference/API_CfnTemplateProviderDetail.html). For Service Catalog, the
+    name is SC-<account>-<provisioned product>; if there is no such stack, the ARN is in the outputs of the product's
+    record.
     """
     if providers := providers_of(project):
         detail = providers[0].get("StackDetail", {})
@@ -107,7 +112,7 @@ def stack_names(account: Account, project: Mapping[str, Any]) -> list[str]:
 
 
 def stacks_in_record(account: Account, product: str) -> list[str]:
-    """Return the ARN of a provisioned product's stack, as the record of its last successful change has it.
+    """Return, in a list, the ARN of a provisioned product's stack from the record of its last successful change.
 
     docs.aws.amazon.com/servicecatalog/latest/dg/API_DescribeRecord.html
     """
@@ -119,9 +124,10 @@ def stacks_in_record(account: Account, product: str) -> list[str]:
 
 
 def project_actions(account: Account, wish: Wish, built: Package) -> list[Action]:
-    """Plan the updates of running projects; their repositories are their teams' and stay as they are.
+    """Return the actions that update running projects. Their repositories belong to the teams and are not changed.
 
-    Raises ValueError for a project that is none of the bundle's, and for parameters that are unknown or have no value.
+    Raise ValueError for a project that is not the bundle's, and for parameters that are unknown, have no value, or have
+    a value that the template does not allow.
     """
     if not wish.projects and wish.parameters:
         raise ValueError(f"PARAMETERS sets {', '.join(wish.parameters)} of no project. Name some: PROJECTS=all.")
@@ -140,7 +146,7 @@ def project_actions(account: Account, wish: Wish, built: Package) -> list[Action
 def planned_update(
     account: Account, project: Mapping[str, Any], built: Package, changed: Mapping[str, str]
 ) -> Update | None:
-    """Return what a project is to get, None where it has that already."""
+    """Return the update of a project with `changed` parameters, or None if it is up to date."""
     variant, release = variant_of(account, project), newest(built)
     declared = read_template(built.objects[built.projects[variant]])["Parameters"]
     there = project_parameters(account, project)
@@ -166,13 +172,13 @@ def planned_update(
 
 
 def newest(built: Package) -> Release:
-    """Return the release that this package's own templates are."""
+    """Return the release of this package's own project templates."""
     keys = (built.projects["cv"], built.projects["nlp"])
     return next(release for release in built.releases if (release.cv, release.nlp) == keys)
 
 
 def has(account: Account, project: Mapping[str, Any], release: Release) -> bool:
-    """Return whether a project was made from a release, or updated to it."""
+    """Return whether a project was created from a release, or updated to it."""
     if details := project.get("ServiceCatalogProvisioningDetails"):
         artifact = artifact_of(account, details["ProductId"], release)
         return artifact is not None and details.get("ProvisioningArtifactId") == artifact
@@ -181,13 +187,13 @@ def has(account: Account, project: Mapping[str, Any], release: Release) -> bool:
 
 
 def artifact_of(account: Account, product: str, release: Release) -> str | None:
-    """Return the id of a release's provisioning artifact."""
+    """Return the id of a release's provisioning artifact in a product, or None if it has none."""
     listed = account.servicecatalog.list_provisioning_artifacts(ProductId=product)["ProvisioningArtifactDetails"]
     return next((artifact["Id"] for artifact in listed if artifact["Name"] == release.name), None)
 
 
 def update_project(account: Account, update: Update) -> None:
-    """Update one project and wait for it. Raises ValueError when it was rolled back."""
+    """Update one project and wait for it. Raise ValueError if the update fails."""
     name = update.project["ProjectName"]
     values = [{"Key": key, "Value": value} for key, value in update.parameters.items()]
     if details := update.project.get("ServiceCatalogProvisioningDetails"):
@@ -204,7 +210,11 @@ def update_project(account: Account, update: Update) -> None:
 
 
 def settle_project(account: Account, name: str, wanted: str) -> None:
-    """Wait until a project's operation has ended as wanted; "gone" for one that is deleted."""
+    """Wait until a project has the status `wanted`, or no longer exists if that is "gone".
+
+    An update that fails because there is nothing to update is accepted. Raise ValueError if the operation fails, and
+    TimeoutError after half an hour.
+    """
     deadline = time.monotonic() + LONGEST_WAIT_SECONDS
     while True:
         try:
@@ -229,7 +239,7 @@ def settle_project(account: Account, name: str, wanted: str) -> None:
 
 
 def reason_of(project: Mapping[str, Any]) -> str:
-    """Return what DescribeProject says of a project's last operation."""
+    """Return DescribeProject's message about a project's last operation, or ""."""
     product = project.get("ServiceCatalogProvisionedProductDetails", {})
     details = [provider.get("StackDetail", {}) for provider in providers_of(project)]
     return product.get("ProvisionedProductStatusMessage", "") or next((d.get("StatusMessage", "") for d in details), "")
@@ -241,7 +251,7 @@ def delete_project(account: Account, name: str) -> None:
 
 
 def read_assignments(text: str) -> dict[str, str]:
-    """Read "Name=value Name=value". Raises ValueError for a word that is none."""
+    """Parse "Name=value Name=value". Raise ValueError for a word without "="."""
     for word in text.split():
         if "=" not in word:
             raise ValueError(f"PARAMETERS has {word!r}, no Name=value. Write it as in PARAMETERS='MonthlyBudget=50'.")

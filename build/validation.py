@@ -1,8 +1,8 @@
-"""What AWS's own validator and the rules of the AWS Guard Rules Registry find in templates.
+"""Validate templates with AWS's own validator and the rules of the AWS Guard Rules Registry.
 
     .venv/lint/bin/python -m build.validation templates/project.yaml
 
-prints it, one line each, and ends with 1 when there is something. A resource's Metadata says which rules it leaves out.
+prints the findings, one line each, and exits with status 1 if there are any. A resource's Metadata can exclude rules.
 """
 
 import re
@@ -10,18 +10,21 @@ import sys
 from collections.abc import Iterator
 from importlib.resources import files
 
-# Rules of the registry that are not for these templates.
+# Rules of the registry that do not apply to these templates.
 NOT_OURS = {
     "IAM_NO_INLINE_POLICY_CHECK": "a role's policies are its own, and go when it goes",
     "IAM_POLICYDOCUMENT_NO_WILDCARD_RESOURCE": "each star has its reason above it: tests/test_templates.py",
 }
-# What it says of a parameter's empty default, which stands behind a condition: it does not follow conditions, and cfn-lint,
-# which does, has the same rules.
+# Findings about the empty default of an optional parameter. Its use depends on a condition, which the validator does
+# not evaluate; cfn-lint does, and has the same rules.
 EMPTY_DEFAULT = re.compile("'' (does not match|has length 0)")
 
 
 def findings(paths: list[str], excluded: list[str]) -> Iterator[str]:
-    """Warnings and errors; what is below them tells what replaces a resource, and where there are no tags."""
+    """Yield warnings and errors, and a line for a template that could not be validated.
+
+    Lower severities only report which changes replace a resource, and resources without tags.
+    """
     from cloudformation_validate import (  # only .venv/lint has it
         CompositeEngine,
         CompositeEngineConfig,

@@ -9,6 +9,7 @@ from checks.definition import Definition, Step, entries, is_function, shown
 from checks.problems import Problem, told
 from checks.rules import IMAGE, IMAGE_MEMBERS, members, training_jobs
 from checks.service import UNCHECKED
+from checks.types import UNKNOWN
 
 ADDRESS = re.compile(r"s3://([^/]*)")
 ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "executionRoleArn", "JobFlowRole", "ServiceRole", "ValidationRole")
@@ -112,9 +113,13 @@ def addresses(definition: Definition, project: Project) -> Iterator[Problem]:
     allowed = (project.bucket, *project.buckets)
     own = f"s3://{', s3://'.join(allowed)}"
 
+    defaults = {entry.get("Name"): entry.get("DefaultValue") for entry in definition.parameters}
+
     def texts(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
         if isinstance(value, str):
             yield path, value
+        elif (text := joined(value, defaults)) is not None:
+            yield path, text
         elif isinstance(value, dict):
             for name, inner in value.items():
                 yield from texts(inner, (*path, name))
@@ -127,8 +132,24 @@ def addresses(definition: Definition, project: Project) -> Iterator[Problem]:
     for step, scope in scopes:
         for path, text in texts(scope):
             for bucket in ADDRESS.findall(text):
-                if bucket not in allowed:
-                    yield foreign(step, path, text, own)
+                if bucket not in allowed and UNKNOWN not in bucket:
+                    yield foreign(step, path, text.replace(UNKNOWN, "..."), own)
+
+
+def joined(value: Any, defaults: dict[Any, Any]) -> str | None:
+    """Return what a Std:Join results in with the parameters' defaults, UNKNOWN for the rest; None for other values."""
+    given = value.get("Std:Join") if is_function(value) else None
+    if not isinstance(given, dict) or not isinstance(given.get("On"), str) or not isinstance(given.get("Values"), list):
+        return None
+
+    def text(part: Any) -> str:
+        if not is_function(part):
+            return str(part)
+        name = str(part.get("Get", "")).partition("Parameters.")[2]
+        default = defaults.get(name)
+        return (joined(part, defaults) or UNKNOWN) if default is None else str(default)
+
+    return given["On"].join(map(text, given["Values"]))
 
 
 def groups(step: Step, body: dict[str, Any], project: Project) -> Iterator[Problem]:

@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from checks.definition import NESTED
 from checks.problems import Problem, told
 
 SCHEMA = Path(__file__).parent / "schema.json"
+STEP_LISTS = ("Steps", *(name for names in NESTED.values() for name in names))
 
 
 @functools.cache
@@ -24,14 +26,11 @@ def check(definition: Any) -> list[Problem]:
 
 
 def told_of(error: Any, definition: Any) -> Problem:
-    """Convert an error of jsonschema into a problem: the step around it, and the path inside that step.
-
-    Steps in IfSteps and ElseSteps are named themselves; one in a ForEachBody counts as part of its ForEach step.
-    """
+    """Convert an error of jsonschema into a problem: the innermost step around it, and the path inside that step."""
     step, path = "", []
     value: Any = definition
     for part in error.absolute_path:
-        in_steps = path and path[-1] in ("Steps", "IfSteps", "ElseSteps") and isinstance(value, list)
+        in_steps = path and path[-1] in STEP_LISTS and isinstance(value, list)
         value = value[part]
         path.append(f"[{part}]" if isinstance(part, int) else part)
         if in_steps and isinstance(value, dict) and isinstance(value.get("Name"), str):

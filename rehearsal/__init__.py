@@ -1,1 +1,1 @@
-"""AWS played on this machine, and the story that walks through it."""
+"""An emulator of AWS on this machine, and the scenario that runs on it."""

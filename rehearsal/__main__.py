@@ -8,7 +8,7 @@ STOPPED = "\nstopped: everything that was started has ended"
 
 
 def stop_at_once(number: int, frame: object) -> None:
-    """End while the modules are read: nothing has been started yet."""
+    """Exit on Ctrl-C during the slow imports below, when there is nothing to clean up yet."""
     os.write(2, f"{STOPPED}\n".encode())
     os._exit(130)
 
@@ -44,7 +44,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        server.end_own()  # the signal may have come between a start and what would end it
+        server.end_own()  # the signal may have come before play() was ready to clean up
         print(STOPPED, file=sys.stderr)
         return 130
     return 0

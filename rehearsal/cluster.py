@@ -1,11 +1,11 @@
-"""The network between the instances of one job: a bridge, and each instance's own network namespace plugged into it.
+"""Connect the instances of one job: a bridge, and a network namespace per instance with an interface on that bridge.
 
     python cluster.py bridge
     python cluster.py plug FD NAME INTERFACE ADDRESS COMMAND ...
 
-The first runs in a network namespace, lays the bridge there, says "ready" and keeps it until it is killed. The second
-runs in the namespace of an instance: it gives it an interface with the address, plugs its other end into the bridge,
-in the namespace that FD is open on, and becomes the command.
+`bridge` runs in a network namespace of its own: it creates the bridge there, prints "ready", and keeps the namespace
+alive until it is killed. `plug` runs in the namespace of an instance: it creates an interface with the address,
+attaches the other end to the bridge in the namespace that the descriptor FD refers to, and executes the command.
 """
 
 import ctypes
@@ -20,15 +20,19 @@ CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 def lay() -> None:
-    """Lay the bridge in this namespace."""
+    """Create the bridge in this network namespace."""
     with IPRoute() as here:
         here.link("add", ifname=BRIDGE, kind="bridge")
         here.link("set", index=here.link_lookup(ifname=BRIDGE)[0], state="up")
 
 
 def plug(bridge: int, name: str, interface: str, address: str) -> None:
-    """Give this namespace an interface whose other end, `name`, is a port of the bridge: veth(4)."""
+    """Create an interface in this namespace whose veth(4) peer, `name`, is a port of the bridge.
+
+    `bridge` is a descriptor of the bridge's network namespace, and is closed.
+    """
     own = os.open("/proc/self/ns/net", os.O_RDONLY)
+    # The pair is created from the bridge's namespace; `net_ns_fd` puts the instance's end into this one.
     enter(bridge)
     with IPRoute() as there:
         there.link("add", ifname=name, kind="veth", peer={"ifname": interface, "net_ns_fd": own})
@@ -44,7 +48,7 @@ def plug(bridge: int, name: str, interface: str, address: str) -> None:
 
 
 def enter(namespace: int) -> None:
-    """Move this process to a network namespace: setns(2), which Python has from 3.12 on."""
+    """Move this process into a network namespace with setns(2). os.setns exists only from Python 3.12 on."""
     if ctypes.CDLL(None, use_errno=True).setns(namespace, CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")
 

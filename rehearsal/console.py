@@ -1,4 +1,4 @@
-"""What a person sees of the rehearsal: one line a hop with its time, progress of what takes long, a table at the end."""
+"""Print a rehearsal's output: a line with the duration of each step, the progress of long ones, and a closing table."""
 
 import shutil
 import sys
@@ -12,7 +12,7 @@ WIDTH = 34
 
 
 class Console:
-    """Prints hops. On a terminal a running hop shows its progress in place; elsewhere only its end is a line."""
+    """Prints steps. A running step updates one line on a terminal; elsewhere it prints a line every 10 seconds."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
@@ -21,13 +21,13 @@ class Console:
         self.chapter_name = ""
 
     def chapter(self, name: str) -> None:
-        """A headline."""
+        """Print a headline for the steps that follow."""
         self.chapter_name = name
         print(f"\n{name}", flush=True)
 
     @contextmanager
     def hop(self, name: str) -> Iterator["Hop"]:
-        """One hop of the chain: `with console.hop("push") as hop: ...; hop.result = "commit 1a2b3c4"`."""
+        """Time a step and print its result: `with console.hop("push") as hop: ...; hop.result = "commit 1a2b3c4"`."""
         hop = Hop(name, self.live)
         try:
             yield hop
@@ -38,23 +38,23 @@ class Console:
         self.hops.append((self.chapter_name, name, hop.seconds))
 
     def note(self, name: str, seconds: float, result: str) -> None:
-        """A line for something that ended inside a hop that goes on."""
+        """Print a line for something that ended within a step that is still running."""
         print(f"{self.clear}        {name.ljust(WIDTH - 2)} {seconds:6.1f} s  {result}", flush=True)
 
     @property
     def clear(self) -> str:
-        """What removes the progress line of a terminal."""
+        """Escape sequence that clears the progress line; empty without a terminal."""
         return "\r\033[K" if self.live else ""
 
     def table(self, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-        """A table with columns as wide as their widest entry."""
+        """Print a table whose columns are as wide as their widest entry."""
         widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
         for row in (header, tuple("-" * width for width in widths), *rows):
             print("  " + "  ".join(entry.ljust(width) for entry, width in zip(row, widths, strict=True)).rstrip())
 
 
 class Hop:
-    """A hop while it runs."""
+    """A running step; a thread prints its progress until close()."""
 
     def __init__(self, name: str, live: bool):
         self.name = name
@@ -73,7 +73,7 @@ class Hop:
             print(f"\r{text[: width - 1].ljust(width - 1)}", end="", flush=True)
 
     def wait_quietly(self) -> None:
-        """Without a terminal: a line of progress every ten seconds, for logs."""
+        """Print a progress line every 10 seconds, for logs."""
         while not self.ended.wait(10):
             print(
                 f"  ... {self.name.ljust(WIDTH)} {time.monotonic() - self.started:6.1f} s  {self.progress()}",

@@ -1,7 +1,8 @@
-"""Answer git with CodeCommit's credentials, as `aws codecommit credential-helper` does, for whatever host.
+"""Git credential helper for CodeCommit, like `aws codecommit credential-helper`, but for any host.
 
-The password is the Signature Version 4 of "GIT <path>" without the port (awscli/customizations/codecommit.py, and
-github.com/aws/git-remote-codecommit). git calls it with get, store or erase; there is nothing to store or to erase.
+The password is a Signature Version 4 of "GIT <path>" and the host without its port
+(awscli/customizations/codecommit.py, and github.com/aws/git-remote-codecommit). git calls the helper with get, store or
+erase; there is nothing to store or to erase.
 """
 
 import datetime
@@ -14,7 +15,10 @@ from botocore.awsrequest import AWSRequest
 
 
 def answer(fields: dict[str, str]) -> str:
-    """Return the lines that git reads, signed with the keys and for the region of the environment."""
+    """Return the username and password lines that git reads, signed with the environment's AWS keys for its region.
+
+    `fields` are git's: protocol, host, path. Raises KeyError for a missing one, ValueError without AWS credentials.
+    """
     session = botocore.session.get_session()
     credentials = session.get_credentials()
     if credentials is None:
@@ -25,6 +29,7 @@ def answer(fields: dict[str, str]) -> str:
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S")
     request.context["timestamp"] = stamp
     path, host = quote("/" + fields["path"]), fields["host"].split(":")[0]
+    # The canonical request: method, path, empty query, the only header, its name, and no payload hash.
     text = signer.string_to_sign(request, f"GIT\n{path}\n\nhost:{host}\n\nhost\n")
     token = f"%{credentials.token}" if credentials.token else ""
     return f"username={credentials.access_key}{token}\npassword={stamp}Z{signer.signature(text, request)}\n"

@@ -1,4 +1,4 @@
-"""The model container: code/inference.py of /opt/ml/model behind GET /ping and POST /invocations.
+"""Model container: serve code/inference.py of /opt/ml/model through GET /ping and POST /invocations.
 
 Stands in for the SageMaker inference images, which call the same four functions
 (github.com/aws/sagemaker-inference-toolkit). Runs in the jobs' environment.
@@ -13,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 MODEL = Path(os.environ.get("OPT_ML", "/opt/ml")) / "model"
-MOST_BYTES = 25 * 2**20  # SageMaker's limit for a real-time request
+MOST_BYTES = 25 * 2**20  # SageMaker's payload limit for real-time inference
 
 
 class Container(BaseHTTPRequestHandler):
-    """Answers as the images do: 400 for what the model refuses, 500 for what breaks."""
+    """Request handler with the images' status codes: 400 if the model rejects the input, 500 if it fails."""
 
     protocol_version = "HTTP/1.1"
 
@@ -58,6 +58,7 @@ def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))), Container, False)
     server.code = importlib.import_module(os.environ.get("SAGEMAKER_PROGRAM", "inference.py").removesuffix(".py"))
     server.model = server.code.model_fn(str(MODEL))
+    # Bind only now: /ping must not succeed before the model is loaded.
     server.server_bind()
     server.server_activate()
     print(f"serving {MODEL}", flush=True)

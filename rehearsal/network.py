@@ -1,10 +1,11 @@
-"""A container's network: none, or AWS alone, through relays over Unix sockets, which no network namespace cuts off.
+"""A container's network: none, or only AWS, through relays over Unix sockets, which work across network namespaces.
 
     python network.py FOLDER FROM=TO ... -- COMMAND
 
-runs in a namespace of its own: it brings the loopback interface up, leaves a process behind that hands connections to
-FROM on to TO (tcp:PORT of this machine, or unix:NAME in the folder), and becomes the command. Names and no paths, since
-the address of a Unix socket has 107 bytes at most: both ends work in the folder.
+runs in a network namespace of its own: it brings the loopback interface up, leaves a process behind that forwards
+connections from FROM to TO (tcp:PORT on the loopback interface, or unix:NAME in FOLDER), and executes the command.
+Sockets are named, not given as paths, because a Unix socket's address has at most 107 bytes: both ends use FOLDER as
+their working directory.
 """
 
 import contextlib
@@ -17,11 +18,11 @@ import threading
 
 PIECE = 1 << 16
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1  # linux/sockios.h, linux/if.h
-WAITING = 128  # connections that nobody has accepted yet
+WAITING = 128  # listen() backlog: connections that are not accepted yet
 
 
 class Relay:
-    """Hands every connection to one address on to another, from its start until it is closed."""
+    """Forwards connections from one address to another, from start() to close()."""
 
     def __init__(self, source: str, target: str):
         self.target = target
@@ -37,7 +38,7 @@ class Relay:
 
     def accept(self) -> None:
         while self.listening.fileno() != -1:  # not closed
-            with contextlib.suppress(OSError):  # who connected is gone already
+            with contextlib.suppress(OSError):  # the client has already disconnected
                 near, _ = self.listening.accept()
                 threading.Thread(target=self.join, args=(near,), daemon=True).start()
 
@@ -58,13 +59,13 @@ class Relay:
 
 
 def parse(address: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
-    """The family and the address behind tcp:PORT or unix:NAME."""
+    """Return the socket family and the address of tcp:PORT or unix:NAME."""
     kind, _, rest = address.partition(":")
     return (socket.AF_INET, ("127.0.0.1", int(rest))) if kind == "tcp" else (socket.AF_UNIX, rest)
 
 
 def pump(source: socket.socket, sink: socket.socket) -> None:
-    """Pass on what comes, and its end."""
+    """Copy data from source to sink until it ends, then end the sink's input too."""
     with contextlib.suppress(OSError):
         while piece := source.recv(PIECE):
             sink.sendall(piece)
@@ -73,20 +74,21 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 def bring_loopback_up() -> None:
-    """As `ip link set lo up` does, which is not on every machine: netdevice(7)."""
+    """Bring the loopback interface up as `ip link set lo up` does, without needing `ip`: netdevice(7)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        # struct ifreq: the interface's name (16 bytes), its flags, padding.
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
 
 
 def main(arguments: list[str]) -> None:
-    """Relay from now on, and become the command: it keeps this process's number, to which signals go."""
+    """Start the relays in a child process and execute the command in this one, whose PID signals are sent to."""
     end, here = arguments.index("--"), os.getcwd()
     bring_loopback_up()
     os.chdir(arguments[0])
     relays = [Relay(*relay.split("=")) for relay in arguments[1:end]]
     if relays and os.fork() == 0:
         devnull = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):  # whoever reads the command's output waits for its end
+        for stream in (0, 1, 2):  # whoever reads the command's output to its end must not wait for this process
             os.dup2(devnull, stream)
         for relay in relays:
             relay.start()

@@ -1,4 +1,4 @@
-"""A queue in place of a person's mailbox: reads what a topic tells."""
+"""Read what an SNS topic publishes, through an SQS queue in place of a person's mailbox."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ from rehearsal.server import ACCOUNT, REGION, PlayedAws
 
 
 class Mailbox:
-    """Subscribed to a topic from its making on."""
+    """A queue that is subscribed to a topic when it is created."""
 
     def __init__(self, played: PlayedAws, topic: str, name: str):
         self.sqs = played.client("sqs")
@@ -19,6 +19,6 @@ class Mailbox:
         played.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
 
     def read(self, wait_seconds: int = 1) -> list[dict[str, Any]]:
-        """What has come since: notices with Subject and Message."""
+        """Wait up to `wait_seconds` and return at most 10 notices, each with Subject and Message."""
         found = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=wait_seconds)
         return [json.loads(message["Body"]) for message in found.get("Messages", [])]

@@ -1,4 +1,4 @@
-"""Plays the story from start to end, for one variant or both, and cleans up whatever happens."""
+"""Run the scenario from start to end, for one variant or both, and clean up whatever happens."""
 
 import json
 import os
@@ -41,7 +41,7 @@ PICTURES = {
 
 @dataclass(frozen=True)
 class Wish:
-    """Hold what somebody asked for: `make rehearse TASK= DATA= SETTINGS= PARAMETERS= INTERRUPT=1 KEEP=1 PORT=`."""
+    """The options of `make rehearse TASK= DATA= SETTINGS= PARAMETERS= INTERRUPT=1 KEEP=1 PORT=`."""
 
     variants: tuple[str, ...]
     data: Path | None
@@ -53,7 +53,7 @@ class Wish:
 
     @classmethod
     def from_environment(cls, environment: dict[str, str]) -> "Wish":
-        """Read and check the variables before anything is started. Raises ValueError for a wrong one."""
+        """Read and check the variables before anything is started. Raises ValueError for an invalid one."""
         task, data, settings = (environment.get(name, "") for name in ("TASK", "DATA", "SETTINGS"))
         if task and task not in VARIANTS:
             raise ValueError(f"TASK is {task!r}. Choose one of: {', '.join(VARIANTS)}.")
@@ -84,7 +84,10 @@ class Wish:
 
 
 def read_parameters(text: str) -> dict[str, str]:
-    """Read the project's parameters, as in "MonthlyBudget=50 RetainData=true". Raises ValueError for unknown ones."""
+    """Return the project parameters in text like "MonthlyBudget=50 RetainData=true".
+
+    Raises ValueError for a parameter that the project template does not have.
+    """
     known = [name for name in load(ROOT / "templates/project.yaml")["Parameters"] if not name.startswith("SageMaker")]
     parameters = read_assignments(text)
     for name in parameters:
@@ -94,7 +97,7 @@ def read_parameters(text: str) -> dict[str, str]:
 
 
 def check_interruptible(settings: dict) -> None:
-    """Raise ValueError where INTERRUPT=1 would find no training on a spot instance."""
+    """Raise ValueError if these settings have no step Train on spot instances that INTERRUPT=1 could interrupt."""
     mode = settings.get("compute", {}).get("mode", "spot")
     if mode == "on_demand":
         raise ValueError("INTERRUPT is for spot instances, and SETTINGS has [compute] mode = 'on_demand'. Drop one.")
@@ -103,7 +106,7 @@ def check_interruptible(settings: dict) -> None:
 
 
 def read_settings(path: str, task: str) -> dict:
-    """Read the TOML that is laid over the seed's. Raises ValueError where it does not fit."""
+    """Return the TOML that overrides the seed's settings. Raises ValueError if it does not fit them."""
     try:
         given = tomllib.loads(Path(path).read_text())
     except OSError:
@@ -112,6 +115,7 @@ def read_settings(path: str, task: str) -> dict:
         raise ValueError(f"SETTINGS {path} is not UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"SETTINGS {path} is not valid TOML: {error}.") from None
+    # Apply it to a copy of the seed's settings.toml, so that an error shows before anything is started.
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copy(ROOT / "seed_code" / task / "settings.toml", folder))
         try:
@@ -122,13 +126,17 @@ def read_settings(path: str, task: str) -> dict:
 
 
 def play(wish: Wish) -> None:
-    """Start the play, tell the story, and end everything, whatever happens on the way."""
+    """Start the emulator, run the scenario for each variant, and end everything, whatever happens on the way.
+
+    With KEEP=1 the emulator stays up. Raises ValueError if one is up already, StoryFailed if a step fails.
+    """
     place = server.claim() if wish.keep else None
     if up := server.recall():
         raise ValueError(f"a rehearsal is up at {up.endpoint}. End it first with: make rehearse-down")
     server.end_orphans()
     console = Console()
-    # All three end everything that was started; SIGINT too is set, since a shell's background jobs begin without it.
+    # Each of these signals must end everything that was started. SIGINT needs a handler too, since shells start
+    # background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop_once)
     played = server.start(wish.port)
@@ -137,17 +145,17 @@ def play(wish: Wish) -> None:
     try:
         built, launch_role = install(played, console)
         for number, variant in enumerate(wish.variants):
-            # Once by each route: the first variant from Service Catalog, the second from the template in S3.
+            # Cover both routes: the first variant comes from Service Catalog, the second from the template in S3.
             route = launch_role if number else None
             outcomes.append(play_variant(played, console, wish, variant, built, route))
         kept = wish.keep
     except StoryFailed:
-        kept = wish.keep  # to look around in what failed
+        kept = wish.keep  # so that the user can inspect what failed
         if kept:
             explain(played)
         raise
     finally:
-        ignore_signals()  # a second Ctrl-C must not leave half of it running
+        ignore_signals()  # a second Ctrl-C must not interrupt the clean-up
         if kept:
             server.remember(played)
             place.close()
@@ -159,19 +167,19 @@ def play(wish: Wish) -> None:
 
 
 def stop_once(number: int, frame: object) -> None:
-    """Stop for the first signal; a second one must not leave half of it running."""
+    """Raise KeyboardInterrupt for the first signal, and ignore later ones: they would interrupt the clean-up."""
     ignore_signals()
     raise KeyboardInterrupt
 
 
 def ignore_signals() -> None:
-    """Let nothing but SIGKILL stop what ends a rehearsal; it takes seconds."""
+    """Ignore SIGINT, SIGTERM and SIGHUP while a rehearsal is being ended, which takes seconds."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
 def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, built, launch_role) -> Outcome:
-    """One project from its template to its end."""
+    """Run one variant: create a project, train, approve, deploy and predict, then delete it unless it is to be kept."""
     console.chapter(f"{variant}: a project, from its template to a prediction (data scientist)")
     started = time.monotonic()
     scientist = Scientist(played, console, variant, Path(played.folder) / "clones")
@@ -198,7 +206,7 @@ def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, 
     outcome = Outcome(variant, model["ModelPackageVersion"], model["figures"], seconds, plots)
     if wish.keep:
         return outcome
-    # What comes after is the same for both variants: one of them tells it.
+    # What follows is the same for both variants, so only the first one runs it.
     if not wish.data and not wish.settings and not wish.interrupt and variant == wish.variants[0]:
         continue_story(scientist, project, console)
     scientist.delete_project(project)
@@ -206,7 +214,7 @@ def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, 
 
 
 def stop_sample_run(scientist: Scientist, project: Project, execution: str) -> None:
-    """The first build ran the pipeline on the sample; with data of one's own there is no need to wait for it."""
+    """Stop the run that the first build started on the sample: it is not needed with own data or settings."""
     with scientist.console.hop("stop the run on the sample") as hop:
         scientist.client("sagemaker").stop_pipeline_execution(
             PipelineExecutionArn=execution, ClientRequestToken=f"stop-{execution[-12:]}".ljust(32, "-")
@@ -215,8 +223,8 @@ def stop_sample_run(scientist: Scientist, project: Project, execution: str) -> N
 
 
 def use_own_data(scientist: Scientist, project: Project, wish: Wish) -> None:
-    """Upload the data, point settings.toml to it, lay the given settings over it, and push."""
-    change = json.loads(json.dumps(wish.settings))
+    """Upload the data, set [data] source in settings.toml, apply the given settings, and push."""
+    change = json.loads(json.dumps(wish.settings))  # a deep copy
     if wish.data:
         files = [wish.data] if wish.data.is_file() else sorted(path for path in wish.data.rglob("*") if path.is_file())
         with scientist.console.hop("upload the data") as hop:
@@ -232,7 +240,10 @@ def use_own_data(scientist: Scientist, project: Project, wish: Wish) -> None:
 
 
 def example(variant: str, data: Path | None) -> tuple[bytes, str, str]:
-    """Something to predict: a picture of the data or of the sample, or a sentence."""
+    """Return a payload to predict, its content type, and its name for the log.
+
+    nlp: a sentence; cv: an image of the given data, or of the sample.
+    """
     if variant == "nlp":
         return SENTENCE, "text/plain", f"{SENTENCE.decode()[:40]!r}..."
     if data is None:
@@ -243,7 +254,7 @@ def example(variant: str, data: Path | None) -> tuple[bytes, str, str]:
 
 
 def continue_story(scientist: Scientist, project: Project, console: Console) -> None:
-    """Play what a team meets next: a better hyperparameter, an override, a README, a broken test."""
+    """Run what a team does next: change a hyperparameter, override parameters, edit the README, push a failing test."""
     settings = project.clone / "settings.toml"
     console.chapter(f"{project.variant}: what comes after")
     edit_settings(settings, {"training": {"weight_decay": 0.02}})
@@ -285,7 +296,7 @@ def continue_story(scientist: Scientist, project: Project, console: Console) -> 
 
 
 def wait_for_unchanged(scientist: Scientist, project: Project) -> None:
-    """Wait until the function has said that it had nothing to start."""
+    """Wait until the function has logged that the definition is unchanged. Raises StoryFailed after 30 s."""
     deadline = time.monotonic() + 30
     while not any("unchanged" in line for line in scientist.function_log(project)()):
         if time.monotonic() > deadline:
@@ -294,7 +305,7 @@ def wait_for_unchanged(scientist: Scientist, project: Project) -> None:
 
 
 def show(console: Console, outcomes: list[Outcome]) -> None:
-    """The closing table."""
+    """Print the closing table."""
     print()
     console.table(
         ("variant", "model version", "metrics on the test split", "to the prediction", "plots"),
@@ -313,7 +324,7 @@ def show(console: Console, outcomes: list[Outcome]) -> None:
 
 
 def explain(played: PlayedAws) -> None:
-    """Say how to talk to a play that is left up."""
+    """Print how to reach an emulator that is left up."""
     environment = "\n".join(f"  export {name}={value}" for name, value in played.environment().items())
     git = shlex.join(["git", *git_credentials(Path(sys.executable))])
     print(f"""
@@ -329,7 +340,7 @@ End it with: make rehearse-down""")
 
 
 def down() -> None:
-    """End a play that was left up."""
+    """End the rehearsal that was left up, and clean up after killed ones."""
     ignore_signals()
     played = server.recall()
     orphans = server.end_orphans()
@@ -344,7 +355,7 @@ def down() -> None:
 
 
 def fail(error: StoryFailed) -> None:
-    """Tell which hop failed, what its log says last, and what to try."""
+    """Print which step failed, the end of its log, and what to try."""
     print(f"\nerror: {error}", file=sys.stderr)
     for line in error.log[-25:]:
         print(f"  | {line}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Starts and ends the played AWS, and remembers one that was left up."""
+"""Start and end the emulator, and record each rehearsal, so that one that was killed or left up can be ended later."""
 
 import fcntl
 import json
@@ -35,7 +35,7 @@ END_SECONDS = 10
 
 @dataclass(frozen=True)
 class PlayedAws:
-    """A running play: where it answers, with which root credentials, and what it uses on this machine."""
+    """A running emulator: its port, process id, folder and root secret key."""
 
     port: int
     pid: int
@@ -51,13 +51,13 @@ class PlayedAws:
         return Path(self.folder) / "aws.log"
 
     def credentials(self) -> dict[str, str]:
-        """Of the account's root: the platform engineer's, before there is anything else."""
+        """Return the root credentials of the account, which the platform engineer starts with."""
         return {"aws_access_key_id": ACCOUNT, "aws_secret_access_key": self.secret}
 
     def client(
         self, service: str, credentials: dict[str, str] | None = None, config: Config | None = None
     ) -> "boto3.client":
-        """A boto3 client of the play."""
+        """Return a boto3 client for the emulator, with root credentials unless others are given."""
         return boto3.client(
             service,
             region_name=REGION,
@@ -67,11 +67,11 @@ class PlayedAws:
         )
 
     def session(self, credentials: dict[str, str] | None = None) -> "boto3.Session":
-        """A boto3 session whose clients have to be told the endpoint."""
+        """Return a boto3 session, with root credentials unless others are given. Its clients need `endpoint_url`."""
         return boto3.Session(region_name=REGION, **(credentials or self.credentials()))
 
     def environment(self, credentials: dict[str, str] | None = None) -> dict[str, str]:
-        """The variables by which an AWS CLI and git reach the play."""
+        """Return the environment variables with which the AWS CLI and git reach the emulator."""
         chosen = credentials or self.credentials()
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -81,9 +81,9 @@ class PlayedAws:
         }
 
     def interrupt_spot_training(self, name_contains: str) -> None:
-        """Have spot take the instance of the first such training job away, once it trains. No AWS API: the play's own.
+        """Interrupt a managed spot training job once it trains. This is the emulator's own API: AWS has none.
 
-        Of the managed spot training jobs, running or to come, it is the first whose name contains the text.
+        It is the first job, running or future, whose name contains the text.
         """
         body = json.dumps({"NameContains": name_contains}).encode()
         request = AWSRequest("POST", f"{self.endpoint}/rehearsal/spot-interruptions", data=body)
@@ -92,7 +92,7 @@ class PlayedAws:
         urllib.request.urlopen(signed, timeout=10).close()
 
     def end(self) -> None:
-        """End the play and every process that it started, and remove its folder."""
+        """End the emulator and every process that it started, and remove its folder."""
         try:
             os.kill(self.pid, signal.SIGTERM)
             deadline = time.monotonic() + END_SECONDS
@@ -100,30 +100,31 @@ class PlayedAws:
                 time.sleep(0.05)
         except (ProcessLookupError, PermissionError):
             pass
-        # What hangs on ministack's threads, and what builds, jobs and functions have started in groups of their own.
+        # ministack's threads can keep its process alive, and builds, jobs and functions run in process groups of
+        # their own: kill what is left.
         end_traces(Path(self.folder))
 
 
 def end_traces(folder: Path) -> None:
-    """End every process that a rehearsal started, remove its folder, and forget that it was started."""
+    """Kill every process that a rehearsal started, and remove its folder and its record."""
     traces.end_processes(folder.name)
     traces.remove_folder(folder)
     state_of(folder).unlink(missing_ok=True)
 
 
 def state_of(folder: Path) -> Path:
-    """The file that notes a rehearsal from before its start until its end."""
+    """Return the path of the file that records a rehearsal from before its start until its end."""
     return STATE / f"{folder.name}.json"
 
 
 def note(folder: Path) -> None:
-    """Write down which rehearsal this process is about to start."""
+    """Record the rehearsal that this process is about to start, with this process as its owner."""
     owner = os.getpid()
     write_whole(state_of(folder), {"folder": str(folder), "owner": owner, "owner_started": traces.started(owner)})
 
 
 def write_whole(path: Path, content: dict) -> None:
-    """Write a file for this user alone, whole or not at all, whenever the process is killed."""
+    """Write a JSON file atomically (complete, or absent if the process is killed), accessible to this user only."""
     STATE.mkdir(exist_ok=True)
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
@@ -133,7 +134,7 @@ def write_whole(path: Path, content: dict) -> None:
 
 
 def states() -> list[tuple[Path, bool, bool]]:
-    """Return each noted rehearsal's folder, whether its owner lives, and whether that is this process."""
+    """Return each recorded rehearsal's folder, whether its owner is alive, and whether this process is the owner."""
     listed = []
     for path in sorted(STATE.glob(f"{traces.PREFIX}*.json")):
         try:
@@ -147,7 +148,10 @@ def states() -> list[tuple[Path, bool, bool]]:
 
 
 def read_note(path: Path) -> tuple[Path, int, str]:
-    """Return a rehearsal's folder, its owner's number, and when that began. Raises ValueError for a damaged note."""
+    """Return a rehearsal's folder, its owner's PID, and when the owner started.
+
+    Raises ValueError for a damaged record.
+    """
     try:
         state = json.loads(path.read_text())
         return Path(state["folder"]), int(state["owner"]), state["owner_started"]
@@ -156,9 +160,9 @@ def read_note(path: Path) -> tuple[Path, int, str]:
 
 
 def end_orphans() -> int:
-    """End what rehearsals of this clone left whose own process was killed; return their number."""
+    """Clean up after rehearsals of this clone whose owner was killed; return how many there were."""
     dead = [folder for folder, owner_lives, _ in states() if not owner_lives]
-    # Read after the owners' ends: what they were to leave up is noted by then.
+    # Read kept.json after the owners were seen to be dead: whatever they left up is recorded by then.
     kept = kept_folder()
     orphans = [folder for folder in dead if str(folder) != kept]
     for folder in orphans:
@@ -167,7 +171,7 @@ def end_orphans() -> int:
 
 
 def end_own() -> None:
-    """End what this process has started, wherever a signal stopped it, but for what it has left up."""
+    """Clean up the rehearsals that this process started, at whatever point a signal came, except one left up."""
     kept = kept_folder()
     for folder, _, own in states():
         if own and str(folder) != kept:
@@ -175,7 +179,7 @@ def end_own() -> None:
 
 
 def kept_folder() -> str | None:
-    """Return the folder of the rehearsal that was left up, running or not."""
+    """Return the folder of the rehearsal that was left up, whether or not it still runs; None if there is none."""
     try:
         return json.loads((STATE / "kept.json").read_text())["folder"]
     except FileNotFoundError:
@@ -183,12 +187,15 @@ def kept_folder() -> str | None:
 
 
 def start(port: int | None = None) -> PlayedAws:
-    """Start the play on a port, or on a free one. Raises ValueError for one in use, RuntimeError when it fails."""
+    """Start the emulator on a port, or on a free one, and return it once it is ready.
+
+    Raises ValueError if the port is in use, RuntimeError if the emulator does not start within START_SECONDS.
+    """
     if port is not None and in_use(port):
         raise ValueError(f"port {port} is in use. Choose another with PORT=, or end what listens there.")
     chosen = port or free_port()
     folder = str(Path(tempfile.gettempdir()) / f"{traces.PREFIX}{secrets.token_hex(6)}")
-    note(Path(folder))
+    note(Path(folder))  # before anything exists, so that a kill at any later point leaves a record to clean up by
     traces.make_folder(Path(folder))
     secret = secrets.token_hex(20)
     environment = {
@@ -222,9 +229,9 @@ def start(port: int | None = None) -> PlayedAws:
 
 
 def claim() -> TextIO:
-    """Take the one place of a kept rehearsal while the file is open. Raises ValueError where another has it.
+    """Lock the clone's one place for a kept rehearsal until the returned file is closed.
 
-    The kernel frees the lock of a process that has died.
+    Raises ValueError if another process holds it. The kernel releases the lock of a process that dies.
     """
     STATE.mkdir(exist_ok=True)
     file = (STATE / "kept.lock").open("w")
@@ -237,12 +244,15 @@ def claim() -> TextIO:
 
 
 def remember(played: PlayedAws) -> None:
-    """Note a play that is left up, for `make rehearse-down`."""
+    """Record an emulator that is left up, for `make rehearse-down`."""
     write_whole(STATE / "kept.json", asdict(played))
 
 
 def recall() -> PlayedAws | None:
-    """The play that was left up, if it still is."""
+    """Return the emulator that was left up, or None; clean up after one that no longer runs.
+
+    Raises ValueError for a damaged record.
+    """
     path = STATE / "kept.json"
     if not path.exists():
         return None
@@ -250,22 +260,23 @@ def recall() -> PlayedAws | None:
         played = PlayedAws(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}. Remove it, and end what still runs by hand.") from error
+    # The PID alone proves nothing: it may have been reused, so compare the command line.
     if alive(played.pid) and f"rehearsal.aws --port {played.port} --folder {played.folder}\n" in command_line(
         played.pid
     ):
         return played
-    end_traces(Path(played.folder))  # it died, perhaps with the machine; its number may be another's
+    end_traces(Path(played.folder))  # it died, perhaps in a reboot
     forget()
     return None
 
 
 def forget() -> None:
-    """Forget the play that was left up."""
+    """Remove the record of the emulator that was left up."""
     (STATE / "kept.json").unlink(missing_ok=True)
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
+    """Return whether a process of this user runs. A child that has ended is reaped and does not count."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
@@ -278,13 +289,13 @@ def alive(pid: int) -> bool:
 
 
 def command_line(pid: int) -> str:
-    """What a process was started with."""
+    """Return the command line of a process, with a newline at its end; empty if there is no such process."""
     return subprocess.run(
         ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout
 
 
 def in_use(port: int) -> bool:
-    """Whether something listens on a port of the loopback interface."""
+    """Return whether something listens on a port of the loopback interface."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

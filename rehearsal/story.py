@@ -1,6 +1,6 @@
-"""The story that a rehearsal tells: a platform engineer installs the bundle, a data scientist uses it.
+"""The scenario of a rehearsal: a platform engineer installs the bundle, a data scientist uses it.
 
-Every hop is what the person would do in an account: API calls with that person's credentials, and git.
+Every step is what that person would do in an AWS account: API calls with the person's credentials, and git.
 """
 
 import json
@@ -32,15 +32,15 @@ BUNDLE_BUCKET = f"sagemaker-bundle-{ACCOUNT}"
 POLL_SECONDS = 0.3
 LONGEST_SECONDS = 1200
 LONGEST_SECONDS_TO_START = 45
-MOST_LOG_LINES = 10_000  # that GetLogEvents answers
-# What train.py prints when it begins, on SIGTERM, and on its way.
-BEGINS = re.compile(r"resuming (?:at step |from checkpoint-)(\d+)|no checkpoint: ")
+MOST_LOG_LINES = 10_000  # the maximum of GetLogEvents
+# What train.py prints at its start, on SIGTERM, and as progress.
+BEGINS = re.compile(r"resuming at step (\d+)|no checkpoint: ")
 SAVED = re.compile(r"interrupted: checkpoint saved at step (\d+)")
 PROGRESS = re.compile(r"step (\d+) of (\d+)")
 PRODUCTS = {"cv": "Image classification on GPU spot", "nlp": "Text classification on GPU spot"}
-PROJECT_NAMES = {"cv": "DigitReader", "nlp": "MessageDesk"}  # capitals, which buckets do not allow: a project may
+PROJECT_NAMES = {"cv": "DigitReader", "nlp": "MessageDesk"}  # capitals, which bucket names must not have
 STUDIO_ROLE = "StudioExecutionRole"
-# What a data scientist's Studio role is allowed here; docs/architecture.md says which of it Studio's own roles lack.
+# What the data scientist's Studio role may do here; docs/architecture.md says which of these Studio's own roles lack.
 STUDIO_ACTIONS = {
     "sagemaker": [
         "CreateProject", "DeleteProject", "DescribeEndpoint", "DescribeHyperParameterTuningJob", "DescribeModelPackage",
@@ -62,7 +62,7 @@ STUDIO_ACTIONS = {
 
 
 class StoryFailed(Exception):
-    """A hop that did not end as it should: what happened, the log of it, and what to try."""
+    """Raised when a step does not end as expected. Has the log lines that explain it, and a hint on what to try."""
 
     def __init__(self, what: str, log: list[str] | None = None, hint: str = ""):
         super().__init__(what)
@@ -72,7 +72,7 @@ class StoryFailed(Exception):
 
 @dataclass
 class Outcome:
-    """A row of the closing table."""
+    """A row of the closing table: one variant's model version, metrics, duration and plots."""
 
     variant: str
     version: int
@@ -83,7 +83,7 @@ class Outcome:
 
 @dataclass
 class Project:
-    """A project as its data scientist sees it."""
+    """A project, its clone, and the builds and executions that the data scientist has already seen."""
 
     name: str
     id: str
@@ -110,7 +110,10 @@ class Project:
 
 
 def install(played: PlayedAws, console: Console) -> tuple[Package, str]:
-    """The platform engineer's part; answers the package and the launch role's ARN."""
+    """Install the bundle as the platform engineer; return the package and the launch role's ARN.
+
+    Raises StoryFailed if the preflight fails, or if installing again changes anything.
+    """
     console.chapter("Install the bundle, once an account (platform engineer)")
     iam, cloudformation = played.client("iam"), played.client("cloudformation")
     trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
@@ -146,7 +149,7 @@ def install(played: PlayedAws, console: Console) -> tuple[Package, str]:
 
 
 def allow_studio(iam: Any) -> None:
-    """Give the Studio role what a data scientist needs; installing gave it what templates in S3 need besides."""
+    """Give the Studio role what a data scientist needs; the installer has added what templates in S3 need."""
     actions = [f"{service}:{action}" for service, names in STUDIO_ACTIONS.items() for action in names]
     statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
@@ -154,7 +157,7 @@ def allow_studio(iam: Any) -> None:
 
 
 def studio_credentials(played: PlayedAws) -> dict[str, str]:
-    """A data scientist's credentials: a session of the Studio role."""
+    """Return a data scientist's credentials: a session of the Studio role."""
     role = f"arn:aws:iam::{ACCOUNT}:role/{STUDIO_ROLE}"
     given = played.client("sts").assume_role(RoleArn=role, RoleSessionName="data-scientist")["Credentials"]
     return {
@@ -165,7 +168,7 @@ def studio_credentials(played: PlayedAws) -> dict[str, str]:
 
 
 def git_environment(played: PlayedAws, credentials: dict[str, str]) -> dict[str, str]:
-    """Return the variables of the scientist's git, the mark by which a killed rehearsal's is ended among them."""
+    """Return the environment of the scientist's git, with the REHEARSAL_ID by which traces.py finds its processes."""
     return {
         **os.environ,
         **played.environment(credentials),
@@ -177,7 +180,7 @@ def git_environment(played: PlayedAws, credentials: dict[str, str]) -> dict[str,
 
 
 class Scientist:
-    """The data scientist's part, for one variant."""
+    """The steps of the data scientist, for one variant."""
 
     def __init__(self, played: PlayedAws, console: Console, variant: str, folder: Path):
         self.played = played
@@ -195,7 +198,7 @@ class Scientist:
     # --- project -------------------------------------------------------------------------------------------------
 
     def create_project(self, built: Package, launch_role: str | None, parameters: dict[str, str]) -> Project:
-        """Create a project: from the product, or, with a launch role, from the template in S3."""
+        """Create a project: from the Service Catalog product or, with a launch role, from the template in S3."""
         name, given = PROJECT_NAMES[self.variant], [{"Key": k, "Value": value} for k, value in parameters.items()]
         if launch_role is None:
             with self.console.hop("products that Studio shows") as hop:
@@ -233,7 +236,7 @@ class Scientist:
         wait_until(settled, f"project {name} to be {status}")
 
     def stack_events(self, stacks: list[str] | None = None) -> list[str]:
-        """What failed in the given stacks, or in all there are, for an error message."""
+        """Return the failure events of the given stacks, or of all stacks, for an error message."""
         cloudformation = self.played.client("cloudformation")
         names = stacks or [stack["StackName"] for stack in cloudformation.describe_stacks()["Stacks"]]
         return [
@@ -255,7 +258,10 @@ class Scientist:
             hop.result = f"{url}: {len(files)} files"
 
     def git(self, folder: Path, *arguments: str) -> str:
-        """git, with our credential helper and nothing of this machine's settings."""
+        """Run git with our credential helper, without this machine's configuration, and return its output.
+
+        Raises StoryFailed if it fails.
+        """
         options = [
             *git_credentials(Path(sys.executable)),
             "-c", "user.name=Data Scientist", "-c", "user.email=scientist@example.com",
@@ -269,7 +275,7 @@ class Scientist:
         return done.stdout
 
     def push(self, project: Project, what: str) -> None:
-        """Commit everything and push it."""
+        """Commit all changes and push them."""
         with self.console.hop(f"git push: {what}") as hop:
             self.git(project.clone, "add", "--all")
             self.git(project.clone, "commit", "--quiet", "--message", what)
@@ -279,7 +285,7 @@ class Scientist:
     # --- build ---------------------------------------------------------------------------------------------------
 
     def wait_for_build(self, project: Project, name: str, expected: str = "SUCCEEDED") -> dict[str, Any]:
-        """Follow the next build to its end."""
+        """Wait for the next build to end and return it. Raises StoryFailed if its status is not the expected one."""
         codebuild = self.client("codebuild")
         with self.console.hop(name) as hop:
 
@@ -306,7 +312,7 @@ class Scientist:
 
     @staticmethod
     def why(build: dict[str, Any]) -> str:
-        """In which phase a build failed, and at what."""
+        """Return the phase in which a build failed and its message; empty if none did."""
         for phase in build["phases"]:
             if phase.get("phaseStatus") == "FAILED" and phase.get("contexts"):
                 return f" in {phase['phaseType']}: {phase['contexts'][0]['message']}"
@@ -317,7 +323,7 @@ class Scientist:
         return lines[-1][:60] if lines else ""
 
     def log_lines(self, group: str, stream: str, most: int = 40) -> list[str]:
-        """The end of a log stream; nothing where there is none yet."""
+        """Return the last lines of a log stream, or [] if it does not exist yet."""
         try:
             events = self.client("logs").get_log_events(
                 logGroupName=group, logStreamName=stream, startFromHead=False, limit=most
@@ -329,7 +335,7 @@ class Scientist:
     # --- run -----------------------------------------------------------------------------------------------------
 
     def next_execution(self, project: Project, wait: bool = True) -> str | None:
-        """The ARN of the next execution of the pipeline; None where there is none and nobody waits."""
+        """Return the ARN of the pipeline's next execution; None if there is none and `wait` is false."""
         sagemaker = self.client("sagemaker")
 
         def newest() -> str | None:
@@ -348,7 +354,7 @@ class Scientist:
         return arn
 
     def function_log(self, project: Project) -> Callable[[], list[str]]:
-        """The log of the function that starts the pipeline, for when it does not."""
+        """Return a callable that returns the log of the Lambda function that starts the pipeline."""
         group = f"/aws/lambda/sagemaker-{project.id}-execute-pipeline"
 
         def lines() -> list[str]:
@@ -360,7 +366,10 @@ class Scientist:
         return lines
 
     def follow(self, project: Project, execution: str, expected: str = "Succeeded") -> dict[str, dict[str, Any]]:
-        """Follow an execution to its end, a line for every step with the step's own time."""
+        """Wait for an execution to end, printing a line per finished step; return the steps by name.
+
+        Raises StoryFailed if its status is not the expected one.
+        """
         arn = {"PipelineExecutionArn": execution}
         finished: dict[str, dict[str, Any]] = {}
         with self.console.hop(f"pipeline run {execution.rsplit('/', 1)[-1]}") as hop:
@@ -384,7 +393,7 @@ class Scientist:
         return finished
 
     def progress_of(self, steps: list[dict[str, Any]]) -> str:
-        """The running steps, each with the last line of its log."""
+        """Return the running steps, each with the last line of its log."""
         running = [step for step in steps if step["StepStatus"] == "Executing"]
         return "; ".join(f"{step['StepName']}: {(self.step_log(step, 1) or [''])[-1][:50]}" for step in running)
 
@@ -398,7 +407,7 @@ class Scientist:
         return []
 
     def telling_trial(self, tuning: str) -> str:
-        """The training job of a tuning whose log tells the most: one that failed, or else the newest."""
+        """Return the name of the tuning's most informative training job: one that failed, or else the newest."""
         trials = self.client("sagemaker").list_training_jobs_for_hyper_parameter_tuning_job(
             HyperParameterTuningJobName=tuning, SortBy="CreationTime", SortOrder="Descending"
         )["TrainingJobSummaries"]
@@ -406,7 +415,7 @@ class Scientist:
         return next((trial["TrainingJobName"] for trial in (*failed, *trials)), "")
 
     def describe_step(self, step: dict[str, Any]) -> str:
-        """What a finished step did, in a few words."""
+        """Return the result of a finished step in a few words."""
         metadata = step.get("Metadata", {})
         if "CacheHitResult" in step:
             return "taken from the cache"
@@ -422,18 +431,21 @@ class Scientist:
         return lines[-1][:90] if lines else step["StepStatus"]
 
     def tuning_of(self, step: dict[str, Any]) -> dict[str, Any]:
-        """The tuning job of a step."""
+        """Return the description of a step's tuning job."""
         name = step["Metadata"]["TuningJob"]["Arn"].rsplit("/", 1)[-1]
         return self.client("sagemaker").describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
 
     def training_job(self, steps: dict[str, dict[str, Any]]) -> str:
-        """The name of the job whose model an execution evaluated: Train's, or the best of Tune's."""
+        """Return the name of the training job whose model the execution evaluated: Train's, or the best of Tune's."""
         if "Tune" in steps:
             return self.tuning_of(steps["Tune"])["BestTrainingJob"]["TrainingJobName"]
         return steps["Train"]["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[-1]
 
     def tell_interruption(self, steps: dict[str, dict[str, Any]]) -> None:
-        """What a spot interruption cost, from the status transitions and the log of the job that met it."""
+        """Report what a spot interruption cost, from the log of the interrupted training job.
+
+        Raises StoryFailed if the job was not interrupted, or did not resume from a checkpoint.
+        """
         with self.console.hop("spot interruption") as hop:
             name = self.training_job(steps)
             job = self.client("sagemaker").describe_training_job(TrainingJobName=name)
@@ -446,7 +458,7 @@ class Scientist:
     # --- model ---------------------------------------------------------------------------------------------------
 
     def registered(self, project: Project, steps: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """The model package that an execution registered, with its measured figures."""
+        """Return the model package that an execution registered, with its metrics under "figures"."""
         sagemaker = self.client("sagemaker")
         with self.console.hop("model package") as hop:
             arn = steps["Register"]["Metadata"]["RegisterModel"]["Arn"]
@@ -457,7 +469,7 @@ class Scientist:
         return found
 
     def figures(self, model_package: dict[str, Any]) -> dict[str, float]:
-        """The metrics that the registry shows for a package."""
+        """Return the metrics that the registry has for a model package."""
         metrics = self.read_json(model_package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"])
         return {name: metrics["metrics"][name] for name in ("accuracy", "macro_f1", "micro_f1")}
 
@@ -466,7 +478,7 @@ class Scientist:
         return json.loads(self.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
 
     def fetch_plots(self, model_package: dict[str, Any], steps: dict[str, dict[str, Any]]) -> Path:
-        """Bring the plots of training and evaluation to this machine."""
+        """Download the plots of training and evaluation, and return their folder."""
         target = STATE / self.variant
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
@@ -485,7 +497,7 @@ class Scientist:
         return target
 
     def approve(self, project: Project, model_package: dict[str, Any]) -> None:
-        """Approve a version, and wait until its endpoint serves."""
+        """Approve a model version and wait until the staging stack deploys it. Raises StoryFailed if that fails."""
         with self.console.hop("approve, deploy to staging") as hop:
             self.client("sagemaker").update_model_package(
                 ModelPackageArn=model_package["ModelPackageArn"], ModelApprovalStatus="Approved"
@@ -493,6 +505,7 @@ class Scientist:
             stack_name = f"sagemaker-{project.id}-staging"
             cloudformation = self.client("cloudformation")
 
+            # The stack's id once it is known: by its name, a deleted stack is not found.
             known: list[str] = []
 
             def deployed() -> dict[str, Any] | None:
@@ -523,12 +536,12 @@ class Scientist:
     # --- notices -------------------------------------------------------------------------------------------------
 
     def listen(self, project: Project) -> None:
-        """Subscribe to what the project tells people, with a queue in place of a mailbox."""
+        """Subscribe to the project's notices, with a queue in place of a mailbox."""
         topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-{project.id}-notices"
         self.mailbox = Mailbox(self.played, topic, f"mailbox-of-{project.name}")
 
     def read_notice(self, about: str) -> None:
-        """Wait until people are told of something."""
+        """Wait for a notice that contains the given text."""
         with self.console.hop("people are told") as hop:
 
             def told() -> str | None:
@@ -540,7 +553,7 @@ class Scientist:
     # --- the end -------------------------------------------------------------------------------------------------
 
     def delete_project(self, project: Project) -> None:
-        """Delete the project and look for anything that is left."""
+        """Delete the project. Raises StoryFailed if that fails, or if anything of the project is left."""
         sagemaker = self.client("sagemaker")
         with self.console.hop("delete the project") as hop:
             sagemaker.delete_project(ProjectName=project.name)
@@ -559,7 +572,7 @@ class Scientist:
 
 
 def leftovers(played: PlayedAws, project_id: str) -> list[str]:
-    """Whatever in the account still names a project."""
+    """Return the names of the account's resources that contain the project's id."""
     sagemaker = played.client("sagemaker")
     found = [stack["StackName"] for stack in played.client("cloudformation").describe_stacks()["Stacks"]]
     found += [bucket["Name"] for bucket in played.client("s3").list_buckets()["Buckets"]]
@@ -577,7 +590,7 @@ def leftovers(played: PlayedAws, project_id: str) -> list[str]:
 
 
 def describe_tuning(tuning: dict[str, Any]) -> str:
-    """What a tuning found, in a few words."""
+    """Return the result of a tuning job in a few words."""
     best, counted = tuning["BestTrainingJob"], sum(tuning["TrainingJobStatusCounters"].values())
     metric = best["FinalHyperParameterTuningJobObjectiveMetric"]
     chosen = ", ".join(f"{name} {float(value):.3g}" for name, value in best["TunedHyperParameters"].items())
@@ -585,9 +598,9 @@ def describe_tuning(tuning: dict[str, Any]) -> str:
 
 
 def describe_interruption(log: list[str]) -> str:
-    """Where a training job was interrupted and where it went on, from what train.py printed in both of its containers.
+    """Return at which step a training job was interrupted and resumed, from what train.py printed in both containers.
 
-    Raises StoryFailed when the log does not show two containers, or the second one began anew.
+    Raises StoryFailed if the log does not show two containers, or if the second one found no checkpoint.
     """
     starts = [number for number, line in enumerate(log) if BEGINS.match(line)]
     if len(starts) != 2:
@@ -599,7 +612,7 @@ def describe_interruption(log: list[str]) -> str:
     total = next((f" of {found[2]}" for line in log if (found := PROGRESS.match(line))), "")
     if not resumed:
         raise StoryFailed("the interrupted job found no checkpoint and began anew", log)
-    if not saved:
+    if not saved:  # train.py saved nothing on SIGTERM: it resumed from its last periodic checkpoint
         reached_step = max([*reached, resumed])
         return (
             f"SIGKILL after step {reached_step}{total}; resumed at step {resumed}: {reached_step - resumed} steps lost"
@@ -608,7 +621,7 @@ def describe_interruption(log: list[str]) -> str:
 
 
 def wait_for_stack(cloudformation: Any, name: str) -> dict[str, Any]:
-    """Wait until a stack's operation has ended. Raises StoryFailed when it failed."""
+    """Wait until a stack's operation has ended, and return the stack. Raises StoryFailed if it failed."""
 
     def ended() -> dict[str, Any] | None:
         stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
@@ -623,7 +636,10 @@ def wait_for_stack(cloudformation: Any, name: str) -> dict[str, Any]:
 
 
 def wait_until(look: Callable[[], Any], what: str, hint: Callable[[], list[str]] | None = None) -> Any:
-    """Look again and again until there is something to see, and answer it."""
+    """Poll `look()` until it returns something truthy, and return that. Raises StoryFailed on a timeout.
+
+    A `hint`, which returns log lines for the error, goes with the shorter timeout of LONGEST_SECONDS_TO_START.
+    """
     deadline = time.monotonic() + (LONGEST_SECONDS if hint is None else LONGEST_SECONDS_TO_START)
     while time.monotonic() < deadline:
         if found := look():

@@ -1,10 +1,10 @@
-"""The environment without what would lead git or AWS calls elsewhere: variables, profiles, proxies for this machine."""
+"""Remove from the environment what would send git or AWS calls elsewhere: variables, profiles, proxies for loopback."""
 
 import os
 from collections.abc import Mapping
 
 LOOPBACK = ("127.0.0.1", "localhost")
-# The files of a user's profiles name other regions, endpoints and certificates; nobody here has an instance's metadata.
+# Profile files may set other regions, endpoints and certificates; there is no instance metadata service to ask.
 NO_PROFILES = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -13,7 +13,7 @@ NO_PROFILES = {
 
 
 def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return NO_PROXY in both spellings, with the loopback interface beside what the user's own say."""
+    """Return NO_PROXY in both spellings: the user's entries, and the loopback interface."""
     entries = [
         entry.strip() for name in ("NO_PROXY", "no_proxy") for entry in environment.get(name, "").split(",") if entry
     ]
@@ -22,6 +22,6 @@ def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without the user's settings of git and AWS, GIT_DIR of a git hook among them."""
+    """Return the environment without the user's git and AWS variables; a git hook, for one, sets GIT_DIR."""
     kept = {name: value for name, value in environment.items() if not name.startswith(("AWS_", "GIT_"))}
     return {**kept, **NO_PROFILES, **without_proxy(environment)}

@@ -1,9 +1,9 @@
-"""The training toolkit of AWS's framework images, as far as our jobs meet it: it starts the script of a tuning's jobs.
+"""The training toolkit of AWS's framework images, as far as our jobs need it: it starts the script of a tuning's jobs.
 
 It unpacks the archive that the hyperparameter sagemaker_submit_directory names, describes the job in SM_* variables, and
 runs sagemaker_program with the other hyperparameters as arguments, as the original does
-(github.com/aws/sagemaker-training-toolkit: params.py, environment.py, mapping.py). What requirements.txt lists counts
-as installed. Runs in the jobs' environment, as the first process of the container.
+(github.com/aws/sagemaker-training-toolkit: params.py, environment.py, mapping.py). It installs nothing: the packages in
+requirements.txt must be there. Runs in the jobs' environment, as the container's first process.
 """
 
 import json
@@ -17,16 +17,16 @@ from typing import Any
 
 ML = Path(os.environ.get("OPT_ML", "/opt/ml"))
 CODE = ML / "code"
-PREFIX, TUNING_METRIC = "sagemaker_", "_tuning_objective_metric"  # what is the toolkit's, and not the script's
+PREFIX, TUNING_METRIC = "sagemaker_", "_tuning_objective_metric"  # hyperparameters that the script does not get
 
 
 def read(name: str) -> dict[str, Any]:
-    """A file of /opt/ml/input/config."""
+    """Return a JSON file of /opt/ml/input/config."""
     return json.loads((ML / "input/config" / f"{name}.json").read_text())
 
 
 def decode(text: str) -> Any:
-    """A hyperparameter's value: what its JSON says, or the text itself where it is none."""
+    """Return a hyperparameter's value: decoded from JSON, or the text itself if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:
@@ -34,15 +34,14 @@ def decode(text: str) -> Any:
 
 
 def encode(value: Any) -> str:
-    """A value as the toolkit writes it into a variable."""
+    """Return a value as the toolkit writes it into an environment variable."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def unpack(path: Path) -> None:
-    """Unpack the archive. Raises ValueError for anything in it but plain files.
+    """Unpack the archive into /opt/ml/code. Raises ValueError for a member that is not a plain file.
 
-    The original takes whatever the archive holds, and an address in S3, too; code of ours that needs that would be refused
-    here first.
+    The original accepts any member, and also an archive in S3. Code of ours that comes to need either fails here first.
     """
     CODE.mkdir(exist_ok=True)
     with tarfile.open(path) as archive:
@@ -53,7 +52,7 @@ def unpack(path: Path) -> None:
 
 
 def variables(told: dict[str, Any], hyperparameters: dict[str, Any], arguments: list[str]) -> dict[str, str]:
-    """What the script is told about its job."""
+    """Return the SM_* variables that describe the job to the script."""
     resources, channels = read("resourceconfig"), sorted(read("inputdataconfig"))
     facts = {
         "hosts": resources["hosts"],
@@ -79,7 +78,7 @@ def variables(told: dict[str, Any], hyperparameters: dict[str, Any], arguments: 
 
 
 def main() -> int:
-    # A first process that hands no signal on: the script never hears of a spot interruption
+    # Like the original, do not forward SIGTERM: the script does not learn of a spot interruption
     # (github.com/aws/sagemaker-training-toolkit, issues 125 and 173).
     signal.signal(signal.SIGTERM, lambda *_: None)
     given = {name: decode(value) for name, value in read("hyperparameters").items()}

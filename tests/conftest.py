@@ -1,4 +1,4 @@
-"""The played AWS, real and small: one for all tests that need an API, and what a test needs to use it."""
+"""Fixtures and helpers: a running emulator, shared by all tests that need an AWS API, with roles and a bucket."""
 
 import json
 import os
@@ -17,15 +17,15 @@ from rehearsal import server
 from rehearsal.server import ACCOUNT, PlayedAws
 
 for _name in [name for name in os.environ if name.startswith("GIT_")]:
-    del os.environ[_name]  # a git hook sets GIT_DIR, and these tests run git in other repositories
+    del os.environ[_name]  # a git hook sets GIT_DIR, but these tests run git in other repositories
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared/data"
 
 
-# Rehearsals of a checkout know of each other, so one worker has them all.
+# Rehearsals that run from one checkout see each other's state files, so one worker runs all of these.
 REHEARSING = ("test_rehearsal", "test_kept", "test_ends", "test_bad_input")
-# What takes long comes first, so that both workers end at about the same time.
+# Slow files run first, so that both workers finish at about the same time.
 LONG = (
     "test_readme",
     "test_projects",
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class ByFile(LoadScopeScheduling):
-    """The tests of a file on one worker: they share what is made once."""
+    """Scheduler that keeps the tests of a file on one worker, since they share module-scoped fixtures."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
@@ -51,13 +51,13 @@ class ByFile(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    # pytest-xdist 3.8's own groups need a node's id in a place where pytest 9.2 has it no more.
+    # A scheduler of our own: the xdist_group of pytest-xdist 3.8 sets the node id in a place that pytest 9.2 moved.
     return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
 def played() -> Iterator[PlayedAws]:
-    """The played AWS with nothing in it."""
+    """Yield an emulator that starts empty; end it after the session."""
     running = server.start()
     yield running
     running.end()
@@ -65,7 +65,7 @@ def played() -> Iterator[PlayedAws]:
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[PlayedAws]:
-    """A played account of a file's own, with the bundle's bucket: roles and projects are changed in it."""
+    """Yield an emulator for one test file, with the bundle's bucket: its tests change roles and projects."""
     running = permissions.start()
     yield running
     running.end()
@@ -73,7 +73,10 @@ def account() -> Iterator[PlayedAws]:
 
 @pytest.fixture(scope="session")
 def make_role(played: PlayedAws) -> Callable[..., str]:
-    """Makes a role that a service may assume and that may do the given actions on anything."""
+    """Return a function that creates a role: make_role(name, service, *actions) returns its ARN.
+
+    The service and the account may assume the role; it allows the actions on every resource.
+    """
     iam = played.client("iam")
 
     def make(name: str, service: str, *actions: str) -> str:
@@ -92,7 +95,7 @@ def make_role(played: PlayedAws) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def as_role(played: PlayedAws) -> Callable[[str], dict[str, str]]:
-    """Credentials of a role."""
+    """Return a function that assumes a role and returns its credentials as arguments of a boto3 client."""
 
     def assume(role: str) -> dict[str, str]:
         given = played.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
@@ -115,7 +118,10 @@ def bucket(played: PlayedAws) -> str:
 
 
 def wait_for(look: Callable[[], Any], seconds: float = 30) -> Any:
-    """Look until there is something to see."""
+    """Poll `look()` until it returns something truthy, and return that.
+
+    Raises AssertionError after `seconds`.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := look():
@@ -125,7 +131,7 @@ def wait_for(look: Callable[[], Any], seconds: float = 30) -> Any:
 
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run `make` in this repository, as a person would."""
+    """Run `make` in this repository, without the variables of a make that runs the tests."""
     clean = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     return subprocess.run(
         ["make", *arguments], cwd=ROOT, env=clean | environment, capture_output=True, text=True, check=False
@@ -133,7 +139,7 @@ def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 def rehearse(**environment: str) -> subprocess.CompletedProcess:
-    """Run what `make rehearse` runs, with its variables."""
+    """Run the command behind `make rehearse`, with these environment variables."""
     return subprocess.run(
         [sys.executable, "-m", "rehearsal", "play"],
         cwd=ROOT,
@@ -145,6 +151,6 @@ def rehearse(**environment: str) -> subprocess.CompletedProcess:
 
 
 def networks_are_permitted() -> bool:
-    """Whether the kernel gives network namespaces here."""
+    """Return whether this user may create network namespaces, as root or in a user namespace."""
     tried = [["unshare", "--net", "true"], ["unshare", "--map-root-user", "--net", "true"]]
     return any(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in tried)

@@ -1,4 +1,7 @@
-"""Write a definition with the steps that no seed has, by the SageMaker SDK: python tests/sdk_definition.py"""
+"""Print a pipeline definition that the SageMaker SDK writes, with the step types that no seed uses.
+
+Run it with: python tests/sdk_definition.py
+"""
 
 import logging
 import os
@@ -91,7 +94,7 @@ def pipeline(session: PipelineSession) -> Pipeline:
 
 
 def newer(session: PipelineSession, ask: LambdaStep, transform: TransformStep, gate: ConditionStep) -> list:
-    """Make the steps that came with the SDK's version 3."""
+    """Return the steps whose types were added in version 3 of the SDK."""
     serverless = EMRServerlessStep(
         "Serverless",
         "Serverless",

@@ -1,4 +1,4 @@
-"""The contract with ministack: the seams that rehearsal/aws/adapter uses are there, with the shape it relies on."""
+"""The contract with ministack: every name that rehearsal/aws/adapter patches or calls exists, with its parameters."""
 
 import json
 import subprocess
@@ -188,7 +188,7 @@ ARGUMENTS = {
 
 
 def in_emulator(code: str) -> object:
-    """The JSON that a program prints in the emulator's environment."""
+    """Run a program with the emulator's Python; return the JSON on the last line that it prints."""
     done = subprocess.run([str(EMULATOR), "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -226,7 +226,7 @@ Resources:
 
 
 def test_a_bucket_that_is_not_empty_is_not_deleted_with_its_stack(played):
-    """ministack deletes it; in AWS, a project whose clean-up forgets the bucket cannot be deleted."""
+    """ministack alone would delete the bucket. In AWS, deleting a project fails if its cleanup forgets the bucket."""
     cloudformation, s3 = played.client("cloudformation"), played.client("s3")
     cloudformation.create_stack(StackName="full", TemplateBody=BUCKET)
     cloudformation.get_waiter("stack_create_complete").wait(StackName="full", WaiterConfig={"Delay": 1})
@@ -248,7 +248,7 @@ def test_a_bucket_that_is_not_empty_is_not_deleted_with_its_stack(played):
 
 
 def test_an_event_of_a_versioned_bucket_carries_its_version(played, bucket):
-    """ministack's own lacks it; the function that runs the pipeline lives by it."""
+    """ministack alone sends no version id, which the function that runs the pipeline needs."""
     sqs, events = played.client("sqs"), played.client("events")
     allow = {
         "Effect": "Allow",

@@ -1,4 +1,4 @@
-"""What a team receives: common/ and one variant, laid over each other."""
+"""The repository that a team receives: common/ and one variant, merged."""
 
 import ast
 import importlib.metadata
@@ -48,7 +48,7 @@ def test_every_file_lands_once_and_unchanged(variant):
 
 @pytest.fixture
 def clone(tmp_path) -> Path:
-    """A clone to put things into: other tests assemble from this one at the same time."""
+    """Clone this repository, so that a test can add files while other tests assemble from the original."""
     git("clone", "--quiet", "--shared", str(ROOT), str(tmp_path / "clone"))
     return tmp_path / "clone"
 
@@ -101,7 +101,7 @@ def test_landed_imports_resolve_to_the_repository_or_its_requirements(variant):
     required = {line.split("==")[0] for line in files["requirements.txt"].decode().splitlines() if "==" in line}
     installed = packages_distributions()
     own = {Path(name).stem for name in files if name.endswith(".py")} | {"checks"}
-    tracking = {"mlflow", "wandb"}  # requirements-tracking.txt: tests/test_tracking.py imports them
+    tracking = {"mlflow", "wandb"}  # of requirements-tracking.txt; tests/test_tracking.py imports them
 
     outside = {
         (name, module)
@@ -114,7 +114,7 @@ def test_landed_imports_resolve_to_the_repository_or_its_requirements(variant):
 
 
 def test_nobody_imports_what_is_not_theirs():
-    """Seeds import nothing of ours, functions only themselves and the checks, which import themselves alone."""
+    """Seeds import nothing of ours; functions import themselves and checks/; checks/ imports only itself."""
     ours = {"build", "checks", "rehearsal", "tests"}
     listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     found = {name: imported_by((ROOT / name).read_bytes()) & ours for name in listed.stdout.split()}
@@ -133,7 +133,7 @@ def test_nobody_imports_what_is_not_theirs():
 
 
 def test_what_jobs_install_is_what_the_build_tested_and_goes_with_the_images_numpy():
-    """The training image pins NumPy below 2, and a package that demands 2 would fail where only AWS can see it."""
+    """The training image pins NumPy below 2: a package that requires 2 would fail only in AWS."""
     locked = (ROOT / "seed_code/common/requirements.txt").read_text()
     pins = dict(re.findall(r"(?m)^([\w.-]+)==([\w.]+)(?: ;[^\\\n]*)? \\$", locked))
     installed = re.findall(r"(?m)^([\w-]+)==([\w.]+)", (ROOT / "seed_code/common/src/requirements.txt").read_text())
@@ -143,4 +143,4 @@ def test_what_jobs_install_is_what_the_build_tested_and_goes_with_the_images_num
     assert re.findall(r"(?m)^numpy==(1\.\S+) ; python_full_version < '3\.13'", locked) == ["1.26.4"]
     if sys.version_info < (3, 13):
         assert importlib.metadata.version("numpy") == "1.26.4"
-    assert pyarrow.array([1, 2]).to_numpy().tolist() == [1, 2]  # which pyarrow 26 refuses with NumPy 1
+    assert pyarrow.array([1, 2]).to_numpy().tolist() == [1, 2]  # pyarrow 26 raises here with NumPy 1

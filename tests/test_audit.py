@@ -1,4 +1,4 @@
-"""`make audit`: every locked package has a licence that is allowed, and silence is not taken for safety."""
+"""`make audit`: every locked package has an allowed licence, and a failed lookup does not count as safe."""
 
 import fnmatch
 import json

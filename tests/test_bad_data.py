@@ -1,4 +1,4 @@
-"""Bad data: a clear error, or an exclusion that is counted, named and reported; nothing half-written, nothing hangs."""
+"""Bad data: it ends in a clear error, or is dropped, counted and reported; no partial output, no hang."""
 
 import gzip
 import io
@@ -29,7 +29,7 @@ def pictures(tmp_path_factory):
 
 
 def landed(variant, tmp_path_factory):
-    """A landed repository whose preprocess.py can be run often."""
+    """Yield an assembled repository and its preprocess.py, imported once and forked for each run."""
     repository = tmp_path_factory.mktemp(variant) / "landed"
     write(assemble(variant), repository)
     script = Forked(repository, "preprocess")
@@ -38,7 +38,10 @@ def landed(variant, tmp_path_factory):
 
 
 def preprocess(landed, data: Path, **changes: str):
-    """Preprocess a folder; answers exit status, what was said, and the facts of the report."""
+    """Preprocess a folder; return the exit status, the output, and the data report ({} if there is none).
+
+    `changes` maps text of settings.toml to its replacement, for this run only. No *.partial file may be left.
+    """
     script, repository = landed
     settings = repository / "settings.toml"
     before = settings.read_text()
@@ -212,7 +215,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 
 def picture_data(tmp_path, **more: bytes) -> Path:
-    """Two classes of 100 pictures, and the given ones in cat/."""
+    """Write two classes of 100 images each, and the images `more` into cat/; return the folder."""
     folder = tmp_path / "data"
     for name, base in (("cat", 0), ("dog", 128)):
         (folder / name).mkdir(parents=True)
@@ -224,11 +227,12 @@ def picture_data(tmp_path, **more: bytes) -> Path:
 
 
 def bomb(side: int) -> bytes:
-    """A PNG of side x side black pixels, in a few kilobytes a gigabyte."""
+    """Return a decompression bomb: a small PNG of side x side black pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
+    # One bit a pixel, greyscale: each row is a filter byte and then 8 pixels a byte.
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     rows = zlib.compress(b"\0" * ((side // 8 + 1) * side), 9)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")

@@ -1,4 +1,4 @@
-"""Bad input: one line that says what was wrong and what to do, and nothing half-made left behind."""
+"""Bad input: one line says what was wrong and what to do, and no partial output is left."""
 
 import json
 import socket
@@ -116,7 +116,7 @@ def pictures(content: bytes):
 
 
 def nothing(folder: Path) -> None:
-    """An empty folder."""
+    """Leave the folder empty."""
 
 
 BAD_DATA = {
@@ -135,7 +135,7 @@ BAD_DATA = {
         "cat/1.png: not a picture that can be decoded; dog/1.png": pictures(b"\x89PNG broken"),
     },
 }
-# Runs preprocess.py on each folder as a job does, importing torch and transformers once for all.
+# Runs preprocess.py on each folder as a job does, but imports torch and transformers only once.
 RUN_ALL = """
 import contextlib, io, json, pathlib, sys
 sys.path.insert(0, "src")
@@ -172,7 +172,7 @@ def test_bad_data_fails_the_step_in_one_line(tmp_path, variant):
         BAD_DATA[variant], json.loads(done.stdout.splitlines()[-1]), strict=True
     ):
         assert (code, len(stderr.splitlines()), wanted in stderr) == (1, 1, True), stderr
-        assert stderr == f"error: {message}\n"  # the message is what SageMaker shows on the job's page
+        assert stderr == f"error: {message}\n"  # SageMaker shows the message on the job's page
 
 
 @pytest.mark.parametrize(

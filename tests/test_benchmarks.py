@@ -1,4 +1,4 @@
-"""Every benchmark of speed runs, and shows what it measured: how fast anything is, is for nobody's test to say."""
+"""Every speed benchmark runs and prints its rows. No test asserts how fast anything is."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def shown() -> dict[str, str]:
-    """What each benchmark prints, by its name."""
+    """Return what each benchmark prints, by name."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -40,7 +40,7 @@ def test_a_benchmark_shows_its_rows(shown, name):
 
 
 def test_what_the_runner_adds_to_a_job_and_the_writing_of_a_definition_are_measured():
-    """The rehearsal's own figures are read in test_rehearsal.py, from a rehearsal that runs there anyway."""
+    """test_rehearsal.py checks the figures of a full rehearsal, since it runs one anyway."""
     assert rehearsal_speed.step_overhead_seconds() > 0
     assert rehearsal_speed.definition_seconds("nlp") > 0
 

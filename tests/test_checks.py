@@ -1,4 +1,4 @@
-"""The check of definitions: what AWS would refuse is found and told where, and nothing else is."""
+"""The check of definitions: it reports what AWS would refuse, with the place, and nothing else."""
 
 import copy
 import json
@@ -32,13 +32,13 @@ def ours() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def sdk() -> dict[str, Any]:
-    """A definition with the steps that no seed has, as the SageMaker SDK writes it."""
+    """Return a definition with the step types that no seed uses, written by the SageMaker SDK."""
     command = [sys.executable, str(ROOT / "tests/sdk_definition.py")]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def step(definition: dict[str, Any], name: str) -> dict[str, Any]:
-    """A step by its name, wherever it stands."""
+    """Return a step by name, from the list of steps or a branch of a condition."""
     pending = list(definition["Steps"])
     while pending:
         body = pending.pop()
@@ -49,7 +49,7 @@ def step(definition: dict[str, Any], name: str) -> dict[str, Any]:
     raise AssertionError(f"no step {name}")
 
 
-# --- no false alarm ----------------------------------------------------------------------------------------------------
+# --- no false positives -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -89,7 +89,7 @@ def test_what_the_sdk_writes_of_the_other_steps_has_nothing_wrong(sdk):
     assert told(sdk) == []
 
 
-# How botocore's metadata of a step calls the types that have another name in a definition.
+# Member of botocore's PipelineExecutionStepMetadata -> step type in a definition, where the two names differ.
 METADATA = {
     "TrainingJob": "Training", "ProcessingJob": "Processing", "TransformJob": "Transform", "TuningJob": "Tuning",
     "AutoMLJob": "AutoML",
@@ -155,7 +155,10 @@ IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-traini
 
 
 def change(name: str, *path: str | int, to: Any = None, without: bool = False) -> Change:
-    """A change of one value below a step's body."""
+    """Return a change that sets or deletes one value below a step's body, or below the definition if `name` is empty.
+
+    `to` is the new value, or a function that returns it for the old one.
+    """
 
     def apply(definition: dict[str, Any]) -> None:
         place: Any = step(definition, name) if name else definition
@@ -170,7 +173,7 @@ def change(name: str, *path: str | int, to: Any = None, without: bool = False) -
 
 
 def again(*names: str) -> Change:
-    """Put steps, as they are, at the end of the list too."""
+    """Return a change that appends copies of steps to the top-level list."""
     return lambda definition: definition["Steps"].extend(copy.deepcopy([step(definition, name) for name in names]))
 
 
@@ -183,7 +186,7 @@ def arguments(name: str, *path: str | int, **options: Any) -> Change:
 
 
 def default(name: str, value: Any, **more: Any) -> Change:
-    """Another default for a parameter."""
+    """Return a change that sets the default of a parameter, and more of its members."""
 
     def apply(definition: dict[str, Any]) -> None:
         next(entry for entry in definition["Parameters"] if entry["Name"] == name).update(DefaultValue=value, **more)
@@ -203,7 +206,7 @@ def join(*values: Any) -> dict[str, Any]:
     return {"Std:Join": {"On": "", "Values": list(values)}}
 
 
-# The parameters of the training's instances, used in another place too.
+# Uses the instance parameters elsewhere too, so that removing them from ResourceConfig does not make them unused.
 USED = arguments(
     "Train",
     "HyperParameters",
@@ -216,7 +219,7 @@ LOOKUP = {"PropertyFile": get("Steps.Evaluate.PropertyFiles.Evaluation"), "Path"
 NO_CACHE = {"Enabled": True, "ExpireAfter": "a month"}
 POLICY = {"ExceptionType": ["Step.THROTTLING"], "MaxAttempts": 2}
 
-# What is done to our own definition, and the one thing that is then told.
+# name: (a change to our own definition, the one problem that must then be reported)
 MISTAKES: dict[str, tuple[Change, str]] = {
     # shape
     "version": (change("", "Version", to="2021-01-01"), "Version: '2021-01-01' is not '2020-12-01'."),
@@ -637,6 +640,11 @@ OTHER_MISTAKES: dict[str, tuple[str, Change, str]] = {
         "sdk", arguments("Cleanup", "Resources", "S3", 0, "StepName", to="Trian"), "Arguments.Resources.S3[0].StepName: there is no step 'Trian'",
     ),
     "too-many-at-once": ("sdk", arguments("Items", "MaxConcurrency", to=51), "step Items, Arguments.MaxConcurrency: 51 is above 50."),
+    "type-of-a-step-for-each-item": (
+        "sdk",
+        arguments("Items", "ForEachBody", to=[{"Name": "Each", "Type": "Trainign", "Arguments": {}}]),
+        "step Each, Type: ",
+    ),
     "gate-for-each-item": (
         "sdk",
         arguments("Items", "ForEachBody", to=[{"Name": "Each", "Type": "Fail", "Arguments": {"ErrorMessage": "x"}}]),
@@ -704,7 +712,7 @@ def test_one_mistake_in_a_step_that_no_seed_has_is_told_alone(name, sdk):
     assert expected in problems[0]
 
 
-# --- whose things it uses ----------------------------------------------------------------------------------------------
+# --- resources of other projects --------------------------------------------------------------------------------------
 
 EXAMPLE = checks.Project(
     name="example",
@@ -738,7 +746,19 @@ TRESPASSES: dict[str, tuple[Change, str]] = {
     ),
     "bucket": (
         arguments("Train", "OutputDataConfig", "S3OutputPath", to=join("s3://theirs/", get("Execution.PipelineExecutionId"))),
-        "step Train, Arguments.OutputDataConfig.S3OutputPath.Std:Join.Values[0]: 's3://theirs/' is not this project's.",
+        "step Train, Arguments.OutputDataConfig.S3OutputPath: 's3://theirs/...' is not this project's.",
+    ),
+    "bucket-in-pieces": (
+        arguments("Train", "OutputDataConfig", "S3OutputPath", to=join("s3:", "//", "theirs", "/out")),
+        "S3OutputPath: 's3://theirs/out' is not this project's. Use s3://sagemaker-p-example-111122223333.",
+    ),
+    "bucket-in-nested-pieces": (
+        arguments("Evaluate", "Environment", "OUT", to=join(join("s3:", "//"), "theirs/", get("Execution.StartDateTime"))),
+        "step Evaluate, Arguments.Environment.OUT: 's3://theirs/...' is not this project's.",
+    ),
+    "bucket-out-of-a-parameter": (
+        arguments("Evaluate", "Environment", "OUT", to=join("s3://", get("Parameters.TrainingInstanceType"), "/out")),
+        "'s3://ml.g4dn.xlarge/out' is not this project's.",
     ),
     "bucket-by-default": (default("InputData", "s3://theirs/data"), "DefaultValue: 's3://theirs/data' is not this project's"),
     "bucket-in-an-environment": (
@@ -800,7 +820,7 @@ USE = "Use subnets subnet-2, subnet-1 with security groups sg-1."
 
 
 def networked() -> dict:
-    """Our definition with every job in the project's network."""
+    """Return our definition with every job in the project's network."""
     definition = ours()
     step(definition, "Train")["Arguments"].update(copy.deepcopy(JOB))
     for name in ("Preprocess", "Evaluate"):
@@ -863,7 +883,7 @@ def test_what_the_template_allows_besides_is_not_refused():
     assert len(told(definition, EXAMPLE)) == 3
 
 
-# --- as text, as a command, and in what time ---------------------------------------------------------------------------
+# --- text, command and size -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -916,7 +936,7 @@ def test_a_definition_of_500_steps_is_checked_completely(tmp_path):
 
 
 def large(steps: int) -> dict[str, Any]:
-    """Our own definition with training steps up to a number of steps, each waiting for the one before."""
+    """Return our definition with training steps added, each after the one before, up to `steps` steps in total."""
     definition = ours()
     train = step(definition, "Train")
     before = "Train"

@@ -1,4 +1,4 @@
-"""The stages' parameters are checked before a model is built with them, and each mistake names its file and key."""
+"""The build checks the parameter files of the stages, and reports each mistake with its file and key."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The check of definitions under random changes: each is caught or harmless, and nothing makes it crash."""
+"""The check of definitions under random changes: each is caught or harmless, and no input makes the check crash."""
 
 import json
 

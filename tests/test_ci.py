@@ -1,4 +1,4 @@
-"""The bundle's own CI: each of its places runs the README's test command, with pinned versions and no rights."""
+"""The bundle's CI: each service runs the README's test command, with pinned versions, read-only and without secrets."""
 
 import re
 

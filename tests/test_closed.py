@@ -1,4 +1,4 @@
-"""Nobody but the user of a rehearsal may talk to it: not a web page, another host's name, nor somebody without its keys."""
+"""The emulator serves only the user of the rehearsal: no web page, no other host name, nobody without its keys."""
 
 import gzip
 import http.client
@@ -24,7 +24,7 @@ Response = tuple[int, dict[str, str], bytes]
 
 @pytest.fixture(scope="module")
 def send(played) -> Callable[..., Response]:
-    """Send a request as it is: send(method, path, body, headers)."""
+    """Return a function that sends a request unchanged: send(method, path, body, headers)."""
 
     def send(method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Response:
         connection = http.client.HTTPConnection("127.0.0.1", played.port, timeout=30)
@@ -47,14 +47,14 @@ def signed(
     key: str = ACCOUNT,
     secret: str = "",
 ) -> dict[str, str]:
-    """Return the headers of a request, signed with the root key or another."""
+    """Return the headers of a request, signed (SigV4) with the root key or the given one."""
     request = AWSRequest(method, played.endpoint + path, data=body, headers=headers)
     SigV4Auth(Credentials(key, secret or played.secret), service, REGION).add_auth(request)
     return dict(request.headers)
 
 
 def code_of(response: Response) -> str:
-    """Return the code of an error in any of AWS's protocols."""
+    """Return the error code of a response, in XML or JSON, or an empty string."""
     found = re.search(rb"<Code>([^<]+)</Code>|\"__type\": \"([^\"]+)\"", response[2])
     return (found.group(1) or found.group(2)).decode() if found else ""
 
@@ -311,7 +311,7 @@ def test_a_long_body_is_refused_before_it_is_read(played):
 
 
 def test_every_socket_listens_on_the_loopback_interface(played):
-    """Of the emulator and of whatever it started: its group, and what has its folder or its port on its command line."""
+    """Check the emulator and what it started: its process group, and processes whose command line has its folder."""
     inodes = {inode for pid in processes_of(played) for inode in sockets_of(pid)}
 
     listening = [address for inode, address in listening_sockets() if inode in inodes]
@@ -332,13 +332,14 @@ def sockets_of(pid: int) -> set[str]:
         try:
             found |= set(re.findall(r"socket:\[(\d+)\]", os.readlink(link)))
         except OSError:
-            continue  # closed meanwhile
+            continue  # closed in the meantime
     return found
 
 
 def listening_sockets() -> list[tuple[str, str]]:
-    """Inode and address of every socket that takes connections or datagrams, of IP of either version."""
+    """Return (inode, address) of every listening TCP socket and every bound UDP socket, IPv4 and IPv6."""
     found = []
+    # The state of a socket in /proc/net: 0A is TCP_LISTEN, 07 an unconnected UDP socket.
     for kind, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
         for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]:
             fields = line.split()
@@ -349,7 +350,7 @@ def listening_sockets() -> list[tuple[str, str]]:
 
 
 def readable(host: str) -> str:
-    """An address of /proc/net: words of 32 bits, each in the order of this machine."""
+    """Return an address of /proc/net as text. The file has it in hexadecimal, as little-endian words of 32 bits."""
     words = [bytes.fromhex(host[start : start + 8])[::-1] for start in range(0, len(host), 8)]
     if len(words) == 1:
         return ".".join(map(str, words[0]))

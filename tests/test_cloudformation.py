@@ -1,4 +1,4 @@
-"""The emulated CloudFormation refuses what AWS refuses, and acts with no more than a stack's role has."""
+"""The emulated CloudFormation refuses what AWS refuses, and acts with the permissions of a stack's role."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def create(aws: PlayedAws, template: dict[str, Any], name: str = "", **more: Any
 
 
 def ended(aws: PlayedAws, stack: str) -> str:
-    """Return the status that an operation on a stack ends in."""
+    """Wait for the operation on a stack to end; return the status."""
 
     def status() -> str | None:
         found = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
@@ -59,7 +59,7 @@ def update(aws: PlayedAws, stack: str, template: dict[str, Any], **more: Any) ->
 
 
 def reasons(aws: PlayedAws, stack: str) -> list[str]:
-    """Return why resources of a stack failed."""
+    """Return the reasons in a stack's events of failure."""
     events = aws.client("cloudformation").describe_stack_events(StackName=stack)["StackEvents"]
     return [event.get("ResourceStatusReason", "") for event in events if event["ResourceStatus"].endswith("_FAILED")]
 
@@ -196,7 +196,7 @@ def test_values_are_validated_as_their_functions_resolve_and_strings_as_numbers(
     assert (created, refused) == ("CREATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 
 
-# --- what is there already -------------------------------------------------------------------------------------------
+# --- names in use ----------------------------------------------------------------------------------------------------
 
 ALARM = {"MetricName": "a", "Namespace": "b", "ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 1}
 ALARM |= {"Period": 60, "Threshold": 1, "Statistic": "Sum"}
@@ -318,7 +318,7 @@ def handler(event, context):
 
 @pytest.fixture(scope="module")
 def failing(played, make_role) -> str:
-    """A function that fails to create custom resources, and reports its requests to a queue."""
+    """Return the ARN of a function that fails to create a custom resource, and sends each request to a queue."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as code:
         code.writestr("failing.py", FAILING)
@@ -383,7 +383,7 @@ def test_an_update_needs_its_own_permission(played, make_role, more, status):
 
 
 def test_every_type_of_the_templates_needs_what_its_schema_lists():
-    """Types without handlers in their schema, which CloudFormation still makes itself, are not compared."""
+    """Types without handlers in their schema, which CloudFormation implements itself, are not compared."""
     types = {each["Type"] for name in ("portfolio.yaml", "project.yaml") for each in load(name)["Resources"].values()}
     types -= {"Custom::ProjectLifecycle", "AWS::CodeBuild::Project"}
     schemas = {

@@ -1,4 +1,4 @@
-"""What a job's process sees: its own /opt/ml, its data, its role, the signals; and what becomes of what it leaves."""
+"""The container contract: what a job's process gets (/opt/ml, data, role, signals), and what happens to its output."""
 
 import io
 import itertools
@@ -79,7 +79,7 @@ def role(make_role):
 
 @pytest.fixture
 def start(played, bucket, role):
-    """Starts a training job on two little files, and answers its name."""
+    """Return a function that starts a training job on two small files and returns the job's name."""
     s3, sagemaker = played.client("s3"), played.client("sagemaker")
     objects = {
         "jobs/code/run.py": CODE,
@@ -135,7 +135,10 @@ def end_of(played):
 
 @pytest.fixture
 def lines_of(played):
-    """The log of a job. By its stream's name: the played AWS does not look at prefixes."""
+    """Return a function that returns the log lines of a job.
+
+    It names the stream, since the emulator ignores logStreamNamePrefix.
+    """
     logs = played.client("logs")
 
     def lines(name: str) -> list[str]:
@@ -169,7 +172,7 @@ def test_a_job_finds_its_data_and_leaves_its_model(start, end_of, archive_of):
     assert archive_of(name, "model.tar.gz") == {"weights": b"trained"}
     assert (seen["hyperparameters"], seen["hosts"], seen["job"]) == ({"epochs": "3"}, ["algo-1"], name)
     assert (seen["channels"], seen["data"], seen["checkpoints"]) == (["code", "train"], ["a.txt", "sub/b.txt"], [])
-    assert seen["key"].startswith("ASIA")  # its role's, not the account's
+    assert seen["key"].startswith("ASIA")  # temporary credentials of its role, not the account's
 
 
 def test_the_entrypoint_is_pid_1_where_namespaces_are_permitted(start, end_of, archive_of):
@@ -203,7 +206,7 @@ def test_a_stop_reaches_the_script_and_its_checkpoint_reaches_s3(start, end_of, 
 
 @pytest.fixture
 def interrupted(start, end_of, played) -> dict:
-    """A spot job that spot interrupted once, as DescribeTrainingJob shows it in the end."""
+    """Return the final DescribeTrainingJob response of a spot job that was interrupted once."""
     name = f"contract-{uuid.uuid4().hex[:8]}"
     played.interrupt_spot_training(name)
     return end_of(start(name, spot=True, do="resume"))
@@ -238,7 +241,7 @@ def test_an_interrupted_spot_job_tells_its_statuses_and_is_billed_for_what_ran(i
     "log, said",
     [
         (
-            ["no checkpoint: starting at step 0", "epoch=1.00", "resuming from checkpoint-9", "step 12 of 20 (60%)"],
+            ["no checkpoint: starting at step 0", "epoch=1.00", "resuming at step 9", "step 12 of 20 (60%)"],
             "SIGKILL after step 9 of 20; resumed at step 9: 0 steps lost",
         ),
         (
@@ -276,7 +279,7 @@ def test_a_job_without_data_says_which_address_is_empty(played, bucket, role, en
 
 @pytest.fixture(scope="module")
 def somebody() -> Iterator[int]:
-    """The port of somebody else on this machine, who answers whoever connects."""
+    """Yield the port of another server on this machine, which greets everyone who connects."""
 
     class Greeting(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -355,7 +358,7 @@ config = {name: json.loads((ml / f"config/{name}.json").read_text()) for name in
 
 
 def processing(bucket: str, role: str, count: int) -> dict:
-    """A request for a processing job that stores its configuration."""
+    """Return the request of a processing job on `count` instances that stores its configuration."""
     code = {"S3Uri": f"s3://{bucket}/jobs/configured", "LocalPath": "/opt/ml/processing/code", "S3DataType": "S3Prefix"}
     out = {
         "S3Uri": f"s3://{bucket}/jobs/configuration",
@@ -427,7 +430,7 @@ seen = {
 
 @pytest.fixture
 def start_on_two(played, bucket, role):
-    """Starts a training job on two instances, its data divided between them, and answers its name."""
+    """Return a function that starts a training job on two instances, with sharded data, and returns its name."""
     if not networks_are_permitted():
         pytest.skip("the kernel gives no network namespaces here")
     s3, sagemaker = played.client("s3"), played.client("sagemaker")

@@ -1,4 +1,4 @@
-"""Pipeline definitions: fresh, the same every time, written without a network, and of the chosen shape."""
+"""Pipeline definitions: up to date, deterministic, written without network access, and as the settings say."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from build import ROOT, VARIANTS
 from build.assemble import assemble, write
 from build.definitions import generate
 
-# Fails at the first attempt to reach anything: a network namespace would hide attempts in swallowed errors.
+# Exits at the first attempt to connect. In a network namespace, code that swallows the error would hide the attempt.
 NO_NETWORK = """
 import sys
 def refuse(event, arguments):
@@ -30,13 +30,13 @@ import runpy; sys.path.insert(0, "."); runpy.run_path("pipeline.py", run_name="_
 def definition_with(
     folder: Path, variant: str, section: str = "compute", tuning: dict | None = None, **values: str
 ) -> dict:
-    """The definition of a seed with other settings in a section, and in [tuning], written with the network refused."""
+    """Assemble a seed and return its definition with changed settings in `section` and [tuning], network refused."""
     write(assemble(variant), folder)
     return definition_of(folder, tuning, section, **values)
 
 
 def definition_of(folder: Path, tuning: dict | None = None, section: str = "compute", **values: str) -> dict:
-    """The same of a seed that is laid out already."""
+    """Return the definition of an assembled seed with changed settings."""
     done = run(folder, {}, section, tuning, **values)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -45,7 +45,7 @@ def definition_of(folder: Path, tuning: dict | None = None, section: str = "comp
 def run(
     folder: Path, variables: dict[str, str], section: str, tuning: dict | None = None, **values: str
 ) -> subprocess.CompletedProcess:
-    """Run a seed's pipeline.py with other settings and the variables of a build, the network refused."""
+    """Run a seed's pipeline.py with changed settings and the variables of a build; any network access ends it."""
     settings = tomlkit.parse((folder / "settings.toml").read_text())
     settings[section].update(values)
     settings["tuning"].update(tuning or {})
@@ -124,7 +124,7 @@ TUNING = {
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory) -> dict:
-    """A definition with a tuning of everything but the warm-up."""
+    """Return a definition that tunes every hyperparameter but the warm-up."""
     return definition_with(tmp_path_factory.mktemp("tuned"), "nlp", tuning=TUNING)
 
 
@@ -173,7 +173,7 @@ def test_what_is_searched_is_no_parameter_and_its_objective_is_read_off_the_log(
     regex = {metric["Name"]: metric["Regex"] for metric in jobs["AlgorithmSpecification"]["MetricDefinitions"]}
 
     assert set(jobs["StaticHyperParameters"]) == {"sagemaker_program", "sagemaker_submit_directory"}
-    assert len(names) == 5  # a value of the others, given at start, would go nowhere
+    assert len(names) == 5  # overriding a tuned value at start would have no effect
     assert [name for name in names if f'"Parameters.{name}"' not in json.dumps(tuned)] == []
     assert re.search(regex["validation_loss"], "epoch=1 validation_loss=0.5600")[1] == "0.5600"
 
@@ -261,7 +261,7 @@ def test_a_key_encrypts_the_disks_that_take_one(tmp_path):
     steps = {step["Name"]: step["Arguments"] for step in json.loads(done.stdout)["Steps"]}
     assert steps["Preprocess"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == key
     assert steps["Evaluate"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == key
-    assert "VolumeKmsKeyId" not in steps["Train"]["ResourceConfig"]  # g4dn has a disk of its own
+    assert "VolumeKmsKeyId" not in steps["Train"]["ResourceConfig"]  # SageMaker refuses a key for local NVMe
 
 
 IN_VPC = {"PROJECT_SUBNET_IDS": "subnet-0000000a,subnet-0000000b", "PROJECT_SECURITY_GROUP_IDS": "sg-0000000a"}
@@ -270,7 +270,7 @@ ISOLATED = {"PROJECT_NETWORK_ISOLATION": "true"}
 
 
 def networks_of(definition: dict) -> dict[str, dict]:
-    """The part of each job's request that says which network it is in."""
+    """Return for each job the part of its request that sets the network: {step: arguments}."""
     jobs = {step["Name"]: step["Arguments"] for step in definition["Steps"] if step["Type"] != "Condition"}
     return {name: job.get("NetworkConfig") or job.get("TrainingJobDefinition") or job for name, job in jobs.items()}
 

@@ -1,4 +1,4 @@
-"""The function that deploys: from the package's own address, within the project's bucket."""
+"""The function that deploys a model: with the template and parameters of its package, from the project's bucket."""
 
 import time
 
@@ -86,7 +86,7 @@ FAILING = (
 
 def test_a_first_deployment_that_fails_stays_to_be_read_and_makes_room_for_the_next(played, make_role, monkeypatch):
     cloudformation = played.client("cloudformation")
-    role = make_role("failing-stack", "cloudformation", "ssm:*")  # which may make no topic
+    role = make_role("failing-stack", "cloudformation", "ssm:*")  # it may not create a topic
     monkeypatch.setenv("STACK_ROLE_ARN", role)
     monkeypatch.setenv("ENDPOINT_ROLE_ARN", role)
     monkeypatch.setenv("WAIT_SECONDS", "0.1")

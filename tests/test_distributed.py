@@ -1,4 +1,4 @@
-"""Several processes come to what one comes to: training under torchrun, preprocessing on several instances."""
+"""Several processes get the result of one: training under torchrun, preprocessing on several instances."""
 
 import json
 import os
@@ -24,7 +24,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
-    """A landed repository with a small model, its sample in six files, and what one instance prepares of them."""
+    """Return an assembled repository with a small model, its sample in six files, and what one instance prepares."""
     folder = tmp_path_factory.mktemp("nlp") / "landed"
     write(assemble("nlp"), folder)
     edit_settings(folder / "settings.toml", SMALL)
@@ -45,7 +45,7 @@ def run(repository: Path, *command: str, **environment: str) -> str:
 
 
 def train(repository: Path, output: str, *launch: str) -> tuple[dict, str]:
-    """Train four epochs; answers the last entry of the history and what was said."""
+    """Train for four epochs; return the last entry of the history and the output."""
     said = run(
         repository, *launch, "src/train.py", "--epochs", "4", "--train", "prepared/train",
         "--validation", "prepared/validation", "--output", output, OMP_NUM_THREADS="1",
@@ -59,8 +59,8 @@ def test_two_processes_reach_the_metrics_of_one(repository):
     one, _ = train(repository, "one")
     two, said = train(repository, "two", *launch)
 
-    assert said.count("epoch=4.00") == 2  # the last epoch and the best, from one process alone
-    # Without dropout both make the same steps, up to the order in which numbers are added.
+    assert said.count("epoch=4.00") == 2  # for the last epoch and the best one, from one process only
+    # Without dropout both take the same steps, up to the order of floating-point sums.
     assert (one["step"], two["step"]) == (80, 80)
     for name in ("train_loss", "validation_loss"):
         assert two[name] == pytest.approx(one[name], rel=0.02)
@@ -98,7 +98,7 @@ def test_two_hosts_find_each_other_by_the_names_that_sagemaker_gives(repository)
 
 
 def as_host(repository: Path, hosts: list[str], current: str, code: str, **environment: str) -> subprocess.Popen:
-    """Run a program as one host of a job."""
+    """Start a program that imports meeting, as one host of a job."""
     return subprocess.Popen(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, 'src'); import meeting; {code}"],
         cwd=repository,
@@ -119,7 +119,7 @@ def test_a_job_one_of_whose_hosts_does_not_come_fails_with_one_sentence(reposito
 
     said = [
         as_host(repository, hosts, host, SHORT, OPT_ML=str(tmp_path)).communicate(timeout=60)[1]
-        for host in (hosts[0], hosts[1])  # one after the other, so that none meets another
+        for host in (hosts[0], hosts[1])  # one after the other, so that they never meet
     ]
 
     where = "by interface lo, port"
@@ -150,7 +150,7 @@ def test_a_job_on_one_host_waits_for_nobody_and_sets_nothing(repository):
 
 
 def two_prepare(repository: Path, shards: Path, output: Path) -> None:
-    """Preprocess a folder of files on two instances, each with every other file, as ShardedByS3Key hands them out."""
+    """Preprocess a folder on two instances, each of which gets every other file, as with ShardedByS3Key."""
     hosts = ["127.0.0.1", "127.0.0.2"]
     for number, shard in enumerate(sorted(shards.iterdir())):
         share = output.with_name(f"{output.name}-data-{number % 2}")
@@ -173,7 +173,7 @@ def two_prepare(repository: Path, shards: Path, output: Path) -> None:
 
 
 def prepared(repository: Path, folder: Path) -> tuple[dict, dict[str, list[dict]]]:
-    """Return the data report and the examples of every split in their order."""
+    """Return the data report and the examples of every split, in order."""
     program = """
 import json, sys, pathlib
 sys.path.insert(0, "src")
@@ -199,7 +199,7 @@ def test_given_splits_and_groups_are_kept_by_two_instances_as_by_one(repository,
     edit_settings(landed / "settings.toml", {"data": {"split": "part", "group": "author"}})
     header, *rows = (landed / "sample/messages.csv").read_text().splitlines()
     (tmp_path / "shards").mkdir()
-    for number in range(6):  # every author's rows are in several files; the fifth of them are given to the test split
+    for number in range(6):  # an author's rows are all in one file, as 6 divides 60; a fifth is given to test
         lines = [f"{row},{'test' if n % 60 < 12 else ''},{n % 60}" for n, row in enumerate(rows) if n % 6 == number]
         (tmp_path / f"shards/{number}.csv").write_text("\n".join([f"{header},part,author", *lines, ""]))
     run(landed, "src/preprocess.py", "--data", str(tmp_path / "shards"), "--output", str(tmp_path / "one"))

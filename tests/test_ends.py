@@ -1,4 +1,4 @@
-"""What surrounds a rehearsal does not lead it elsewhere, and what it starts is ended."""
+"""The user's environment does not redirect a rehearsal, and every process and folder of a rehearsal is removed."""
 
 import os
 import signal

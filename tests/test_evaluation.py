@@ -1,4 +1,4 @@
-"""What the evaluation says of a model: by problem, against the approved one, in the shape that the registry reads."""
+"""The evaluation of a model: for each problem, against the approved model, in the form that the registry reads."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ WORDS = {"late": "parcel box courier late lost", "paid": "card bill refund charg
 
 
 def make_data(path: Path, problem: str) -> None:
-    """Texts whose labels are the kinds of words that they hold; a tenth of the labels is wrong."""
+    """Write 400 texts whose words decide their labels; a tenth gets a random label instead."""
     chance = random.Random(1)
     names = sorted(WORDS)[: 2 if problem == "binary" else 3]
     with path.open("w", newline="") as file:
@@ -50,7 +50,7 @@ def run(repository: Path, *command: str, **environment: str) -> str:
 
 
 def local(folder: Path, problem: str) -> Path:
-    """A landed repository after `make local` on data of a problem."""
+    """Assemble a repository, run `make local` on data of a problem, and return the repository."""
     write(assemble("nlp"), folder)
     separator = "+" if problem == "multi_label" else ""
     edit_settings(folder / "settings.toml", {**SMALL, "data": {"problem": problem, "label_separator": separator}})
@@ -161,7 +161,7 @@ def evaluate(folder: Path, output: str, *more: str, **environment: str) -> dict:
 def test_a_model_is_compared_with_the_approved_one_on_the_same_test_split(trained):
     problem, folder, evaluation = trained
     if problem != "binary":
-        return  # the same code for every problem
+        return  # the code is the same for every problem
     run(
         folder, "src/train.py", "--epochs", "1", "--learning-rate", "1e-6", "--train", "work/prepared/train",
         "--validation", "work/prepared/validation", "--output", "worse",
@@ -170,7 +170,7 @@ def test_a_model_is_compared_with_the_approved_one_on_the_same_test_split(traine
     same = evaluate(folder, "same", "--champion", "work/model")
     better = evaluate(folder, "better", "--champion", "worse/model")
 
-    assert evaluation["gate"]["drop"] == -1
+    assert evaluation["gate"]["drop"] == -1  # there was no approved model
     assert same["gate"]["drop"] == 0
     assert better["gate"]["drop"] == pytest.approx(better["champion"]["value"] - better["gate"]["value"])
     assert better["gate"]["drop"] < 0
@@ -246,7 +246,7 @@ def test_an_evaluation_without_a_model_says_so(trained, tmp_path):
     )
 
 
-# Takes the examples of one class out of the test split, as a given split may lack it.
+# Removes one class from the test split: a split that the data itself defines may lack a class.
 WITHOUT_FIRST = """
 import pathlib, shutil, sys
 sys.path.insert(0, "src")

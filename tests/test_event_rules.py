@@ -1,4 +1,4 @@
-"""EventBridge rules: who may be told by them, and how many and how long their patterns may be."""
+"""EventBridge rules: which topics they may publish to, what they match, and the quotas of their patterns."""
 
 import json
 
@@ -15,7 +15,7 @@ FROM_ACCOUNT = {"StringEquals": {"aws:SourceAccount": "111122223333"}}
 
 
 def topic(played, name: str, condition: dict) -> tuple[str, Mailbox]:
-    """A topic to which rules may publish, under a condition or none, and a mailbox for it."""
+    """Create a topic to which rules may publish, under `condition` if not empty; return its ARN and a mailbox on it."""
     sns = played.client("sns")
     arn = sns.create_topic(Name=name)["TopicArn"]
     policy = {"Version": "2012-10-17", "Statement": [{**ALLOW, "Resource": arn, **condition}]}
@@ -92,7 +92,7 @@ PLACE = {"AWS::Region": "us-east-1", "SageMakerProjectId": "p-ours", "SageMakerP
 
 
 def matches(events, rule: str, source: str, kind: str, resource: str, detail: dict, account: str = ACCOUNT) -> bool:
-    """Whether a rule of the project template matches an event, in the form that AWS documents."""
+    """Return whether a rule of the project template matches an event, which has the form that AWS documents."""
     template = Template((ROOT / "templates/project.yaml").read_text(), PLACE)
     pattern = template.resolve(template.body["Resources"][rule]["Properties"]["EventPattern"])
     about = {"source": source, "detail-type": kind, "account": account, "region": "us-east-1"}
@@ -111,7 +111,7 @@ def matches(events, rule: str, source: str, kind: str, resource: str, detail: di
     ],
 )
 def test_the_rule_of_failed_runs_matches_the_projects_own_pipeline_alone(events, pipeline, account, matched):
-    """docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html"""
+    """Source: docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html."""
     arn = f"arn:aws:sagemaker:us-east-1:{account}:pipeline/{pipeline}"
     kind = "SageMaker Model Building Pipeline Execution Status Change"
     detail = {"currentPipelineExecutionStatus": "Failed"}
@@ -124,7 +124,7 @@ def test_the_rule_of_failed_runs_matches_the_projects_own_pipeline_alone(events,
     [("sagemaker-p-ours-staging", True), ("sagemaker-p-ours2-staging", False), ("SP-p-ours", False)],
 )
 def test_the_rule_of_failed_deployments_matches_the_projects_own_stacks_alone(events, stack, matched):
-    """docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/eventbridge-events-reference.html"""
+    """Source: docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/eventbridge-events-reference.html."""
     arn = f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/{stack}/01234567-89ab-cdef-0123-456789abcdef"
     detail = {"status-details": {"status": "ROLLBACK_COMPLETE"}}
     kind = "CloudFormation Stack Status Change"
@@ -140,7 +140,7 @@ Resources:
 
 
 def test_a_first_deployment_that_fails_is_told_of_once_and_says_where_its_reason_is(played, events):
-    """The stack stays as ROLLBACK_COMPLETE: with OnFailure=DELETE no status of a failure would have appeared."""
+    """The stack stays in ROLLBACK_COMPLETE: with OnFailure=DELETE it would emit no status of failure."""
     arn, mail = topic(played, "deployments-of-tests", {})
     template = Template((ROOT / "templates/project.yaml").read_text(), PLACE)
     rule = template.body["Resources"]["FailedDeploymentRule"]["Properties"]

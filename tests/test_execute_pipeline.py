@@ -1,4 +1,4 @@
-"""The function that runs the pipeline: created, updated, started once, never by an older version, whatever goes wrong."""
+"""The function that runs the pipeline: it creates, updates and starts it once, never from an older version."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def pushes(played, bucket, make_role, request, monkeypatch):
 
 @pytest.fixture
 def notices(played, pushes):
-    """What people were told: reads the messages of the topic."""
+    """Return a function that reads the notices published to the project's topic."""
     return Mailbox(played, os.environ["NOTICES_TOPIC_ARN"], f"{pushes.project.pipeline}-notices").read
 
 
@@ -88,7 +88,7 @@ def test_a_push_during_an_update_is_not_overwritten_by_it(pushes):
 
 
 def test_a_slow_function_leaves_no_older_state_behind(pushes):
-    """The older function stands still before its update until the newer one is done."""
+    """The older invocation waits before UpdatePipeline until the newer one is done."""
     older = pushes.put(definition("one"))
     standing, go_on = threading.Event(), threading.Event()
 
@@ -150,7 +150,7 @@ def test_what_aws_refuses_for_a_moment_is_tried_again(pushes, operation, code):
     try:
         pushes.deliver(version)
     except pushes.sagemaker.exceptions.ClientError:
-        pushes.deliver(version)  # as the next delivery does
+        pushes.deliver(version)  # EventBridge delivers the event again
 
     assert (pushes.current(), pushes.runs()) == ("one", ["one"])
 
@@ -211,7 +211,7 @@ def test_the_pipeline_carries_the_tags_that_studio_looks_for(pushes):
 
 @pytest.fixture
 def suspended(played, pushes) -> Pushes:
-    """Pushes into a bucket whose versioning is suspended."""
+    """Return Pushes into a bucket whose versioning is suspended."""
     name = f"suspended-{pushes.project.pipeline[-12:]}"
     pushes.s3.create_bucket(Bucket=name)
     pushes.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Suspended"})
@@ -236,7 +236,7 @@ def test_a_refused_definition_is_told_of_in_a_bucket_whose_versioning_is_suspend
 
 
 def created(bucket: str, key: str, **more: str) -> dict:
-    """An event of S3 as the function reads it."""
+    """Return an S3 event with the members that the function reads."""
     return {"detail": {"bucket": {"name": bucket}, "object": {"key": key, **more}}}
 
 

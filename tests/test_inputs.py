@@ -1,4 +1,4 @@
-"""Data as teams have it, prepared by the landed scripts: right, or refused in one line, or left out, counted and named."""
+"""Data as teams have it, preprocessed by the seeds: it is read right, refused in one line, or dropped and reported."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 
 from build.assemble import assemble, edit_settings, write
 
-# Prepares as often as it is asked to: what takes long is to import PyTorch.
+# Preprocesses once for each line of stdin, since importing PyTorch takes longer than preprocessing.
 WORKER = """
 import contextlib, io, json, sys
 sys.path.insert(0, "src")
@@ -34,7 +34,7 @@ for line in sys.stdin:
 
 
 class Prepared:
-    """What one preprocessing came to."""
+    """The result of one run of preprocessing: its output folder, what it printed, and its error."""
 
     def __init__(self, output: Path, said: str, error: str):
         self.output, self.said, self.error = output, said, error
@@ -45,7 +45,7 @@ class Prepared:
         return json.loads((self.output / "report/data.json").read_text())
 
     def rows(self, split: str) -> list[dict[str, Any]]:
-        """The rows of a split, each with the names of its labels."""
+        """Return the rows of a split, with label names instead of indices."""
         parts = sorted((self.output / split).glob("*.arrow"))
         tables = [pa.ipc.open_file(str(part)).read_all() for part in parts]
         names = self.facts["classes"]
@@ -57,7 +57,7 @@ class Prepared:
 
 
 class Landed:
-    """A landed repository whose settings change from one preprocessing to the next."""
+    """An assembled repository whose settings change from one run of preprocessing to the next."""
 
     def __init__(self, variant: str, folder: Path):
         write(assemble(variant), folder)
@@ -351,10 +351,10 @@ def test_a_settings_file_may_begin_with_a_mark(texts, tmp_path):
 
 
 def draw(path: Path, number: int, mode: str = "RGB", **options: Any) -> Path:
-    """A picture unlike any other: 16 squares of black or white, by the bits of its number."""
+    """Draw a unique image of 4 x 4 black or white squares, from the low 16 bits of `number`; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    bits = (number >> np.arange(16)).reshape(4, 4) % 2
-    ink = np.kron(1 - bits, np.ones((8, 8))).astype(np.uint8)  # 1: ink
+    bits = (number >> np.arange(16)).reshape(4, 4) % 2  # (4, 4)
+    ink = np.kron(1 - bits, np.ones((8, 8))).astype(np.uint8)  # (32, 32): 1 is black
     if mode == "RGBA":
         image = Image.fromarray(np.stack([np.zeros_like(ink)] * 3 + [ink * 255], axis=2), "RGBA")
     elif mode == "LA":
@@ -373,7 +373,7 @@ def draw(path: Path, number: int, mode: str = "RGB", **options: Any) -> Path:
 
 
 def classes_of(folder: Path, count: int = 20, **options: Any) -> Path:
-    """Two class folders with different pictures."""
+    """Write two class folders, each with `count` different images; return the folder."""
     for number in range(2 * count):
         draw(folder / f"{'even' if number % 2 == 0 else 'odd'}/{number:03}.png", number + 1, **options)
     return folder
@@ -491,7 +491,7 @@ def test_pictures_of_other_formats_are_read(pictures, tmp_path, kind):
     found = pictures(tmp_path)
 
     assert len(found.everything) == 24
-    assert all(np.frombuffer(row["image"], np.uint8).std() > 20 for row in found.everything)  # the first of several
+    assert all(np.frombuffer(row["image"], np.uint8).std() > 20 for row in found.everything)  # the first frame
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
@@ -501,7 +501,7 @@ def test_a_picture_that_is_no_square_is_cropped_padded_or_squashed(pictures, tmp
         path = tmp_path / f"{'ab'[number % 2]}/{number}.png"
         path.parent.mkdir(exist_ok=True)
         pixels = np.zeros((32, 96, 3), dtype=np.uint8)
-        pixels[:, 24:72] = 255  # a white middle
+        pixels[:, 24:72] = 255  # the middle half is white
         pixels[8:24, 40:56] = chance.integers(0, 255, (16, 16, 3))
         Image.fromarray(pixels).save(path)
 
@@ -525,7 +525,7 @@ def test_near_black_pictures_are_told(pictures, tmp_path):
 
 
 def pictures_and_copies(folder: Path, copies: int) -> None:
-    """Write 24 different pictures, and of the first ones a copy at half the size, saved as a JPEG."""
+    """Write 24 different images, and half-size JPEG copies of the first `copies` of them."""
     chance = np.random.default_rng(1)
     for number in range(24):
         path = folder / f"{'ab'[number % 2]}/{number}.png"
@@ -606,7 +606,7 @@ def test_class_folders_of_one_name_at_several_places_are_told(pictures, tmp_path
 
 
 def manifest(folder: Path, change: Callable[[dict, int], dict] = lambda row, number: row) -> list[dict]:
-    """120 rows of an augmented manifest for pictures that lie below images/."""
+    """Write 120 images below images/ and an augmented manifest of them; return its rows, each changed by `change`."""
     rows = []
     for number in range(120):
         draw(folder / f"images/{number}.png", number + 1)

@@ -1,4 +1,4 @@
-"""Installing, upgrading and removing the bundle in the played account: twice, broken off, with projects in the way."""
+"""Install, upgrade and remove the bundle in an emulated account: twice, after an interruption, and with projects."""
 
 import json
 import os
@@ -25,7 +25,7 @@ BUCKET = "templates-of-tests-111122223333"
 
 @pytest.fixture(scope="module")
 def account(played, make_role) -> Account:
-    """An account with a Studio domain in it."""
+    """Return an account with a Studio domain."""
     found = Account(played.session(), played.endpoint, wait_seconds=0.05)
     role = make_role("StudioOfTests", "sagemaker", "*")
     found.sagemaker.create_domain(
@@ -38,7 +38,7 @@ def account(played, make_role) -> Account:
 
 @pytest.fixture
 def wish(account) -> Wish:
-    """What to install, where nothing is installed before and after."""
+    """Yield what to install; nothing is installed before, and everything is uninstalled after."""
     asked = Wish(bucket=BUCKET, s3_route=True)
     yield asked
     install.uninstall(account, asked, force=True, dry_run=False, say=lambda line: None)
@@ -89,7 +89,7 @@ def test_what_was_installed_is_closed_and_shown_in_studio(account, wish):
 
 
 class BrokenOff(Exception):
-    """Somebody pressed Ctrl-C, or the network went."""
+    """Stands for Ctrl-C or a lost connection."""
 
 
 def test_an_installation_that_was_broken_off_anywhere_is_gone_on_with(account, wish):
@@ -211,7 +211,7 @@ def test_credentials_that_ended_are_told_with_what_to_do(error, expected):
     assert credentials_problem(error) == expected
 
 
-# --- what the first installation said ------------------------------------------------------------------------------------
+# --- after a first installation ---------------------------------------------------------------------------------------
 
 
 def test_a_second_installation_without_a_word_finds_bucket_role_and_route(account, wish):
@@ -301,7 +301,7 @@ def test_credentials_that_are_refused_end_the_preflight(played):
 
 
 def newer(folder: Path) -> Path:
-    """A later version of this bundle: another version, and a project's template with another retention."""
+    """Clone this bundle as a later version, whose project template has another log retention; return the clone."""
     git("clone", "--quiet", "--shared", str(ROOT), str(folder))
     for path in ("build/__init__.py", "templates/project.yaml"):
         (folder / path).write_text((ROOT / path).read_text())
@@ -384,7 +384,7 @@ def artifact(account: Account, product: str) -> dict[str, str]:
     return {"ProvisioningArtifactId": list(artifacts(account, product).values())[-1]}
 
 
-# --- what a newer seed changes ---------------------------------------------------------------------------------------------
+# --- changes of a newer seed ------------------------------------------------------------------------------------------
 
 
 def test_a_seed_diff_brings_a_team_to_the_newer_seed(tmp_path):

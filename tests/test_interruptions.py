@@ -1,4 +1,4 @@
-"""An interruption changes nothing: a sample of the storm that `make prove` runs whole, and the signal as it comes."""
+"""Interrupted training ends with the same weights: a sample of the runs of `make prove`, and SIGTERM to PID 1."""
 
 import os
 import random
@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.interruptions import make_ready, storm
 
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # small work: threads would wait for each other
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # the models are small: more threads would only contend
 
 
 @pytest.mark.parametrize("variant, workers, model", [("nlp", 2, ""), ("nlp", 0, "ngrams"), ("cv", 0, "")])
@@ -29,7 +29,7 @@ def test_a_run_that_is_killed_and_whose_checkpoints_are_damaged_ends_with_the_sa
 
 
 def test_the_signal_reaches_the_entrypoint_as_pid_1_and_no_step_is_lost(tmp_path):
-    """start.py becomes train.py, which is PID 1 of its namespace, as in a container; SIGTERM comes from outside."""
+    """start.py execs train.py, which is PID 1 of its namespace, as in a container; SIGTERM comes from outside."""
     command = ["unshare", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if not shutil.which("unshare") or subprocess.run([*command, "true"], capture_output=True).returncode:
         pytest.skip("this kernel permits no PID namespaces")
@@ -61,17 +61,18 @@ def test_the_signal_reaches_the_entrypoint_as_pid_1_and_no_step_is_lost(tmp_path
     resumed = subprocess.run(start, cwd=repository, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
     assert f"resuming at step {step}\n" in resumed
     assert "the best epoch is" in resumed
-    assert seconds < 60  # of the 120 that SageMaker gives
+    assert seconds < 60  # SageMaker gives 120 before SIGKILL
 
 
 def child_of(pid: int) -> int:
-    """The one child of a process: what `unshare --fork` has become the parent of."""
+    """Return the only child of a process: the one that `unshare --fork` started."""
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def test_a_checkpoint_that_cannot_be_written_costs_a_line_and_not_the_training(tmp_path):
     repository = make_ready("nlp", 0, tmp_path)
-    # Room for a file of the weights, and not for one of the optimizer's state, which is twice as large.
+    # The limit lets the weights be written, but not the optimizer's state, which is twice as large. With SIGXFSZ
+    # ignored, a write beyond the limit raises OSError.
     program = """
 import resource, runpy, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

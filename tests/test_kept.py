@@ -1,4 +1,4 @@
-"""A rehearsal that stays up: the plain AWS CLI and git talk to it, as its last lines say."""
+"""A rehearsal that stays up (KEEP=1): the AWS CLI and git work with it as its last lines say."""
 
 import json
 import os
@@ -13,7 +13,10 @@ BIN = ROOT / ".venv/bin"
 
 @pytest.fixture(scope="module")
 def kept():
-    """`make rehearse TASK=nlp KEEP=1`, and a shell that does what its last lines say."""
+    """Run `make rehearse TASK=nlp KEEP=1`; yield a shell with the exports that it prints. End it afterwards.
+
+    kept(command, code) returns stdout, or stderr if an exit status other than 0 is expected.
+    """
     done = make("rehearse", TASK="nlp", KEEP="1")
     assert done.returncode == 0, done.stdout + done.stderr
     exports = dict(re.findall(r"export (\w+)=(\S+)", done.stdout))

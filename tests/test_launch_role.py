@@ -1,4 +1,4 @@
-"""The launch role: what CloudFormation's own schemas say that making, changing and deleting a project takes, no more."""
+"""The launch role has the permissions that CloudFormation's schemas list for a project's resources, and no more."""
 
 import fnmatch
 import json
@@ -13,7 +13,7 @@ from build import ROOT
 from build.template import Loader, load
 
 SCHEMAS = Path(cfnlint.__file__).parent / "data/schemas/resources"
-# Permissions of handlers that the templates' resources never come to, and why. A pattern that matches nothing is stale.
+# Permissions of handlers that our resources never need, and why. A pattern that matches nothing fails a test.
 NEVER_ASKED = {
     "codecommit:UpdateRepository*": "a project's name never changes, and its repository has no key",
     "ec2:*": "functions have no VPC",
@@ -48,7 +48,7 @@ NEVER_ASKED = {
     "s3tables:*": "buckets have no such configuration",
     "sns:PutDataProtectionPolicy": "topics have none",
 }
-# The properties for which handlers come to such a permission: none of the project's resources has one.
+# Properties that would need such a permission. No resource of the project may set one.
 UNUSED = {
     "codecommit:UpdateRepository*": ["AWS::CodeCommit::Repository.KmsKeyId"],
     "ec2:*": ["AWS::Lambda::Function.VpcConfig"],
@@ -82,7 +82,7 @@ UNUSED = {
     "s3:UpdateBucketMetadata*": ["AWS::S3::Bucket.MetadataConfiguration"],
     "sns:PutDataProtectionPolicy": ["AWS::SNS::Topic.DataProtectionPolicy"],
 }  # fmt: skip
-# What is asked besides the handlers, and by whom.
+# Permissions that no handler lists, and what needs them.
 STACKS = "Service Catalog and SageMaker make stacks with the role (adminguide/constraints-launch.html)"
 NO_HANDLERS = "CodeBuild's projects have no handlers: its own actions of these names"
 BESIDES = {
@@ -115,7 +115,7 @@ def matches(action: str, patterns: Any) -> bool:
 
 
 def schemas_of(resources: dict[str, Any]) -> dict[str, Any]:
-    """The provider schemas of a template's resource types."""
+    """Return the provider schemas of a template's resource types: {type name: schema}."""
     types = {resource["Type"] for resource in resources.values() if resource["Type"].startswith("AWS::")}
     schemas = [json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")]
     found = {schema["typeName"]: schema for schema in schemas if schema.get("typeName") in types}
@@ -124,7 +124,10 @@ def schemas_of(resources: dict[str, Any]) -> dict[str, Any]:
 
 
 def asked_by(resources: dict[str, Any]) -> set[str]:
-    """Every permission that the handlers of a template's resource types ask for; "list" serves no stack."""
+    """Return every permission that the handlers of a template's resource types list.
+
+    The "list" handler is skipped: no operation on a stack calls it.
+    """
     return {
         permission
         for schema in schemas_of(resources).values()
@@ -181,7 +184,7 @@ def test_types_without_handlers_are_those_whose_permissions_are_named_here():
 
 
 def test_the_stack_role_of_endpoints_may_do_what_their_handlers_ask():
-    """All but reading a key: endpoints have none of their own, and only what a role lacks is missing."""
+    """Only kms:DescribeKey is missing, since endpoints have no key of their own."""
     template = yaml.load((ROOT / "seed_code/common/deploy/endpoint.yaml").read_text(), Loader)  # noqa: S506
     role = load("project.yaml")["Resources"]["EndpointStackRole"]
 

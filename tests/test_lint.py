@@ -1,4 +1,4 @@
-"""Every gate of `make lint` finds a mistake of its kind, and passes over nothing that is not there."""
+"""Every tool of `make lint` finds a mistake of its kind, and every rule that it is told to skip does fire."""
 
 import csv
 import json
@@ -107,7 +107,7 @@ def test_parliament_finds_who_may_assume_a_role_wrongly(planted):
 
 
 @pytest.mark.parametrize(
-    ("name", "parts", "kind"),  # in parts, so that this file has none
+    ("name", "parts", "kind"),  # in parts, so that no scanner finds them in this file
     [
         ("key", ("AKIA", "IOSFODNN7", "QZWXECR"), "AWS Access Key"),
         ("password", ("Tr0ub4dor", "and3"), "Secret Keyword"),
@@ -118,7 +118,7 @@ def test_a_secret_is_found(planted, name, parts, kind):
 
 
 def test_no_package_of_an_environment_overwrites_a_file_of_another():
-    """What an installer writes last would win, another one every time."""
+    """Which of two files of the same path stays would depend on the order of installation."""
     environments = [site for below in ("", "*/") for site in ROOT.glob(f".venv/{below}lib/python3*/site-packages")]
     overwritten = {}
     for environment in environments:
@@ -127,11 +127,11 @@ def test_no_package_of_an_environment_overwrites_a_file_of_another():
             with record.open(newline="") as rows:
                 for path, digest, _ in csv.reader(rows):
                     package, before = written.setdefault(path, (record.parent.name, digest))
-                    if before != digest and not path.startswith("../"):  # scripts of an environment
+                    if before != digest and not path.startswith("../"):  # ../: scripts in bin/
                         overwritten[path] = (package, record.parent.name)
 
     assert len(environments) == 5
-    # The SDK's own packages share a namespace: one of them adds hints for those who import modules of version 2.
+    # The SDK's packages share the package `sagemaker`; one of them adds hints for imports of version 2.
     assert set(overwritten) <= {"sagemaker/__init__.py"}, overwritten
 
 
@@ -155,7 +155,7 @@ def test_a_name_that_is_not_there_is_no_value():
 
 @pytest.fixture
 def bare(tmp_path) -> list[Path]:
-    """The templates without what their Metadata says to linters."""
+    """Return copies of the templates in which the linters do not find their settings in Metadata."""
     for template in lint.TEMPLATES:
         text = re.sub(r"(?m)^      (checkov|guard):$", r"      \1Unread:", template.read_text())
         (tmp_path / template.name).write_text(text)
@@ -163,7 +163,7 @@ def bare(tmp_path) -> list[Path]:
 
 
 def told(pattern: str) -> set[str]:
-    """The rules that the templates' Metadata names."""
+    """Return the rules that the templates' Metadata names, by a pattern."""
     return {rule for template in lint.TEMPLATES for rule in re.findall(pattern, template.read_text())}
 
 
@@ -193,5 +193,5 @@ def test_what_checkov_is_told_to_pass_over_is_there(bare):
 
 
 def said_by(*command: Path | str, cwd: Path = ROOT) -> str:
-    """What a tool says that has to end well."""
+    """Return the output of a tool, which must succeed."""
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout

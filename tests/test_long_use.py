@@ -1,4 +1,4 @@
-"""A rehearsal that is up for long: what has been deleted takes no process, no memory and no disk any more."""
+"""A rehearsal that stays up for long: deleted resources leave no process, memory or file, and builds are queued."""
 
 import json
 import os
@@ -25,14 +25,14 @@ def role(make_role) -> str:
 
 
 def workers(played, name: str) -> list[int]:
-    """The processes in which a function runs."""
+    """Return the ids of the processes that run a function."""
     marker = f"AWS_LAMBDA_FUNCTION_NAME={name}".encode()
     found = []
     for pid in processes_of(Path(played.folder).name):
         try:
             found += [pid] if marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") else []
         except OSError:
-            continue  # it has ended
+            continue  # the process has ended
     return found
 
 
@@ -54,7 +54,7 @@ def delete_stack(played, name: str) -> None:
 
 def test_the_processes_of_a_function_end_with_its_stack(played, role):
     make_stack(played, "long-idle", role, "long-idle")
-    played.client("lambda").invoke(FunctionName="long-idle", Payload='{"awaited": "/"}')
+    played.client("lambda").invoke(FunctionName="long-idle", Payload='{"awaited": "/"}')  # returns at once
     assert workers(played, "long-idle")
 
     delete_stack(played, "long-idle")
@@ -82,7 +82,7 @@ LARGE = 8 * 1024 * 1024
 
 @pytest.fixture
 def objects(played):
-    """The name of a bucket with versions, which has nothing in it."""
+    """Return the name of a new, empty, versioned bucket."""
     name = f"long-{uuid.uuid4().hex}"
     played.client("s3").create_bucket(Bucket=name)
     played.client("s3").put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
@@ -94,7 +94,7 @@ def files(played) -> set[Path]:
 
 
 def memory_of(pid: int) -> int:
-    """The bytes of memory that a process has."""
+    """Return the resident memory of a process, in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
@@ -170,7 +170,10 @@ phases:
 
 @pytest.fixture
 def project(played, make_role, tmp_path):
-    """The name of a build project whose builds wait for the file `awaited`, and write `after` in the end."""
+    """Yield the name of a build project whose builds wait for the file `awaited`, then write the file `after`.
+
+    Afterwards, let all of its builds end.
+    """
     name, source = f"long-{uuid.uuid4().hex[:8]}", tmp_path / "source"
     source.mkdir()
     (source / "buildspec.yml").write_text(WAITING % (tmp_path / "awaited", tmp_path / "after"))
@@ -189,14 +192,14 @@ def project(played, make_role, tmp_path):
 
 
 def builds(played, project: str) -> list[dict]:
-    """The builds of a project in the order in which they were started."""
+    """Return the builds of a project, oldest first."""
     codebuild = played.client("codebuild")
     ids = codebuild.list_builds_for_project(projectName=project, sortOrder="ASCENDING")["ids"]
     return codebuild.batch_get_builds(ids=ids)["builds"]
 
 
 def fill(played, project: str) -> str:
-    """Start a build for each place, wait until all run, and start one more: return its id."""
+    """Start as many builds as the emulator runs at once, wait until they run, and return the id of one more."""
     codebuild = played.client("codebuild")
     for _ in range(PLACES):
         codebuild.start_build(projectName=project, sourceVersion="main")

@@ -1,4 +1,4 @@
-"""A malformed call gets AWS's kind of error from every emulated service, and the next call is served."""
+"""Every emulated service answers a malformed call with an error as AWS does, and serves the next call."""
 
 import base64
 import gzip
@@ -13,7 +13,7 @@ from test_closed import code_of, signed
 
 from rehearsal.server import ACCOUNT
 
-# Services with a JSON protocol: the beginning of their targets, and an operation that lists something.
+# Services with a JSON protocol: (prefix of X-Amz-Target, an operation that lists something).
 JSON = {
     "sagemaker": ("SageMaker", "ListProjects"),
     "servicecatalog": ("AWS242ServiceCatalogService", "ListPortfolios"),
@@ -40,7 +40,7 @@ BODIES = {
     "deep-and-closed": b'{"a":' * 2_000 + b"1" + b"}" * 2_000,
     "nul": b"\0",
 }
-# Members of every kind where texts are expected, ARNs that a program might use as a template, and tokens of nobody's.
+# Values of the wrong type, tokens that no call returned, and texts that code might take for a format string.
 STRANGE = [
     {"NextToken": "{0}"},
     {"NextToken": "x", "MaxResults": 1},
@@ -197,7 +197,7 @@ def test_a_malformed_policy_of_a_role_a_topic_or_a_queue_is_a_clients_error(play
         partial(sns.set_topic_attributes, TopicArn=topic, AttributeName="Policy", AttributeValue=text),
         partial(sqs.set_queue_attributes, QueueUrl=queue, Attributes={"Policy": text}),
     ]
-    for call in calls[: 3 if not text else 5]:  # an empty text takes the policy of a topic or a queue away
+    for call in calls[: 3 if not text else 5]:  # an empty text removes the policy of a topic or a queue
         with pytest.raises((ClientError, ParamValidationError)) as refused:
             call()
         if isinstance(refused.value, ClientError):

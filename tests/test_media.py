@@ -1,4 +1,4 @@
-"""Media types of an endpoint: what batch transform and browsers send is read, and what is wrong is one sentence."""
+"""Media types of an endpoint: it reads what batch transform and browsers send, and reports an error in one sentence."""
 
 import sys
 

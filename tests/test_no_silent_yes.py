@@ -1,4 +1,4 @@
-"""The emulated AWS never ignores what a request says: it honours a member, or refuses it by name."""
+"""The emulator never ignores a member of a request: it honours the member, or refuses it by name."""
 
 import datetime
 import json
@@ -22,7 +22,7 @@ from rehearsal.loopback import git_credentials
 
 SERVICES = ("sagemaker", "servicecatalog", "codecommit", "service-quotas")
 MODELS = {service: botocore.session.get_session().get_service_model(service) for service in SERVICES}
-# botocore strips the documentation off the models that clients use.
+# The models above have no documentation: botocore strips it when it loads them for clients.
 DOCUMENTED = botocore.model.ServiceModel(botocore.loaders.Loader().load_service_model("sagemaker", "service-2"))
 SHAPES = {
     operation: (service, MODELS[service].operation_model(operation).input_shape)
@@ -44,7 +44,7 @@ FAIL = {"Name": "Fail", "Type": "Fail", "Arguments": {"ErrorMessage": "x"}}
 
 
 def sample(shape):
-    """The smallest value of a shape."""
+    """Return a minimal value of a shape, with required members only."""
     kind = shape.type_name
     if kind == "structure":
         return {name: sample(shape.members[name]) for name in shape.required_members}
@@ -81,12 +81,12 @@ def test_an_optional_member_is_honoured_or_has_a_reason_or_is_refused_by_name(op
 
 
 def inside(shape, wrap=lambda value: value, path=""):
-    """Every member below a structure: its shape's name, its own, its path, and a request that has it alone."""
+    """Yield (structure, member, path, request) for each member at any depth; the request sets that member only."""
     for name, member in shape.members.items():
         here, within = f"{path}.{name}" if path else name, partial(put, wrap, name)
         yield shape.name, name, here, within(sample(member))
         if name not in members.INSIDE.get(shape.name, {name: ()}):
-            continue  # it is refused with all that is in it
+            continue  # the emulator refuses it with everything below it
         if member.type_name == "structure":
             yield from inside(member, within, here)
         elif member.type_name == "list" and member.member.type_name == "structure":
@@ -111,6 +111,7 @@ NESTED = [
 def test_a_member_of_a_structure_is_honoured_or_refused_by_its_path(operation, structure, name, path, request_):
     refused = members.unsupported(operation, SHAPES[operation][1], request_)
 
+    # None: the member is not emulated; (): every value is; otherwise, the values that are.
     played = members.INSIDE[structure].get(name)
     value = request_
     for key in path.replace("[0]", ".0").split("."):
@@ -157,7 +158,7 @@ def test_a_method_of_our_own_is_no_operation(played, operation, parameters):
 
 @pytest.fixture(scope="module")
 def pipelines(played, make_role):
-    """Two pipelines, the second one made later."""
+    """Create two pipelines, one after the other; return a SageMaker client and their role."""
     sagemaker, role = played.client("sagemaker"), make_role("silent-yes", "sagemaker")
     for name in ("yes-first", "yes-second"):
         sagemaker.create_pipeline(
@@ -341,7 +342,7 @@ def test_a_finished_run_cannot_be_stopped(pipelines):
 
 
 def specification(bucket: str) -> dict:
-    """What makes a model of an archive in the bucket."""
+    """Return an InferenceSpecification whose model is an archive in the bucket."""
     return {
         "Containers": [{"Image": "image", "ModelDataUrl": f"s3://{bucket}/model.tar.gz"}],
         "SupportedContentTypes": ["text/plain"],
@@ -350,7 +351,7 @@ def specification(bucket: str) -> dict:
 
 
 def create(played, name: str, resource: dict) -> None:
-    """A stack of one resource."""
+    """Create a stack with one resource."""
     template = json.dumps({"Resources": {"Resource": resource}})
     played.client("cloudformation").create_stack(StackName=name, TemplateBody=template)
 
@@ -379,7 +380,7 @@ def test_a_list_of_packages_without_a_group_has_those_without_a_version_alone(pl
 
 @pytest.fixture(scope="module")
 def repository(played, tmp_path_factory) -> str:
-    """A repository with two branches."""
+    """Create a repository with the branches main and idea; return its name."""
     body = {"Type": "AWS::CodeCommit::Repository", "Properties": {"RepositoryName": "silent-yes"}}
     create(played, "silent-yes-repository", body)
     listed = played.client("codecommit").list_repositories

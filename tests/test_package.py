@@ -1,4 +1,4 @@
-"""Packages: the same bytes for the same sources, named by their hash, and templates that lint."""
+"""Packages: equal sources give equal bytes, objects are named by their hash, and the stamped templates lint."""
 
 import io
 import os

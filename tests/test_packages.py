@@ -1,4 +1,4 @@
-"""What jobs without internet install: downloaded by the build, taken up where an upload stopped, found by pip."""
+"""Packages for jobs without internet: the build downloads and uploads them, resuming an upload, and pip finds them."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from build.assemble import assemble, write
 
 @pytest.fixture
 def repository(tmp_path) -> Path:
-    """A landed repository whose jobs need one small package, with its definition for a VPC."""
+    """Return an assembled repository whose jobs need one small package."""
     folder = tmp_path / "repository"
     write(assemble("nlp"), folder)
     (folder / "src/requirements.txt").write_text("six==1.17.0 # the smallest\n")
@@ -22,7 +22,7 @@ def repository(tmp_path) -> Path:
 
 
 def publish(repository: Path, played, bucket: str) -> str:
-    """Write the definition as a build of a project in a VPC does, and publish it; answers what that says."""
+    """Write the definition as the build of a project in a VPC does, publish it, and return the output of that."""
     network = {"PROJECT_SUBNET_IDS": "subnet-00000001", "PROJECT_SECURITY_GROUP_IDS": "sg-00000001"}
     environment = {**os.environ, **played.environment(), **network, "PROJECT_BUCKET": bucket}
 
@@ -66,7 +66,7 @@ def test_a_package_that_cannot_be_had_stops_the_build(repository, played, bucket
 
 
 def wheel(folder: Path, name: str, requires: str = "") -> None:
-    """A wheel with one module in it."""
+    """Write a wheel with one module, which may require another package."""
     folder.mkdir(exist_ok=True)
     about = f"{name}-1.0.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n" + (
@@ -80,7 +80,7 @@ def wheel(folder: Path, name: str, requires: str = "") -> None:
 
 
 def test_a_job_installs_what_its_image_lacks_from_the_folder_alone(repository, tmp_path):
-    """In an environment with pip and nothing else, by the variables that pipeline.py gives the job."""
+    """The image is a virtual environment with pip only; the variables are those that pipeline.py sets for the job."""
     wheel(tmp_path / "packages", "ours_first", requires="ours-second")
     wheel(tmp_path / "packages", "ours_second")
     (repository / "src/requirements.txt").write_text("ours-first==1.0\n")

@@ -1,4 +1,4 @@
-"""Who may do what: a sample of the statements that `make prove` takes away one by one, and what no role may do."""
+"""IAM permissions: a sample of the statements that `make prove` removes one by one, and what no role may do."""
 
 import json
 import re
@@ -21,14 +21,14 @@ TOPIC = "Resources:\n  Topic: {Type: 'AWS::SNS::Topic'}\n"
 
 @pytest.fixture(scope="module")
 def template(account) -> tuple[str, str, str]:
-    """The launch role, the bucket and the key of the whole template."""
+    """Return the launch role, and bucket and key of the complete template."""
     launch, key = install(account)
     return launch, BUCKET, key
 
 
 @pytest.fixture(scope="module")
 def project(account, template) -> Walk:
-    """A small project that came as far as its endpoint, from a whole template."""
+    """Return a small project from the complete template: deployed, pushed to again, and sent a refused definition."""
     walk = Walk(account, "Whole")
     walk.create(*template)
     walk.build()
@@ -51,7 +51,10 @@ COMPARED = ("AWS::CodeBuild::Project", "AWS::Lambda::Function", "AWS::IAM::Role"
 
 
 def made(account, project: Walk) -> dict[str, Any]:
-    """What a project's stack made: its resources, the environments of builds and functions, and the roles' policies."""
+    """Return what a project's stack created: resources, environments of builds and functions, and roles' policies.
+
+    Ids and names are replaced, so that two projects can be compared.
+    """
     cloudformation, stack_name = account.client("cloudformation"), f"SP-{project.id}"
     resources = cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
     names = {
@@ -79,7 +82,7 @@ def made(account, project: Walk) -> dict[str, Any]:
 
 
 def test_a_project_with_an_empty_string_for_every_optional_parameter_is_one_with_defaults(account, template, project):
-    """Studio may send one for whatever is left empty."""
+    """Studio may send an empty string for a parameter that is left empty."""
     parameters = Template((ROOT / "templates/project.yaml").read_text()).body["Parameters"]
     optional = [name for name, each in parameters.items() if "Default" in each]
     empty = Walk(account, "Nothing")
@@ -117,7 +120,7 @@ def test_every_reason_for_a_statement_is_one_of_a_statement():
 
 
 def trust_statements() -> Iterator[tuple[str, set[str], set[str]]]:
-    """Each statement of a role's trust policy: the role, the services that it trusts, the keys that it asks for."""
+    """Yield (role, trusted services, condition keys) for each statement of a role's trust policy."""
     for name in ("portfolio.yaml", "project.yaml"):
         resources = Template((ROOT / "templates" / name).read_text()).body["Resources"]
         for role in (role for role in resources if resources[role]["Type"] == "AWS::IAM::Role"):

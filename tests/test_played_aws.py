@@ -1,4 +1,4 @@
-"""The played AWS is honest: it refuses what it does not play, what the model forbids, and what IAM does not allow."""
+"""The emulator refuses what it does not emulate, what the service model forbids, and what IAM does not allow."""
 
 import json
 
@@ -21,7 +21,7 @@ def refusal(call, **parameters) -> tuple[str, str]:
 
 
 def unchecked(played, service: str, credentials: dict | None = None):
-    """A client that sends whatever it is given."""
+    """Return a client that does not validate parameters."""
     return boto3.client(
         service,
         region_name="us-east-1",

@@ -1,4 +1,4 @@
-"""Hyperparameter tuning as it is played: real training jobs, started as the images' toolkit starts them."""
+"""Emulated hyperparameter tuning: real training jobs, started as the images' SageMaker training toolkit does."""
 
 import io
 import json
@@ -12,8 +12,8 @@ from conftest import wait_for
 
 from rehearsal.aws.search import is_hopeless
 
-# Says what it was given; its "loss" is its learning rate, in two epochs. `do` makes it fail, wait, or stay silent, or
-# linger where the learning rate is high.
+# Writes what it was given to seen.json and prints learning_rate / epoch as its loss for two epochs. `do` makes it fail,
+# wait, print no loss ("silent"), or, with a high learning rate, wait after each epoch ("linger").
 SCRIPT = """
 import argparse, json, os, pathlib, sys, time
 parser = argparse.ArgumentParser()
@@ -51,7 +51,7 @@ RANGES = {
 
 
 def packed(**files: str) -> bytes:
-    """A .tar.gz."""
+    """Return a .tar.gz of the files; "_py" in a name stands for ".py"."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
         for name, body in files.items():
@@ -71,7 +71,7 @@ def role(make_role):
 
 @pytest.fixture(scope="module")
 def request_of(played, bucket, role):
-    """Makes the request of a tuning job on one little file."""
+    """Return a function that makes the request of a tuning job on one small file."""
     s3 = played.client("s3")
     s3.put_object(Bucket=bucket, Key="tuning/code/sourcedir.tar.gz", Body=packed(train_py=SCRIPT, other_py="x = 1\n"))
     s3.put_object(Bucket=bucket, Key="tuning/train/a.txt", Body=b"1")
@@ -118,7 +118,10 @@ def request_of(played, bucket, role):
 
 @pytest.fixture(scope="module")
 def run(played):
-    """Runs a tuning job to its end; answers its description and its training jobs, in the order of their names."""
+    """Return a function that runs a tuning job to its end.
+
+    It returns the job's description and the summaries of its training jobs, in the order of their names.
+    """
     sagemaker = played.client("sagemaker")
 
     def to_its_end(request: dict) -> tuple[dict, list[dict]]:
@@ -138,7 +141,7 @@ def run(played):
 
 @pytest.fixture(scope="module")
 def tuned(request_of, run):
-    """A tuning of three jobs, two at a time."""
+    """Run a tuning of three jobs, two at a time; return its description and its training jobs."""
     return run(request_of(jobs=3))
 
 
@@ -225,7 +228,7 @@ def test_training_jobs_are_listed_by_what_they_reached(tuned, played):
 
 
 def test_a_job_that_is_worse_than_those_before_it_is_stopped_early(request_of, run):
-    # The seed makes the first learning rate 0.0002 and the second one 0.005.
+    # With this seed the first learning rate is 0.0002 and the second 0.005.
     job, trials = run(request_of(jobs=2, parallel=1, early="Auto", seed=1, do="linger"))
 
     assert [trial["TrainingJobStatus"] for trial in trials] == ["Completed", "Stopped"]
@@ -308,7 +311,7 @@ def test_a_tuning_that_cannot_be_is_refused(played, request_of, change, said):
 
 @pytest.fixture(scope="module")
 def tuner(played, make_role, as_role):
-    """Who may start and describe the tunings of the project p-mine, as the templates' pipeline role may."""
+    """Return a client that may start and describe tunings of the project p-mine, as the pipeline role may."""
     role = make_role("tuner-of-mine", "sagemaker")
     tagged = {"StringEquals": {"aws:RequestTag/sagemaker:project-id": "p-mine"}}
     allowed = {
@@ -350,12 +353,12 @@ def test_a_project_reaches_no_others(tuner, request_of, played):
 @pytest.mark.parametrize(
     "values, earlier, hopeless",
     [
-        ([], [[0.5, 0.6]], False),  # nothing said yet
-        ([0.1], [], False),  # nobody before it
-        ([0.4], [[0.5, 0.9]], True),  # worse than the one before it was after its first epoch
-        ([0.4, 0.6], [[0.3, 0.5], [0.4, 0.6], [0.9, 0.9]], False),  # averages 0.4, 0.5 and 0.9: their median is 0.5
+        ([], [[0.5, 0.6]], False),  # no value yet
+        ([0.1], [], False),  # no earlier job
+        ([0.4], [[0.5, 0.9]], True),  # worse than the earlier job after its first epoch
+        ([0.4, 0.6], [[0.3, 0.5], [0.4, 0.6], [0.9, 0.9]], False),  # running averages 0.4, 0.5, 0.9: median 0.5
         ([0.4, 0.49], [[0.3, 0.5], [0.4, 0.6], [0.9, 0.9]], True),
-        ([0.1, 0.1, 0.1], [[0.5, 0.6]], False),  # nobody came that far
+        ([0.1, 0.1, 0.1], [[0.5, 0.6]], False),  # no earlier job ran that long
     ],
 )
 def test_a_job_below_the_median_of_those_before_it_is_hopeless(values, earlier, hopeless):

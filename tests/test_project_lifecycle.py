@@ -1,4 +1,4 @@
-"""The custom resource: always answers, and empties what AWS would refuse to delete."""
+"""The custom resource of a project: it always responds to CloudFormation, and empties what AWS would not delete."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
 
 @pytest.fixture
 def cloudformation():
-    """Something that takes a custom resource's answer, as CloudFormation does by a pre-signed address."""
+    """Yield a server that collects responses of a custom resource, in place of CloudFormation's pre-signed URL."""
     answers = []
 
     class Address(BaseHTTPRequestHandler):
@@ -48,7 +48,7 @@ def project(played, bucket, cloudformation, monkeypatch):
     monkeypatch.setenv("STACK_ROLE_ARN", "arn:aws:iam::111122223333:role/none")
     monkeypatch.setenv("STACK_ID", "stack")
     monkeypatch.setenv("URL_SUFFIX", "amazonaws.com")
-    # The functions' answer goes to the endpoint of all services, their calls to the one of each.
+    # AWS_ENDPOINT_URL allows the response to go to the fake CloudFormation; API calls use each service's endpoint.
     for service in ("CODEBUILD", "CLOUDFORMATION", "S3", "SAGEMAKER", "SNS"):
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", played.endpoint)
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloudformation.url)
@@ -127,7 +127,7 @@ def test_the_answer_goes_to_aws_of_the_partition(project):
 
 @pytest.fixture
 def with_data(played, project):
-    """A project that has a build, and something in its bucket."""
+    """Yield the emulator with the project's build project and a bucket that is not empty."""
     s3, codebuild = played.client("s3"), played.client("codebuild")
     s3.create_bucket(Bucket="emptied-111122223333")
     s3.put_object(Bucket="emptied-111122223333", Key="data", Body=b"x")
@@ -177,7 +177,7 @@ def test_every_version_and_delete_marker_is_removed(played):
     s3.delete_object(Bucket="emptied-111122223333", Key="key1")
 
     project_lifecycle.delete_bucket(s3, "emptied-111122223333", deadline=0)
-    project_lifecycle.delete_bucket(s3, "emptied-111122223333", deadline=0)  # again: gone is gone
+    project_lifecycle.delete_bucket(s3, "emptied-111122223333", deadline=0)  # a second deletion is no error
 
     assert "emptied-111122223333" not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
 

@@ -1,4 +1,4 @@
-"""Projects as people choose and delete them: in the middle of a run, after a failure, with what is to stay."""
+"""Projects from creation to deletion: optional parameters, updates, failures, retained data, deletion during a run."""
 
 import json
 import re
@@ -153,7 +153,7 @@ def test_a_project_in_a_vpc_runs_nothing_outside_it(account, template):
     (model,) = [m for m in walk.sagemaker.list_models()["Models"] if walk.id in m["ModelName"]]
     described = walk.sagemaker.describe_model(ModelName=model["ModelName"])
     assert (described["VpcConfig"], described["EnableNetworkIsolation"]) == (ours, True)
-    assert asks(account, walk, account.port) is False  # what serves reaches nobody, and is reached
+    assert asks(account, walk, account.port) is False  # the endpoint answers, but its container reaches nothing
 
     process = As(account, f"arn:aws:iam::{ACCOUNT}:role/sagemaker-{walk.id}-pipeline")(
         "sagemaker"
@@ -170,14 +170,14 @@ def test_a_project_in_a_vpc_runs_nothing_outside_it(account, template):
 
 
 def asks(account, walk: Walk, port: int) -> bool:
-    """Whether the container of the endpoint reaches a port of this machine."""
+    """Return whether the endpoint's container reaches a port of this machine."""
     runtime, endpoint = account.client("sagemaker-runtime"), f"{walk.full_name}-staging"
     asked = {"Body": json.dumps([str(port)]), "ContentType": "application/json"}
     return json.loads(runtime.invoke_endpoint(EndpointName=endpoint, **asked)["Body"].read())[0]["reached"]
 
 
 def processing(walk: Walk, name: str) -> dict:
-    """The request of a processing job that does nothing, as a script that runs as the pipeline might make it."""
+    """Return the request of a processing job that does nothing, as a script with the pipeline's role might send it."""
     return {
         "ProcessingJobName": f"pipelines-{walk.id}-{name}",
         "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sagemaker-{walk.id}-pipeline",
@@ -189,7 +189,7 @@ def processing(walk: Walk, name: str) -> dict:
 
 
 def refusal_of_stack(account, walk: Walk, body: str, package: str) -> str:
-    """Why a team's own template of an endpoint fails, with the role that deploys."""
+    """Return why a team's own endpoint template fails when it is deployed with the project's stack role."""
     cloudformation, name = account.client("cloudformation"), f"sagemaker-{walk.id}-production"
     given = {
         "ProjectName": walk.name,
@@ -243,13 +243,13 @@ def test_a_newer_template_keeps_bucket_repository_group_and_endpoint(account, te
     ]
     assert {group["retentionInDays"] for group in groups} == {30}
     assert kept(account, walk) == before
-    walk.deploy(walk.run())  # approved once more, and still served
+    walk.deploy(walk.run())  # the same version, approved again, is still served
     walk.delete()
     assert leftovers(account, walk.id) == []
 
 
 def kept(account, walk: Walk) -> dict[str, object]:
-    """What a newer template must not touch: by what would be another one after a replacement."""
+    """Return what a newer template must keep, identified by ids and times that a replacement would change."""
     bucket, endpoint = f"sagemaker-{walk.id}-111122223333", f"{walk.full_name}-staging"
     versions = account.client("s3").list_object_versions(Bucket=bucket, Prefix="runs/")["Versions"]
     repository = account.client("codecommit").get_repository(repositoryName=walk.full_name)["repositoryMetadata"]
@@ -283,7 +283,7 @@ def test_data_buckets_are_readable_as_a_whole_and_inside(account, template):
     walk.delete()
 
 
-# What AWS's documentation has in every response, beyond the required members of botocore's shapes.
+# Members that AWS documents for every response, although botocore's shapes do not require them.
 ALWAYS = {
     "PipelineSummaries": {"CreationTime", "LastModifiedTime", "LastExecutionTime", "RoleArn"},
     "PipelineExecutionSummaries": {"StartTime", "PipelineExecutionStatus", "PipelineExecutionDisplayName"},
@@ -294,7 +294,7 @@ ALWAYS = {
 
 
 def missing(shape: Any, value: Any, path: str) -> Iterator[str]:
-    """Yield the required members that a response lacks, however deep."""
+    """Yield the paths of required members that a response lacks, at any depth."""
     if shape.type_name == "structure":
         yield from (f"{path}.{name}" for name in shape.required_members if name not in value)
         for name, member in value.items():

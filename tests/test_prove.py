@@ -1,4 +1,4 @@
-"""The page of proofs: a section each, in their order, and the others stay when one is run again. And small storms."""
+"""The page of proofs: one section each, in order, and a repeated proof replaces only its own. Also small samples."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""The quality benchmark: its settings fit the seeds, and its row comes out of the landed scripts."""
+"""The quality benchmark: its settings are valid for the seeds, and the seeds' own scripts produce its rows."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def test_the_landed_tests_hold_for_pretrained_weights_several_columns_and_many_t
 
 
 def test_a_row_holds_the_test_figures_beside_the_baseline(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # small work: threads would wait for each other
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the model is small: more threads would only contend
     chosen = {"training": {"epochs": 1}}
 
     counts, trained, epochs, minutes, found, stated, plain, above = quality.measure(

@@ -1,4 +1,4 @@
-"""Every command that a README shows is run by a test, and what it says is so."""
+"""Every command in a README is run by a test, and its stated output is right."""
 
 import json
 import re
@@ -17,14 +17,14 @@ from build.assemble import assemble, git, write
 from rehearsal import server
 
 README = (ROOT / "README.md").read_text()
-# Run as they are written, by the tests that their value names; the rest of what tests run as it is written runs here.
+# Commands that other tests run verbatim: {command: test}. HERE has those that run in this file.
 ELSEWHERE = {
     "make test": "this run",
     "make rehearse": "test_rehearsal.py, told",
     "make rehearse TASK=nlp KEEP=1": "test_kept.py, kept",
     "make rehearse-down": "test_kept.py, kept",
 }
-# Longer than a test may be: `make prove` runs them as they are written, and a test runs a sample of the same code.
+# Too slow for a test: `make prove` runs them verbatim, and the named test runs a sample of the same code.
 LONG = {
     "make benchmark": "test_benchmarks.py, one at a time and quick; test_rehearsal.py, the figures of a rehearsal",
     **{
@@ -131,7 +131,7 @@ def test_the_landed_readmes_commands_run_as_they_stand(variant, tmp_path):
     block = re.search(r"## Run it here first\n```\n(.*?)```", readme, re.DOTALL).group(1).splitlines()
     bin_folder = Path(sys.executable).parent
 
-    assert block[0].startswith("uv venv && uv pip install")  # this test's environment is made so: requirements/setup.sh
+    assert block[0].startswith("uv venv && uv pip install")  # requirements/setup.sh has done this here
     for command in block[1:]:
         done = subprocess.run(
             command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -1,4 +1,4 @@
-"""The emulated AWS responds as the real one did when its responses were recorded, but for what has a reason."""
+"""The emulator responds as the real AWS did in the recordings, except where ACCEPTED gives a reason."""
 
 import importlib
 import pkgutil
@@ -49,7 +49,7 @@ def test_the_emulated_aws_responds_as_recorded(key, played):
 
 
 def explained(path: str, reasons: dict[str, str]) -> bool:
-    """Return whether a reason stands for a difference; a pattern's asterisk stands for any part of the path."""
+    """Return whether a reason covers the difference at `path`; an asterisk in a pattern matches any characters."""
     return any(fnmatchcase(path, pattern) for pattern in reasons)
 
 

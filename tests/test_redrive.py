@@ -1,4 +1,4 @@
-"""Events in a dead-letter queue are read in every form that AWS gives them."""
+"""Redrive reads events from a dead-letter queue in each form in which EventBridge and Lambda put them there."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The whole rehearsal, as a person runs it: both variants, the story after, Ctrl-C, and real data."""
+"""The complete rehearsal, as a user runs it: both variants, the later scenarios, Ctrl-C, and real data."""
 
 import os
 import re
@@ -19,17 +19,17 @@ VARIANTS = ("nlp", "cv")
 
 
 def left_in(folder: Path) -> tuple[set[str], list[Path]]:
-    """What a play with this folder for its temporary files has running, and lying there."""
+    """Return the processes and the folders of rehearsals whose TMPDIR is `folder`."""
     listed = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return {line for line in listed.splitlines() if str(folder) in line}, list(folder.glob("rehearsal-*"))
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory) -> str:
-    """What `make rehearse` prints."""
+    """Run `make rehearse` in a hostile environment; return what it prints. Nothing of it may be left."""
     folder = tmp_path_factory.mktemp("told")
     (folder / "config").write_text("[default]\nregion = eu-west-1\nendpoint_url = http://127.0.0.1:9\n")
-    theirs = {name: value for name, value in HOSTILE.items() if "proxy" not in name.lower()}  # builds use their proxy
+    theirs = {name: value for name, value in HOSTILE.items() if "proxy" not in name.lower()}  # builds use the proxy
     done = make("rehearse", TMPDIR=str(folder), AWS_CONFIG_FILE=str(folder / "config"), **theirs)
     assert done.returncode == 0, done.stdout + done.stderr
     assert left_in(folder) == (set(), [])
@@ -37,7 +37,7 @@ def told(tmp_path_factory) -> str:
 
 
 def chapter(told: str, title: str) -> str:
-    """The lines of one chapter."""
+    """Return the lines of one chapter of the output."""
     return told.split(f"\n{title}", 1)[1].split("\n\n", 1)[0]
 
 
@@ -117,7 +117,7 @@ def test_ctrl_c_ends_everything_that_was_started(tmp_path):
         start_new_session=True,
     )
     for line in process.stdout:
-        if "git clone" in line:  # the first build runs by now
+        if "git clone" in line:  # the first build is running by now
             break
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -141,7 +141,7 @@ REAL = {
 
 
 def some_of(source: Path, folder: Path) -> Path:
-    """A share of real data that trains in seconds: a text file's first 800 lines, 4 pictures of each class."""
+    """Copy a sample of real data that trains in seconds: the first 800 lines of a CSV, or 4 images of each class."""
     for path in [source] if source.is_file() else sorted(source.rglob("*.*")):
         target = folder / (path.name if source.is_file() else path.relative_to(source))
         target.parent.mkdir(exist_ok=True, parents=True)
@@ -152,7 +152,7 @@ def some_of(source: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("data", ["birds20"])  # the others are tuned and interrupted, below
+@pytest.mark.parametrize("data", ["birds20"])  # the tests of tuning and interruption, below, use the others
 def test_real_data_trains_deploys_and_predicts(data, tmp_path):
     source = SHARED / data
     if not source.exists():
@@ -166,7 +166,7 @@ def test_real_data_trains_deploys_and_predicts(data, tmp_path):
 
 
 def own(source: Path, settings: str, folder: Path, **more: dict[str, Any]) -> dict[str, str]:
-    """The variables of a rehearsal with a share of real data, for an epoch and through any gate."""
+    """Return the variables of a rehearsal with a sample of real data, for one epoch and with a gate that passes."""
     given = folder / settings
     edited = tomlkit.parse((ROOT / "docs/settings" / settings).read_text())
     for section, values in ({"training": {"epochs": 1}, "gate": {"threshold": 0.0}} | more).items():
@@ -180,7 +180,7 @@ VPC = "SubnetIds=subnet-00000001 SecurityGroupIds=sg-00000001"
 
 
 def test_the_best_model_of_a_tuning_is_registered_and_deployed(tmp_path):
-    """On several labels of real data where that is at hand, else on the sample; no container has a network."""
+    """On real multi-label data if it is there, else on the sample; no container has a network."""
     source = SHARED / "mlma"
     if source.exists():
         chosen = own(source, "moderation.toml", tmp_path, tuning={"jobs": 2})
@@ -200,7 +200,7 @@ def test_the_best_model_of_a_tuning_is_registered_and_deployed(tmp_path):
 
 
 def test_an_interrupted_training_on_two_instances_loses_no_step_and_its_model_is_deployed(tmp_path):
-    """On real reviews where they are at hand, else on the sample; in a VPC, from which AWS alone is reached."""
+    """On real reviews if they are there, else on the sample; in a VPC from which only AWS can be reached."""
     source = SHARED / "womens_reviews/reviews.csv"
     count = 2 if networks_are_permitted() else 1
     compute = {"training_instance_count": count, "processing_instance_count": count}

@@ -1,4 +1,4 @@
-"""The emulated AWS refuses, drops and delivers as AWS does, where ministack takes or does anything."""
+"""The emulator refuses, drops and delivers as AWS does, where ministack alone accepts anything."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from rehearsal.server import ACCOUNT, REGION, PlayedAws
 
 UNCHECKED = Config(
     parameter_validation=False, retries={"max_attempts": 1}
-)  # so that the service sees what boto3 refuses
+)  # the emulator, not boto3, must refuse invalid parameters
 
 
 def unique(name: str) -> str:
@@ -24,7 +24,7 @@ def unique(name: str) -> str:
 
 
 def refusal(call: Any, **parameters: Any) -> tuple[str, str]:
-    """Return code and message of a call that must be refused."""
+    """Return error code and message of a call that must be refused."""
     with pytest.raises(ClientError) as refused:
         call(**parameters)
     return refused.value.response["Error"]["Code"], refused.value.response["Error"]["Message"]
@@ -40,7 +40,7 @@ def policy(*statements: dict[str, Any]) -> str:
 
 
 def create_queue(aws: PlayedAws, *statements: dict[str, Any]) -> tuple[str, str]:
-    """Create a queue with a policy; return its address and its ARN."""
+    """Create a queue, with a policy if there are statements; return its URL and its ARN."""
     name = unique("strict")
     attributes = {"Policy": policy(*statements)} if statements else {}
     url = aws.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
@@ -48,7 +48,7 @@ def create_queue(aws: PlayedAws, *statements: dict[str, Any]) -> tuple[str, str]
 
 
 def received(aws: PlayedAws, queue: str, seconds: int = 1, count: int = 1) -> list[dict[str, Any]]:
-    """Return up to `count` messages of a queue, waiting for each."""
+    """Receive `count` times from a queue, waiting up to `seconds` each time; return the messages."""
     messages: list[dict[str, Any]] = []
     for _ in range(count):
         response = aws.client("sqs").receive_message(
@@ -63,7 +63,7 @@ def received(aws: PlayedAws, queue: str, seconds: int = 1, count: int = 1) -> li
 
 @pytest.fixture
 def rule(played: PlayedAws) -> str:
-    """A rule for events whose source is the rule's own name."""
+    """Return the name of a new rule that matches events whose source is that name."""
     name = unique("strict")
     played.client("events").put_rule(Name=name, EventPattern=json.dumps({"source": [name]}))
     return name
@@ -201,7 +201,7 @@ def test_an_alarm_sees_a_queues_messages_and_publishes_where_the_topic_lets_it(p
 
 
 def section(name: str) -> str:
-    """Return the text of a resource of the project's template."""
+    """Return the YAML of a resource of the project template."""
     text = (ROOT / "templates/project.yaml").read_text()
     return re.search(rf"(?m)^  {name}:\n(?:    .*\n|\n)*", text)[0]
 
@@ -216,7 +216,7 @@ Resources:
 
 
 def test_the_alarm_of_a_projects_dead_letters_reaches_its_topic(played):
-    rules = r"(?s)          - Sid: TakeNoticesOfRules.*?(?=          - Sid: )"  # theirs are no part of this
+    rules = r"(?s)          - Sid: TakeNoticesOfRules.*?(?=          - Sid: )"  # the rules are not in this template
     parts = [section(name) for name in ("Notices", "NoticesPolicy", "DeadLetters", "DeadLettersAlarm")]
     cloudformation, sns, (inbox, endpoint) = (
         played.client("cloudformation"),

@@ -1,6 +1,6 @@
-"""What a user has set for the real AWS, for git and for a proxy leads no call of a rehearsal elsewhere.
+"""The user's settings of AWS, git and proxies redirect no call of a rehearsal.
 
-The rehearsal of test_rehearsal.py runs in such surroundings.
+The rehearsal in test_rehearsal.py runs with such settings.
 """
 
 import os

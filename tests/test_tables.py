@@ -1,4 +1,4 @@
-"""Tables as real files hold them: every row is right, or it is left out, counted and named."""
+"""Tables in real files: every row is read right, or dropped, counted and reported with its place."""
 
 import codecs
 import csv
@@ -32,7 +32,10 @@ def as_csv(rows=ROWS, delimiter: str = ",", columns=("text", "label")) -> str:
 
 
 def read(path: Path, content: str | bytes | None = None, needed=NEEDED):
-    """The rows of a file or folder as (text, label), and what was unreadable or skipped."""
+    """Return the rows of a file or folder as (text, label), and the entries that are unreadable or skipped.
+
+    `content`, if given, is written to the file first.
+    """
     if content is not None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     found, odd = [], []
@@ -50,7 +53,7 @@ EXPECTED = [(row["text"], row["label"]) for row in ROWS]
 
 
 def spoilt(number: int, line: str, text: str = "") -> str:
-    """200 rows, one of whose lines is another; line 1 is the header."""
+    """Return `text`, by default 200 rows, with line `number` replaced; line 1 is the header."""
     lines = (text or as_csv()).splitlines()
     lines[number - 1] = line
     return "\n".join(lines) + "\n"
@@ -65,7 +68,7 @@ def test_a_quote_that_never_closes_costs_its_line_alone(tmp_path, number, line):
     found, odd = read(tmp_path / "rows.csv", spoilt(number, line))
 
     rest = EXPECTED[: number - 2] + EXPECTED[number - 1 :]
-    kept = [row for row in found if row not in rest]  # the last value of a line may be read as it is meant
+    kept = [row for row in found if row not in rest]  # a stray quote in the last value may be tolerated
     assert [row for row in found if row in rest] == rest
     assert kept in ([], [("text", "a")])
     assert [each.where for each in odd] == ([] if kept else [f"rows.csv, line {number}"])

@@ -1,4 +1,4 @@
-"""The templates: what CloudFormation takes, what Studio asks for, and what house style asks for."""
+"""The templates: what CloudFormation accepts, what Studio needs, and our own rules for policies."""
 
 import json
 import re
@@ -19,7 +19,7 @@ def text_of(name: str) -> str:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_there_is_no_yaml_alias(name):
-    """CloudFormation does not resolve them (AWSCloudFormation/latest/UserGuide/template-formats.html)."""
+    """CloudFormation does not resolve aliases (AWSCloudFormation/latest/UserGuide/template-formats.html)."""
     assert re.findall(r"(?m)(?:: |- )[&*][a-z-]+\s*$", text_of(name)) == []
 
 
@@ -58,7 +58,7 @@ def test_every_star_resource_has_its_reason_above_it():
 
 
 def test_rules_publish_to_the_topic_without_a_condition_or_a_role():
-    """With either, EventBridge delivers nothing and says nothing: the template says where AWS has it."""
+    """With a Condition EventBridge silently delivers nothing, and AWS is unclear on RoleArn: see NoticesPolicy."""
     resources = Template(text_of("project.yaml")).body["Resources"]
     statements = resources["NoticesPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     (allowing,) = [each for each in statements if each.get("Principal") == {"Service": "events.amazonaws.com"}]
@@ -71,7 +71,7 @@ def test_rules_publish_to_the_topic_without_a_condition_or_a_role():
 
 
 def test_every_optional_parameter_takes_an_empty_string_and_is_marked_optional():
-    """Studio may send one for whatever is left empty."""
+    """Studio may send an empty string for a parameter that is left empty."""
     body = Template(text_of("project.yaml")).body
     optional = {name: each for name, each in body["Parameters"].items() if "Default" in each}
     rules = body["Metadata"]["SagemakerTemplateParameterRules"]
@@ -92,8 +92,8 @@ def test_a_budget_that_is_no_sum_is_refused(sum_in_dollars):
     assert len(misfits(Template(text_of("project.yaml")).body["Parameters"], {"MonthlyBudget": sum_in_dollars})) == 1
 
 
-# docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: characters of all inline policies of a role, and of a
-# trust policy, without white space.
+# docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: characters of all inline policies of a role, and
+# of a trust policy, without white space.
 MAX_INLINE, MAX_TRUST = 10_240, 2_048
 # docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_ENVIRONMENT_BYTES = 4_096
@@ -103,7 +103,10 @@ GOV = "arn:aws-us-gov:{}:us-gov-west-1:111122223333:"
 
 
 def filled(items: Iterable[str], characters: int) -> str:
-    """As many items as a parameter of so many characters takes."""
+    """Return as many items, joined by commas, as fit into `characters`.
+
+    Raises ValueError if the items are too few to fill them.
+    """
     text = ""
     for item in items:
         longer = f"{text},{item}" if text else item
@@ -114,7 +117,10 @@ def filled(items: Iterable[str], characters: int) -> str:
 
 
 def longest(name_length: int) -> dict[str, str]:
-    """Every parameter at its longest, in the partition with the longest name, with names of so many characters in lists."""
+    """Return every parameter at its longest, in the partition with the longest name.
+
+    ARNs in lists end in names of `name_length` characters.
+    """
     parameters = Template(text_of("project.yaml")).body["Parameters"]
     names = [f"{number:0{name_length}}" for number in range(100)]
     arns = {
@@ -185,7 +191,7 @@ def test_the_environments_of_functions_are_within_lambdas_limit_with_every_param
 
 
 def test_no_rule_uses_a_wildcard_and_patterns_are_within_eventbridges_limit_with_the_longest_names():
-    """A bus takes 30 rules with wildcards, which no request raises."""
+    """An event bus allows 30 rules with wildcards, a quota that cannot be raised."""
     template = Template(text_of("project.yaml"), LONGEST[0])
     rules = [each for each in template.body["Resources"].values() if each["Type"] == "AWS::Events::Rule"]
     patterns = [json.dumps(template.resolve(rule["Properties"]["EventPattern"])) for rule in rules]

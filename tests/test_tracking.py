@@ -1,4 +1,4 @@
-"""Tracking, against the real thing: an MLflow server, W&B offline, and services that are down or slow."""
+"""Experiment tracking with a real MLflow server, W&B offline, and services that are down or slow."""
 
 import json
 import os
@@ -25,10 +25,10 @@ from rehearsal.server import ACCOUNT, REGION
 
 PYTHON = ROOT / ".venv/tracking/bin/python"
 SRC = ROOT / "seed_code/common/src"
-KEY = "0123456789" * 4  # what a key of W&B looks like
+KEY = "0123456789" * 4  # in the form of a W&B key
 
-# Stands for train.py: its words are steps to log, a way to end, or what happens meanwhile.
-# As a checkpoint does, state.json takes the tracker's state from one part of a run to the next.
+# Stands for train.py. Its arguments are steps to log, events ("killed", "halt", "go on"), or a status to finish with.
+# state.json carries the tracker's state to the next process, as a checkpoint does.
 TRAINING = """
 import json, os, signal, sys
 from pathlib import Path
@@ -54,7 +54,7 @@ print("trained")
 
 @pytest.fixture
 def train(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
-    """Runs the words of a training in a folder of the test's own, with nothing set but what is given."""
+    """Return a function that runs TRAINING with these arguments in the test's folder, with a minimal environment."""
 
     def run(*words: str, **variables: str) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -72,21 +72,21 @@ def train(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
 
 @dataclass(frozen=True)
 class MlflowServer:
-    """A real server, and what it has in its database; each test has an experiment of its own there."""
+    """A running MLflow server and queries of its database. Each test uses an experiment of its own."""
 
     address: str
     pid: int
     folder: Path
 
     def runs(self, experiment: str) -> list[tuple[str, str]]:
-        """Name and status of the runs."""
+        """Return name and status of the runs."""
         return self.ask("r.name, r.status from runs r", experiment)
 
     def parameters(self, experiment: str) -> list[tuple[str, str]]:
         return self.ask("key, value from params join runs r using (run_uuid)", experiment)
 
     def points(self, experiment: str) -> list[tuple[int, float]]:
-        """Step and value of the training loss."""
+        """Return step and value of the training loss, by step."""
         return sorted(self.ask("step, value from metrics m join runs r using (run_uuid)", experiment, "train_loss"))
 
     def ask(self, what: str, experiment: str, metric: str | None = None) -> list[tuple]:
@@ -96,7 +96,7 @@ class MlflowServer:
             return database.execute(query, (experiment, metric) if metric else (experiment,)).fetchall()
 
     def requests(self) -> set[str]:
-        """The API's methods that were called, as "runs/create"."""
+        """Return the API methods that were called, as in "runs/create"."""
         lines = (self.folder / "log").read_text().splitlines()
         return {line.split("/mlflow/")[1].split()[0].split("?")[0] for line in lines if "/api/2.0/mlflow/" in line}
 
@@ -130,7 +130,7 @@ def mlflow(tmp_path_factory) -> Iterator[MlflowServer]:
 
 @pytest.fixture
 def silent() -> Iterator[socket.socket]:
-    """Takes connections and never answers."""
+    """Yield a listening socket that never responds."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -175,12 +175,12 @@ def test_what_a_slow_server_missed_is_sent_when_it_answers_again(mlflow, train):
 
     assert done.stdout.count("warning: MLflow does not track this: MlflowException: API request to") == 1
     assert mlflow.runs("slow") == [("digits", "FINISHED")]
-    # What was sent in vain still waits in the server's queue: it takes the same point once.
+    # The request that timed out is still queued at the server, which stores the same point only once.
     assert mlflow.points("slow") == [(10, 0.1), (20, 0.05), (40, 0.025)]
 
 
 def test_a_server_that_sagemaker_manages_is_named_by_its_arn(mlflow, train):
-    """The plugin signs and routes the requests; only the address that it would make of the ARN is replaced."""
+    """The plugin signs and routes the requests; only the URL that it derives from the ARN is replaced."""
     arn = "arn:aws:sagemaker:us-east-1:111122223333:mlflow-app/app-ABC"
     aws = {"AWS_ACCESS_KEY_ID": "unused", "AWS_SECRET_ACCESS_KEY": "unused", "MLFLOW_EXPERIMENT_NAME": "managed"}
 
@@ -191,9 +191,9 @@ def test_a_server_that_sagemaker_manages_is_named_by_its_arn(mlflow, train):
 
 
 def policy_of_the_pipeline_role(name: str, project: str) -> dict:
-    """One of its policies, as the template has it for a project."""
+    """Return a policy of the pipeline role, with the template's variables filled in for a project."""
     policies = load("project.yaml")["Resources"]["PipelineRole"]["Properties"]["Policies"]
-    own = [policy for policy in policies if isinstance(policy, dict)]  # a list stands for one with a condition
+    own = [policy for policy in policies if isinstance(policy, dict)]  # a policy behind !If loads as a list
     (document,) = [policy["PolicyDocument"] for policy in own if policy["PolicyName"] == name]
     text = json.dumps(document).replace("${SageMakerProjectId}", project).replace("${AWS::Partition}", "aws")
     return json.loads(text.replace("${AWS::Region}", REGION).replace("${AWS::AccountId}", ACCOUNT))
@@ -201,7 +201,7 @@ def policy_of_the_pipeline_role(name: str, project: str) -> dict:
 
 @pytest.fixture
 def as_pipeline(played, make_role, as_role) -> Callable[[str], dict[str, str]]:
-    """The variables of a job whose role has the template's policy for secrets."""
+    """Return a function that returns the environment of a project's job, whose role may read its secrets."""
 
     def variables(project: str) -> dict[str, str]:
         name = f"pipeline-{uuid.uuid4().hex[:8]}"
@@ -249,7 +249,7 @@ def test_wandb_goes_on_with_the_run_that_was_interrupted(train, tmp_path):
     train("20", "finished", WANDB_MODE="offline")
 
     state = json.loads((tmp_path / "state.json").read_text())
-    # offline-run-<time>-<id>, and a number behind it for two of the same second
+    # offline-run-<time>-<id>, with a number appended if two start in the same second
     runs = [path.name.split("-")[3] for path in tmp_path.glob("wandb/offline-run-*")]
     assert runs == 2 * [state["Weights & Biases"]]
 
@@ -274,12 +274,12 @@ def test_services_that_are_down_or_silent_cost_a_line_each_and_no_password_is_sh
     ]
     assert "sesame" not in done.stdout + done.stderr
     assert KEY not in done.stdout + done.stderr
-    assert silent.accept()  # it was asked
+    assert silent.accept()  # W&B did connect
 
 
 @pytest.fixture
 def wandb_server() -> Iterator[HTTPServer]:
-    """Notes who calls, and lets nobody in."""
+    """Yield a server that records the Authorization header of each POST and refuses it with 401."""
 
     class Refusal(BaseHTTPRequestHandler):
         def do_POST(self):

@@ -1,4 +1,4 @@
-"""Running projects brought to a newer template by each route: what they keep, what is asked for, what AWS does with it."""
+"""Upgrade running projects to a newer template by each route: the plan, the parameters kept, and what AWS does."""
 
 import json
 import os
@@ -39,7 +39,7 @@ EVERY = {
 
 @pytest.fixture(scope="module")
 def bundle(account: PlayedAws) -> Account:
-    """An account with the bundle installed for a Studio role, by both routes."""
+    """Return an account with the bundle installed for a Studio role, for both routes."""
     found = Account(account.session(), account.endpoint, wait_seconds=0.05)
     trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
@@ -66,7 +66,7 @@ def built(bundle: Account) -> Package:
 
 @pytest.fixture(scope="module")
 def projects(bundle: Account, built: Package) -> Account:
-    """The same, with a project of every optional parameter by each route."""
+    """Return the same account, with a project by each route that sets every optional parameter."""
     for name in ROUTES:
         bundle.sagemaker.create_project(ProjectName=name, **request(bundle, built, name, EVERY))
     for name in ROUTES:
@@ -75,7 +75,7 @@ def projects(bundle: Account, built: Package) -> Account:
 
 
 def request(bundle: Account, built: Package, route: str, parameters: dict[str, str]) -> dict[str, object]:
-    """What CreateProject takes for the text template."""
+    """Return what CreateProject takes for the text template by a route, without the project's name."""
     outputs = outputs_of(describe_stack(bundle, STACK))
     values = [{"Key": name, "Value": value} for name, value in parameters.items()]
     if route == "FromS3":
@@ -93,7 +93,7 @@ def described(bundle: Account, name: str) -> dict:
 
 
 def changed(built: Package, pattern: str, text: str) -> Package:
-    """The package with another project template for texts."""
+    """Return the package with `pattern` replaced by `text` in the project template for text."""
     key = built.projects["nlp"]
     template, count = re.subn(pattern, text, built.objects[key].decode())
     assert count
@@ -102,7 +102,7 @@ def changed(built: Package, pattern: str, text: str) -> Package:
     )
 
 
-# --- what is planned -----------------------------------------------------------------------------------------------------
+# --- the plan ---------------------------------------------------------------------------------------------------------
 
 
 def test_every_optional_parameter_is_set_here():
@@ -178,7 +178,7 @@ def test_a_stack_is_in_the_record_of_its_provisioned_product(projects):
     assert stacks_in_record(projects, product) == [describe_stack(projects, name)["StackId"]]
 
 
-# --- what AWS does with it -----------------------------------------------------------------------------------------------
+# --- what AWS does on an update ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -201,7 +201,7 @@ def test_an_update_with_a_parameter_that_the_template_does_not_have_fails(projec
 
 
 def update(bundle: Account, built: Package, route: str, parameters: dict[str, str], status: str) -> None:
-    """UpdateProject with the template that the project has."""
+    """Update a project without changing its template, and wait until it has the status."""
     asked = request(bundle, built, route, parameters)
     if route == "FromS3":
         provider = asked["TemplateProviders"][0]["CfnTemplateProvider"]
@@ -216,7 +216,7 @@ def update(bundle: Account, built: Package, route: str, parameters: dict[str, st
 
 
 def without(policy: dict, action: str, service: str) -> dict:
-    """A policy without an action, or without a service that a role may be passed to."""
+    """Return a policy without an action, and without a service to which roles may be passed; "" removes nothing."""
     text = json.dumps(policy)
     for word in (action, service):
         text = text.replace(f'"{word}", ', "").replace(f', "{word}"', "") if word else text
@@ -248,7 +248,7 @@ def test_a_studio_role_launches_templates_from_s3_with_each_of_its_rights_alone(
 
 
 def launch(aws: PlayedAws, asked: dict) -> str:
-    """How a project ends that somebody in Studio creates, or why it does not begin; it is deleted again."""
+    """Create a project as the Studio role and delete it; return its status, or the error of CreateProject."""
     role = f"arn:aws:iam::{ACCOUNT}:role/Studio"
     given = aws.client("sts").assume_role(RoleArn=role, RoleSessionName="scientist")["Credentials"]
     credentials = {

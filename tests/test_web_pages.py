@@ -1,4 +1,4 @@
-"""A web page that the user of a rehearsal happens to look at can neither run nor read anything, in a real browser."""
+"""In a real browser, a web page that the user opens can neither call the emulator nor read from it."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ from rehearsal.server import ACCOUNT, PlayedAws
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
 
-# The flags keep a browser without a network, and without a screen, from asking around.
+# The browser has no screen, and must make no requests of its own.
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --virtual-time-budget=20000 --dump-dom"
@@ -53,7 +53,7 @@ async function attempt(name, address, options) {
 
 @pytest.fixture
 def page(played, tmp_path) -> Iterator[str]:
-    """The address of a page of another origin."""
+    """Yield the URL of a page of another origin, which tries to call the emulator."""
     text = PAGE.replace('"AWS"', f'"{played.endpoint}"', 1).replace("KEYS", f'["test", "{ACCOUNT}"]', 1)
     (tmp_path / "index.html").write_text(text.replace("TEMPLATE", f"`{TEMPLATE}`", 1))
     (tmp_path / "control.txt").write_text("the page runs")
@@ -65,7 +65,7 @@ def page(played, tmp_path) -> Iterator[str]:
 
 
 def look_at(address: str, folder: Path) -> str:
-    """What a browser shows of an address once its scripts have run."""
+    """Open an address in a headless browser; return what its scripts wrote into <pre id="seen">."""
     rebound = "--host-resolver-rules=MAP rebound.example 127.0.0.1"
     command = [BROWSER, *FLAGS, rebound, f"--user-data-dir={folder}", address]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -84,6 +84,7 @@ def test_a_page_of_another_origin_runs_and_reads_nothing(played: PlayedAws, page
     stacks = [stack["StackName"] for stack in played.client("cloudformation").list_stacks()["StackSummaries"]]
     assert seen.pop("control") == "read the page runs"
     assert len(seen) == 12
+    # Either the browser blocks the call, or the page cannot read the response to a no-cors request.
     assert set(seen.values()) <= {"TypeError", "opaque"}
     assert "by-a-page" not in stacks
     assert s3.get_object(Bucket="secret-of-tests", Key="key")["Body"].read() == b"secret"

@@ -1,8 +1,8 @@
-"""Play AWS on a port of the loopback interface.
+"""Emulate AWS on a port of the loopback interface.
 
     python -m rehearsal.aws --port 4566 --folder <a folder for what runs>
 
-Writes the word "ready" to standard output when it answers, and ends every process that it started when it is told to.
+Prints the word "ready" once it accepts requests. On SIGINT or SIGTERM it ends every process that it started, and exits.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main() -> None:
         "AWS_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"],
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(arguments.port),
-        "IOT_MTLS_ENABLED": "0",  # it would listen on every interface
+        "IOT_MTLS_ENABLED": "0",  # otherwise it listens on every network interface
         "LAMBDA_EXECUTOR": "local",
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
         "MINISTACK_ACCOUNT_ID": "111122223333",
@@ -48,10 +48,10 @@ def main() -> None:
     from rehearsal.aws.sagemaker import SageMaker
     from rehearsal.aws.servicecatalog import ServiceCatalog
 
-    del os.environ["LOG_LEVEL"]  # ministack's, and no business of the functions that it starts
+    del os.environ["LOG_LEVEL"]  # meant for ministack, not for the functions that it starts
     os.environ["PYTHONPATH"] = str(
         Path(__file__).parent.parent / "runtime"
-    )  # these run on Lambda's platform, as it is here
+    )  # where the functions that it starts find sitecustomize.py
     adapter.keep_bodies_in(folder / "objects")
     repositories = CodeCommit(folder / "repositories")
     Builds(folder / "builds")
@@ -71,7 +71,7 @@ def main() -> None:
             processes.end_all()
             shutil.rmtree(folder / "tmp", ignore_errors=True)
             sys.stdout.flush()
-            # ministack's worker threads can take minutes to end; nothing of theirs is worth waiting for.
+            # Exit without waiting for ministack's worker threads: they can take minutes, and nothing depends on them.
             os._exit(0)
 
     asyncio.run(serve())

@@ -1,4 +1,4 @@
-"""Budgets as CloudFormation makes them: kept, and never exceeded, since nothing here costs anything."""
+"""Emulate AWS::Budgets::Budget: budgets are stored but never exceeded, since nothing here costs anything."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from rehearsal.aws import adapter
 
 
 class Budgets:
-    """Budgets by their names."""
+    """The budgets by name, and their CloudFormation resource type."""
 
     def __init__(self) -> None:
         self.budgets: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""CodeCommit: bare git repositories behind `git http-backend`, and the events of pushes and pull requests."""
+"""Emulate CodeCommit: bare git repositories behind `git http-backend`, and events for pushes and pull requests."""
 
 import base64
 import os
@@ -75,7 +75,10 @@ class CodeCommit(Service):
         return repository["repositoryId"], attributes
 
     def seed(self, name: str, branch: str, source: dict[str, str]) -> None:
-        """Make the first commit from a zip in S3, as CloudFormation does for `Code`."""
+        """Create the first commit from a zip in S3, as CloudFormation does for `Code`.
+
+        Raises ValueError for a zip of more than 20 MB, or with a path that leads out of the repository.
+        """
         s3 = adapter.client("s3", adapter.root_credentials())
         body = s3.get_object(Bucket=source["Bucket"], Key=source["Key"])["Body"].read()
         if len(body) > MOST_SEED_BYTES:
@@ -189,7 +192,7 @@ class CodeCommit(Service):
     # --- git over HTTP ----------------------------------------------------------------------------------------
 
     def refuse_git(self, path: str, query: str, headers: dict[str, str]) -> adapter.Response | None:
-        """Return the response to a request that git may not make, or None for one that it may. No body is needed."""
+        """Return the response to a git request that is not allowed, or None if it is. This needs no body."""
         name = repository_of(path)
         writes = "git-receive-pack" in path or "service=git-receive-pack" in query
         try:
@@ -204,11 +207,11 @@ class CodeCommit(Service):
         return None
 
     def serve_git(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> adapter.Response:
-        """Answer git's smart HTTP protocol under /v1/repos/<name>, and raise the events of what a push changed."""
+        """Serve git's smart HTTP protocol under /v1/repos/<name>, and raise events for what a push changed."""
         name = repository_of(path)
         if not path.endswith("git-receive-pack"):
             return self.run_backend(method, path, query, headers, body)
-        with self.push_lock:
+        with self.push_lock:  # one push at a time, so that the difference between the refs is due to this one
             before = self.refs(name)
             response = self.run_backend(method, path, query, headers, body)
             after = self.refs(name)
@@ -216,7 +219,10 @@ class CodeCommit(Service):
         return response
 
     def authorize_git(self, name: str, headers: dict[str, str], writes: bool) -> None:
-        """Check the credentials' signature and IAM. Raises PermissionError where there are none."""
+        """Check the signature of the credentials, and IAM.
+
+        Raises PermissionError without credentials, AccessDenied if they are wrong or do not allow the operation.
+        """
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() != "basic":
             raise PermissionError
@@ -228,7 +234,7 @@ class CodeCommit(Service):
         adapter.git_may(key, "codecommit:GitPush" if writes else "codecommit:GitPull", arn_of(name))
 
     def run_backend(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> adapter.Response:
-        """Hand a request to `git http-backend`, a CGI program."""
+        """Run `git http-backend`, a CGI program, on a request and return its response."""
         environment = {
             **os.environ,
             "GIT_PROJECT_ROOT": str(self.folder),
@@ -250,12 +256,12 @@ class CodeCommit(Service):
         return status, fields, content
 
     def refs(self, name: str) -> dict[str, str]:
-        """Branches and tags with their commits."""
+        """Return the commit of each branch and tag by its full name, such as refs/heads/main."""
         listed = git(self.folder / name, "for-each-ref", "--format=%(refname) %(objectname)")
         return dict(line.split() for line in listed.splitlines())
 
     def raise_changes(self, name: str, before: dict[str, str], after: dict[str, str]) -> None:
-        """Raise an event for every ref that a push created, moved or deleted, as CodeCommit does."""
+        """Raise an event for each ref that a push created, moved or deleted, and each pull request that it updated."""
         for reference in sorted(before.keys() | after.keys()):
             old, new = before.get(reference), after.get(reference)
             if old == new:
@@ -281,17 +287,17 @@ class CodeCommit(Service):
 
 
 def repository_of(path: str) -> str:
-    """Return the repository that a path of git's is about."""
+    """Return the repository's name from the path of a git request."""
     return path.removeprefix("/v1/repos/").split("/")[0]
 
 
 def arn_of(name: str) -> str:
-    """The ARN of a repository."""
+    """Return the ARN of a repository."""
     return f"arn:aws:codecommit:{adapter.REGION}:{adapter.ACCOUNT}:{name}"
 
 
 def git(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
-    """Run git without the settings of whoever uses this machine."""
+    """Run git without this machine's configuration, and return its output. Raises RuntimeError if it fails."""
     clean = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, **(environment or {})}
     done = subprocess.run(["git", *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False)
     if done.returncode:

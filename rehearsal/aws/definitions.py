@@ -1,4 +1,4 @@
-"""What a pipeline definition may hold to be emulated, checked when it is created or updated, as AWS does.
+"""Check that a pipeline definition is valid and can be emulated. Like AWS, do so when it is created or updated.
 
 docs.aws.amazon.com/sagemaker/latest/dg/define-pipeline.html; the schema is aws-sagemaker-mlops.github.io's
 sagemaker-model-building-pipeline-definition-JSON-schema.
@@ -13,8 +13,8 @@ from rehearsal.aws.protocol import not_played
 
 DEFINITION = ("Version", "Metadata", "Parameters", "PipelineExperimentConfig", "Steps")
 EVERY_STEP = ("Name", "Type", "Arguments", "DependsOn", "DisplayName", "Description")
-# What each emulated type of step has beside these. Two members change nothing here: RetryPolicies, since they are for
-# faults of AWS that the emulator does not have, and ExpireAfter of a CacheConfig, since it is longer than a rehearsal.
+# Further members of each emulated step type. Two have no effect here: RetryPolicies, which are for faults of AWS that
+# the emulator does not have, and the ExpireAfter of a CacheConfig, which is longer than a rehearsal.
 STEPS: dict[str, tuple[str, ...]] = {
     "Condition": (),
     "Fail": (),
@@ -28,7 +28,10 @@ CONDITIONS = (*COMPARISONS, "In", "Not", "Or")
 
 
 def check(definition: dict[str, Any]) -> None:
-    """Raise ValueError for what AWS refuses, and refuse what is not emulated, by name."""
+    """Raise ValueError for what AWS rejects, and AwsError, with the name, for what is not emulated.
+
+    May also raise KeyError or TypeError for a malformed definition.
+    """
     if unknown := [name for name in definition if name not in DEFINITION]:
         raise ValueError(f"Unknown members: {', '.join(unknown)}.")
     steps = all_steps(definition["Steps"])
@@ -42,7 +45,7 @@ def check(definition: dict[str, Any]) -> None:
 
 
 def check_step(step: dict[str, Any]) -> None:
-    """Refuse a step of another type, or with members of another kind, than those that are emulated."""
+    """Raise AwsError for a step whose type, members or conditions are not emulated."""
     if step["Type"] not in STEPS:
         raise not_played(f"steps of type {step['Type']}, as {step['Name']}")
     allowed = (*EVERY_STEP, *STEPS[step["Type"]])
@@ -56,7 +59,7 @@ def check_step(step: dict[str, Any]) -> None:
 
 
 def all_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Steps with those in the branches of conditions."""
+    """Return the steps, each condition followed by the steps in its branches."""
     found = []
     for step in steps:
         found.append(step)
@@ -66,7 +69,7 @@ def all_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def all_conditions(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Conditions with those inside them."""
+    """Return the conditions, followed by those nested in them (by Or and Not)."""
     inner = [
         other
         for condition in conditions
@@ -76,7 +79,7 @@ def all_conditions(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_graph(every: list[dict[str, Any]]) -> None:
-    """Raise ValueError for steps that are no directed acyclic graph."""
+    """Raise ValueError unless the steps have unique names and form a directed acyclic graph."""
     names = [step["Name"] for step in every]
     if len(names) != len(set(names)):
         raise ValueError("Step names are not unique.")
@@ -87,7 +90,10 @@ def check_graph(every: list[dict[str, Any]]) -> None:
 
 
 def dependencies(step: dict[str, Any]) -> set[str]:
-    """The steps that a step waits for: those it names in DependsOn and those it takes values from, not its own."""
+    """Return the names of the steps that a step waits for: those in DependsOn, and those whose values it references.
+
+    For a condition, references in its branches count; its branches' own steps do not.
+    """
     own = {inner["Name"] for inner in all_steps([step])}
     referred = set(re.findall(r'"Get": "Steps\.([A-Za-z0-9_-]+)\.', json.dumps(step)))
     named = {entry for entry in step.get("DependsOn", []) if isinstance(entry, str)}

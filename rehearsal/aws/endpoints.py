@@ -1,4 +1,4 @@
-"""Models, endpoint configurations and endpoints: CloudFormation makes them, a model server serves real HTTP."""
+"""Emulate models, endpoint configurations and endpoints: CloudFormation creates them, a model server serves them."""
 
 import http.client
 import os
@@ -15,12 +15,12 @@ from rehearsal.aws.protocol import AwsError, Caller, now, page, public, short_id
 from rehearsal.loopback import free_port
 
 START_SECONDS = 120
-INVOKE_SECONDS = 60  # SageMaker's own limit for a real-time invocation
+INVOKE_SECONDS = 60  # SageMaker's limit for a real-time invocation
 SERVER = Path(__file__).parent.parent / "model_server.py"
 
 
 class Endpoints:
-    """The operations on models and endpoints, and their CloudFormation types."""
+    """The API operations on models and endpoints, and their CloudFormation resource types."""
 
     models: dict[str, dict[str, Any]]
     configs: dict[str, dict[str, Any]]
@@ -156,7 +156,7 @@ class Endpoints:
         return arn, {"EndpointName": name}
 
     def update_endpoint_resource(self, physical_id: str, old: dict, new: dict, stack: str) -> tuple[str, dict]:
-        """Blue/green, as SageMaker does it: the new fleet serves before the old one goes."""
+        """Update blue/green, as SageMaker does: the new server is healthy before the old one ends."""
         endpoint = next(e for e in self.endpoints.values() if e["EndpointArn"] == physical_id)
         if endpoint["EndpointConfigName"] != new["EndpointConfigName"]:
             server = self.start_server(endpoint["EndpointName"], new["EndpointConfigName"])
@@ -179,7 +179,7 @@ class Endpoints:
         return ModelServer(self.folder / "endpoints" / f"{endpoint}-{short_id(6)}", endpoint, model)
 
     def invoke_endpoint(self, name: str, headers: dict[str, str], body: bytes) -> adapter.Response:
-        """Hand a request to the endpoint's model server; what the model refuses is a ModelError, as on AWS."""
+        """Forward a request to the endpoint's model server. An error status becomes a ModelError, as on AWS."""
         endpoint = self.known(self.endpoints, name, "endpoint")
         status, answer, content_type = endpoint["server"].invoke(
             body, headers.get("content-type", "application/octet-stream"), headers.get("accept", "application/json")
@@ -193,7 +193,7 @@ class Endpoints:
 
 
 class ModelServer:
-    """The model container of an endpoint: model.tar.gz in /opt/ml/model, its code/inference.py behind HTTP."""
+    """The model container of an endpoint: model.tar.gz unpacked in /opt/ml/model, its code/inference.py behind HTTP."""
 
     def __init__(self, folder: Path, endpoint: str, model: dict[str, Any]):
         self.folder = folder
@@ -203,6 +203,8 @@ class ModelServer:
         credentials = adapter.credentials_of(model["ExecutionRoleArn"], "SageMaker", "sagemaker.amazonaws.com")
         self.fetch(adapter.client("s3", credentials), container["ModelDataUrl"])
         isolated, socket, relays = model["EnableNetworkIsolation"], f"unix:{short_id(8)}.sock", None
+        # In a network namespace, the server's port is out of reach: requests go to it through a Unix socket, from a
+        # relay that listens on the same port outside.
         if (isolated or "VpcConfig" in model) and containers.has_networks():
             relays = [f"{socket}=tcp:{self.port}", *([] if isolated else [containers.relay_to_aws()])]
         environment = {
@@ -223,7 +225,7 @@ class ModelServer:
             raise
 
     def fetch(self, s3: Any, url: str) -> None:
-        """Unpack the model's archive."""
+        """Download the model's archive and unpack it into /opt/ml/model."""
         model = self.folder / "ml/model"
         bucket, key = objects.split(url)
         download = self.folder / "model.tar.gz"
@@ -237,7 +239,7 @@ class ModelServer:
         adapter.write_log(self.group, "AllTraffic/i-0", lines)
 
     def wait_until_healthy(self) -> None:
-        """Raise RuntimeError when the container does not pass its ping health check in time."""
+        """Wait until GET /ping succeeds. Raises RuntimeError if the container ends or START_SECONDS pass before."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
@@ -248,7 +250,7 @@ class ModelServer:
         raise RuntimeError(f"The container did not pass the ping health check. See log group {self.group}.")
 
     def invoke(self, body: bytes, content_type: str, accept: str) -> tuple[int, bytes, str]:
-        """Status, body and content type of the container's answer to POST /invocations."""
+        """Return the status, body and content type of the container's response to POST /invocations."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/invocations",
             data=body,

@@ -1,8 +1,8 @@
-"""What every request passes before it reaches a service: only the user of this rehearsal, from this machine.
+"""Check every request before it reaches a service: only this rehearsal's user, on this machine, may send one.
 
-A rehearsal runs code with its user's rights. So a request is refused, before anything of it is parsed, that names another
-host (a rebound DNS name), comes from a web page of another origin, or is not signed with a key of this rehearsal; and its
-body is read within limits, and unpacked within limits and away from the event loop.
+The emulator runs code with its user's rights. So a request is refused before its body is parsed if it names another
+host (DNS rebinding), comes from a web page of another origin, or is not signed with a key of this rehearsal. Bodies are
+read and unpacked within size limits, and unpacked off the event loop.
 """
 
 import asyncio
@@ -24,22 +24,22 @@ logger = logging.getLogger("rehearsal")
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 MEBIBYTE = 2**20
-# The most bytes of a body, by what the path begins with, or the service that the signature is for.
+# Body limits in bytes, by the beginning of the path (the first match counts), else by the service that is signed for.
 # docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints.html
 PATH_LIMITS = (("/2015-03-31/functions/", 6 * MEBIBYTE), ("/2015-03-31/functions", 70 * MEBIBYTE))
 SERVICE_LIMITS = {"s3": 5 * 1024 * MEBIBYTE, "sagemaker": 25 * MEBIBYTE}
 OTHER_LIMIT = 6 * MEBIBYTE
-RESPONSE_LIMIT = 65_536  # of a custom resource
+RESPONSE_LIMIT = 65_536  # bytes of a custom resource's response
 IDLE_SECONDS = 60
 MAX_DEPTH = 100
 RESPONSES = "/_ministack/cfn-response/"
-# Of ministack's own, and no API of AWS: gone.
+# ministack's own endpoints, which are not AWS APIs. They are closed, except to custom resources' responses.
 CLOSED = re.compile(r"/(_ministack|_localstack|_aws|health)(/|$)")
 JSON_TYPES = ("application/x-amz-json-1.0", "application/x-amz-json-1.1", "application/json")
 
 
 class Refused(Exception):
-    """A request that goes no further: AWS's code and message, and the HTTP status."""
+    """Raised for a request that is refused, with AWS's error code and message, and the HTTP status."""
 
     def __init__(self, code: str, message: str, status: int = 403):
         super().__init__(message)
@@ -49,7 +49,7 @@ class Refused(Exception):
 
 
 class Request:
-    """What is known of a request before its body is read."""
+    """A request without its body. Raises Refused for headers, a path or a query string that are not UTF-8."""
 
     def __init__(self, scope: dict[str, Any]):
         self.method, self.path = scope["method"], scope["path"]
@@ -80,16 +80,16 @@ def text_of(raw: bytes, name: str) -> str:
 def gate(
     application: Application, port: int, own: Callable[[Request, Signature | None, bytes, Receive], Awaitable[Any]]
 ) -> Application:
-    """Wrap an application so that only requests of this rehearsal's user reach it.
+    """Wrap an ASGI application so that only requests of this rehearsal's user reach it.
 
-    `own` serves what is no API of AWS: it returns status, headers and body, or None for what is not its own.
+    `own` serves what is not an AWS API: it returns status, headers and body, or None to leave the request to AWS's.
     """
 
     async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await application(scope, receive, send)
             return
-        if scope["type"] != "http":  # a web page may open a web socket anywhere; no service of ours has any
+        if scope["type"] != "http":  # a web page may open a WebSocket to any origin; none of our services uses one
             await receive()
             await send({"type": f"{scope['type']}.close", "code": 1008})
             return
@@ -107,7 +107,7 @@ def gate(
             await respond(send, *error_response(request, refused))
         except BadSignature as bad:
             await respond(send, *error_response(request, of_signature(bad, request)))
-        except ConnectionError:  # who asked is gone
+        except ConnectionError:  # the client has disconnected
             return
         except Exception as error:
             logger.error("%s %s: %s", scope["method"], scope["path"], traceback.format_exc())
@@ -118,11 +118,11 @@ def gate(
     return serve
 
 
-# --- who sends it ---------------------------------------------------------------------------------------------------
+# --- sender ---------------------------------------------------------------------------------------------------------
 
 
 def check_sender(request: Request, port: int) -> None:
-    """Raise Refused for another host's name, and for a web page that is not of this address."""
+    """Raise Refused for a Host header with another name, a web page of another origin, and a closed path."""
     hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
     if request.headers.get("host") not in hosts:
         raise Refused("AccessDenied", f"This is {hosts[0]}, and the request is for {request.headers.get('host')!r}.")
@@ -137,32 +137,33 @@ def check_sender(request: Request, port: int) -> None:
 
 
 def allowed_by_bucket(request: Request) -> bool:
-    """Whether the CORS configuration of the bucket that a request is about lets its page in."""
+    """Return whether the CORS configuration of the requested bucket allows the request's origin."""
     return "origin" in request.headers and adapter.bucket_allows_origin(request.method, request.path, request.headers)
 
 
 def is_response(request: Request) -> bool:
-    """Whether it is a custom resource's response, whose address holds a token that only its function was sent."""
+    """Return whether it is a custom resource's response: its path has a token that only the resource's function got."""
     token = request.path.removeprefix(RESPONSES)
     return request.path.startswith(RESPONSES) and request.method == "PUT" and adapter.awaits_response(token)
 
 
-# --- whether it is signed, and its body -----------------------------------------------------------------------------
+# --- signature and body ---------------------------------------------------------------------------------------------
 
 
 async def authenticate(request: Request, receive: Any) -> tuple[Signature | None, bytes]:
     """Check a request's signature and read its body. Raises BadSignature or Refused.
 
-    Without a signature of this kind: a custom resource's response, git, whose password is a signature that its service
-    checks before it does anything, and a browser's question about a bucket that allows its page.
+    Three kinds of request need no AWS signature: a custom resource's response; git, whose password is a signature that
+    codecommit.py checks before it does anything; and a CORS preflight for a bucket that allows the page.
     """
     if is_response(request):
         return None, await read(request, receive, RESPONSE_LIMIT)
     if request.path.startswith("/v1/repos/"):
-        return None, b""  # front.py authorises it first, and reads it then
+        return None, b""  # front.py reads the body after it has authorized the request
     if request.method == "OPTIONS" and allowed_by_bucket(request):
         return None, b""
     signature = Signature(request.method, request.raw_path, request.query, request.headers)
+    # Verify before the body is read if a header has the body's hash, else after; the hash itself is checked below.
     if not signature.waits_for_body:
         signature.verify()
     if signature.service == "s3" and (problem := shapes.s3_problem(request.query)):
@@ -178,7 +179,10 @@ async def authenticate(request: Request, receive: Any) -> tuple[Signature | None
 
 
 async def read(request: Request, receive: Any, limit: int) -> bytes:
-    """Read a body of at most so many bytes. Raises Refused for a longer or a slow one."""
+    """Return a request's body of at most `limit` bytes.
+
+    Raises Refused for a longer one, or if no part arrives for IDLE_SECONDS; ConnectionError if the client disconnects.
+    """
     declared = request.headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared) > limit:
         raise Refused("RequestEntityTooLargeException", f"The body has {declared} bytes, more than {limit}.", 413)
@@ -199,7 +203,7 @@ async def read(request: Request, receive: Any, limit: int) -> bytes:
 
 
 async def check_hash(signature: Signature, body: bytes) -> None:
-    """Raise Refused when the body is not the one that was signed."""
+    """Raise Refused if the body is not the one that was signed."""
     hashed = hashlib.sha256(body) if len(body) < MEBIBYTE else await asyncio.to_thread(hashlib.sha256, body)
     if hashed.hexdigest() != signature.payload_hash:
         message = "The provided 'x-amz-content-sha256' header does not match what was computed."
@@ -207,11 +211,11 @@ async def check_hash(signature: Signature, body: bytes) -> None:
 
 
 async def check_content(request: Request, service: str, body: bytes, limit: int) -> None:
-    """Raise Refused for a body that unpacks to too much, or does not fit its operation."""
+    """Raise Refused for a body that unpacks to more than `limit` bytes, or does not fit its operation."""
     if encoding := request.headers.get("content-encoding", "").strip().lower():
         body = await asyncio.to_thread(unpack, body, encoding, limit)
     content_type = request.headers.get("content-type", "").split(";")[0].strip()
-    if request.path.startswith("/endpoints/"):  # what goes to a model is the model's
+    if request.path.startswith("/endpoints/"):  # a model defines its own payload
         return
     if content_type in JSON_TYPES:
         call = (check_json, body, service, request.headers.get("x-amz-target"))
@@ -221,10 +225,10 @@ async def check_content(request: Request, service: str, body: bytes, limit: int)
 
 
 def unpack(body: bytes, encoding: str, limit: int) -> bytes:
-    """Unpack gzip within a limit. Raises Refused."""
+    """Unpack gzip to at most `limit` bytes. Raises Refused for more, and for content that is not complete gzip."""
     if encoding not in ("gzip", "x-gzip"):
         raise Refused("UnsupportedMediaTypeException", f"Content-Encoding {encoding!r} is not emulated.", 415)
-    unpacker = zlib.decompressobj(wbits=31)
+    unpacker = zlib.decompressobj(wbits=31)  # gzip with the largest window
     try:
         content = unpacker.decompress(body, limit)
     except zlib.error as error:
@@ -237,7 +241,7 @@ def unpack(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def check_json(body: bytes, service: str, target: str | None) -> None:
-    """Raise Refused for text that is no JSON or nested too deep, and for an object that is none of its operation."""
+    """Raise Refused for a body that is not JSON, is nested too deep, or does not fit its operation."""
     try:
         value = json.loads(body or b"{}")
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -247,7 +251,7 @@ def check_json(body: bytes, service: str, target: str | None) -> None:
     if target and not isinstance(value, dict):
         raise Refused("SerializationException", "Start of structure or map found where not expected.", 400)
     level, members = 0, [value]
-    while members:
+    while members:  # breadth first, one level of nesting at a time, without recursion
         if (level := level + 1) > MAX_DEPTH:
             raise Refused("SerializationException", f"The body is nested more than {MAX_DEPTH} levels deep.", 400)
         nested = (member for member in members if isinstance(member, (dict, list)))
@@ -260,7 +264,7 @@ def check_json(body: bytes, service: str, target: str | None) -> None:
 
 
 def replay(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
-    """Return an ASGI `receive` that gives a body that was read already, and then waits for the client to go."""
+    """Return an ASGI `receive` that yields a body that has been read already, and then blocks until it is cancelled."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> dict[str, Any]:
@@ -273,7 +277,7 @@ def replay(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
 
 
 def closed_to_pages(send: Any, signature: Signature | None) -> Any:
-    """Return an ASGI `send` without ministack's CORS headers, but those that a bucket's configuration asks for."""
+    """Return an ASGI `send` that drops ministack's CORS headers, except S3's, which a bucket configures."""
 
     async def sent(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start" and signature is not None and signature.service != "s3":
@@ -291,7 +295,7 @@ async def respond(send: Any, status: int, headers: dict[str, str], body: bytes) 
     await send({"type": "http.response.body", "body": body})
 
 
-# What AWS's protocols call the same refusal: (S3, query, JSON), each with its status.
+# The error code and HTTP status of a bad signature in each of AWS's protocols: (S3, query, JSON).
 SIGNATURE_CODES = {
     "MissingAuthenticationToken": (("AccessDenied", 403), ("MissingAuthenticationToken", 403), ("MissingAuthenticationTokenException", 400)),
     "UnrecognizedClientException": (("InvalidAccessKeyId", 403), ("InvalidClientTokenId", 403), ("UnrecognizedClientException", 400)),
@@ -301,14 +305,14 @@ SIGNATURE_CODES = {
 
 
 def of_signature(bad: BadSignature, request: Request | None) -> Refused:
-    """Return the refusal of a signature as the request's protocol has it."""
+    """Return the refusal of a bad signature, with the error code and status of the request's protocol."""
     codes = SIGNATURE_CODES.get(bad.code, ((bad.code, 403),) * 3)
     code, status = codes[("s3", "query", "json").index(protocol_of(request))]
     return Refused(code, bad.message, status)
 
 
 def protocol_of(request: Request | None) -> str:
-    """Return which form of errors a request's sender reads."""
+    """Return the protocol whose error format the client reads: "s3", "query" or "json"."""
     if request is None:
         return "json"
     content_type = request.headers.get("content-type", "")
@@ -319,7 +323,7 @@ def protocol_of(request: Request | None) -> str:
 
 
 def error_response(request: Request | None, refused: Refused) -> tuple[int, dict[str, str], bytes]:
-    """Return an error as the protocol of the request has it."""
+    """Return status, headers and body of an error, in the request's protocol."""
     code, message = escape(refused.code), escape(refused.message)
     match protocol_of(request):
         case "s3":

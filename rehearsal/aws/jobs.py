@@ -1,4 +1,4 @@
-"""Training and processing jobs: their data brought in, their entrypoint run, their results taken out."""
+"""Emulate training and processing jobs: download their inputs, run their entrypoint, upload their results."""
 
 import contextlib
 import os
@@ -15,13 +15,13 @@ from rehearsal.aws import adapter, containers, objects, processes, vpc
 from rehearsal.aws.instances import Instance, require_playable, resources_of
 from rehearsal.aws.protocol import AwsError, Caller, not_played, now, page, public, short_id
 
-STOP_GRACE_SECONDS = 120  # between SIGTERM and SIGKILL, as AWS gives it
-# What a spot second is billed at in the play. Real prices move; the CV original paid 26.5 % (9.78 against 2.59 USD).
+STOP_GRACE_SECONDS = 120  # between SIGTERM and SIGKILL, as on AWS
+# Billable share of spot seconds in the emulator. Real prices vary; the CV original paid 26.5 % (9.78 against 2.59 USD).
 PLAYED_SPOT_PRICE = 0.3
-# An interrupted job waits so long for its next instance.
+# How long an interrupted job waits for its next instances.
 CAPACITY_RETURNS_SECONDS = 1
-# What a script prints once it trains: the earliest moment at which an interruption has something to interrupt.
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# What a script prints once it trains; an interruption waits for that, since before there is nothing to interrupt.
 UNDER_WAY = re.compile(r"step |epoch=")
 ENDED = ("Completed", "Failed", "Stopped")
 STATUS_MESSAGES = {
@@ -40,11 +40,11 @@ TOOLKIT = Path(__file__).parent.parent / "toolkit.py"
 
 
 class JobFailed(Exception):
-    """A job's end that its failure reason explains."""
+    """Raised when a job fails; the message becomes its failure reason."""
 
 
 class Jobs:
-    """The operations on training and processing jobs."""
+    """The API operations on training and processing jobs."""
 
     jobs: dict[str, dict[str, dict[str, Any]]]
     interruptions: list[str]
@@ -59,7 +59,7 @@ class Jobs:
         return {"TrainingJobArn": self.create_job("training", parameters, caller)["TrainingJobArn"]}
 
     def check_training(self, parameters: dict[str, Any], hyperparameters: dict[str, str]) -> None:
-        """Refuse what no training job can have, be it one of its own or of a tuning."""
+        """Raise AwsError for a training job, or a tuning job's definition of one, that is invalid or not emulated."""
         stopping = parameters["StoppingCondition"]
         spot = parameters.get("EnableManagedSpotTraining", False)
         if spot and stopping.get("MaxWaitTimeInSeconds", 0) < stopping.get("MaxRuntimeInSeconds", 86400):
@@ -82,7 +82,7 @@ class Jobs:
         return {"ProcessingJobArn": self.create_job("processing", parameters, caller)["ProcessingJobArn"]}
 
     def create_job(self, kind: str, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        """Check whether a job may be, and start it."""
+        """Check a job's name and permissions, and start it. Raises AwsError, or AccessDenied."""
         name = parameters[f"{KINDS[kind]}Name"]
         if name in self.jobs[kind]:
             raise AwsError("ResourceInUse", f"Job {name} already exists")
@@ -90,7 +90,7 @@ class Jobs:
         return self.start_job(kind, parameters)
 
     def start_job(self, kind: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Record a job and start it on a thread of its own."""
+        """Record a job, run it on a thread of its own, and return the record."""
         name = parameters[f"{KINDS[kind]}Name"]
         record = {
             **parameters,
@@ -130,7 +130,7 @@ class Jobs:
     def list_jobs(self, kind: str, parameters: dict[str, Any]) -> dict[str, Any]:
         name = KINDS[kind]
         keys = (f"{name}Name", f"{name}Arn", f"{name}Status", "CreationTime", "LastModifiedTime")
-        # What a training job has, what a processing job has, and what comes with its end.
+        # Members of only one kind of job; those that a job gets at its end are absent until then.
         later = {
             "training": ("TrainingEndTime", "SecondaryStatus"),
             "processing": ("ProcessingEndTime", "FailureReason", "ExitMessage"),
@@ -156,9 +156,9 @@ class Jobs:
         return {}
 
     def interrupt(self, name_contains: str) -> None:
-        """Let spot take the instance of a training job, running or to come, away once: no API of AWS, only the play's.
+        """Interrupt a training job once, as spot does. This is the emulator's own API: AWS has none.
 
-        It is the first managed spot training job whose name contains the given text.
+        It is the first managed spot training job, running or future, whose name contains the given text.
         """
         self.interruptions.append(name_contains)
         self.grant_interruptions()
@@ -181,7 +181,7 @@ class Jobs:
 
 
 class Run:
-    """One job from its first byte in to its last byte out."""
+    """Runs one job on its instances, from the download of its inputs to the upload of its results."""
 
     def __init__(self, record: dict[str, Any], folder: Path):
         self.record = record
@@ -190,12 +190,12 @@ class Run:
         self.folder = folder
         count = resources_of(record)["InstanceCount"]
         self.instances = [Instance(folder, number, count) for number in range(count)]
-        self.failed: Instance | None = None  # the first whose container failed
+        self.failed: Instance | None = None  # the first instance whose container failed
         self.group = f"/aws/sagemaker/{KINDS[self.kind]}s"
         self.reclaimed = threading.Event()
         self.interrupted = False
         self.grace_seconds = STOP_GRACE_SECONDS
-        self.seconds = 0.0  # in which the container ran; waiting for an instance does not count
+        self.seconds = 0.0  # that the containers ran; waiting for instances does not count
 
     def emit(self, instance: Instance, lines: list[str]) -> None:
         adapter.write_log(self.group, self.stream(instance), lines)
@@ -209,7 +209,7 @@ class Run:
         return f"{self.name}/{instance.name}"
 
     def read_metrics(self, lines: list[str]) -> None:
-        """Note what the job's metric definitions find in its log; what is no number does not count."""
+        """Record the values that the job's metric definitions find in log lines, ignoring what is not a number."""
         definitions = self.record.get("AlgorithmSpecification", {}).get("MetricDefinitions")
         if not definitions:
             return
@@ -254,9 +254,10 @@ class Run:
     # --- training ----------------------------------------------------------------------------------------------
 
     def train(self) -> str:
-        """Run the container, again after each interruption, and store what it leaves.
+        """Run the containers, again after each interruption, upload what they leave, and return the job's status.
 
-        https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training-status.html has the statuses.
+        Raises JobFailed. https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training-status.html lists
+        the statuses.
         """
         record = self.record
         codes = self.train_on_instances()
@@ -278,7 +279,7 @@ class Run:
         return "Completed"
 
     def train_on_instances(self) -> list[int]:
-        """Bring the data onto the instances and run the containers there, until they end or are taken away."""
+        """Download the data, and run the containers until they end or are interrupted. Return their exit codes."""
         self.enter("Starting")
         self.interrupted = False
         self.reclaimed.clear()
@@ -300,16 +301,16 @@ class Run:
             self.note_time()
 
     def entrypoint(self) -> list[str]:
-        """What starts the container: the job's own entrypoint, or the toolkit of the images, which starts its script."""
+        """Return the containers' command: the job's own entrypoint, or the images' toolkit, which starts its script."""
         algorithm = self.record["AlgorithmSpecification"]
         if "ContainerEntrypoint" in algorithm:
             return algorithm["ContainerEntrypoint"] + algorithm.get("ContainerArguments", [])
-        # It keeps SIGTERM to itself: waiting for the script to end of it would only take 120 seconds.
+        # The toolkit does not forward SIGTERM, so waiting for the script to end would only take the full 120 seconds.
         self.grace_seconds = 0
         return [os.environ["REHEARSAL_PYTHON"], str(TOOLKIT)]
 
     def bring_in(self, instance: Instance) -> None:
-        """Lay out /opt/ml: configuration, data, and the folders that the script writes to."""
+        """Set up an instance's /opt/ml: configuration, data, and the folders that the script writes to."""
         record = self.record
         channels = record.get("InputDataConfig", [])
         resources = instance.resource_config(record["ResourceConfig"]["InstanceType"])
@@ -326,7 +327,7 @@ class Run:
             (instance.ml / name).mkdir(parents=True)
 
     def note_time(self) -> None:
-        """Trained and billed seconds so far: of every instance that the job had, without the wait for the next one."""
+        """Record the training and billable seconds so far, over all interruptions, without the waits for instances."""
         self.record["TrainingEndTime"] = now()
         price = PLAYED_SPOT_PRICE if self.record.get("EnableManagedSpotTraining") else 1
         seconds = max(1, round(self.seconds))
@@ -334,7 +335,7 @@ class Run:
         self.record["BillableTimeInSeconds"] = max(1, round(seconds * price))
 
     def wait_for_instances(self) -> None:
-        """Lose the instances with their disks, and wait until spot has others."""
+        """Discard the instances with their disks, and wait until spot has new ones."""
         self.enter("Interrupted")
         containers.remove(self.folder)
         for instance in self.instances:
@@ -343,9 +344,9 @@ class Run:
         self.record["stop"].wait(CAPACITY_RETURNS_SECONDS)
 
     def enter(self, status: str) -> None:
-        """Note a secondary status, and the end of the one before it."""
+        """Record a secondary status, and the end of the one before it."""
         moment = now()
-        # A new list each time: somebody may be describing the job just now.
+        # A new list each time, since another thread may be describing the job.
         before = [{"EndTime": moment, **entry} for entry in self.record.get("SecondaryStatusTransitions", [])]
         entry = {"Status": status, "StartTime": moment, "StatusMessage": STATUS_MESSAGES[status]}
         if status in ENDED:
@@ -355,7 +356,10 @@ class Run:
         self.record["LastModifiedTime"] = moment
 
     def restore_checkpoints(self, instance: Instance) -> objects.CheckpointSync | None:
-        """Bring back what an earlier run with the same address left, and keep S3 up to date from now on."""
+        """Download the checkpoints under the job's S3 URI, and start copying new ones there.
+
+        Return the copier, whose finish() must be called; None without a CheckpointConfig.
+        """
         config = self.record.get("CheckpointConfig")
         if not config:
             return None
@@ -389,7 +393,7 @@ class Run:
         return "Completed"
 
     def bring_in_for_processing(self, instance: Instance, outputs: list[dict[str, Any]]) -> None:
-        """Lay out /opt/ml as its request says: inputs, folders for outputs, configuration."""
+        """Set up an instance's /opt/ml as the request says: inputs, folders for outputs, configuration."""
         record = self.record
         for given in record.get("ProcessingInputs", []):
             source = given["S3Input"]
@@ -401,14 +405,17 @@ class Run:
         instance.write_config("config/resourceconfig", resources)
         instance.write_config("config/processingjobconfig", public_request(record))
 
-    # --- both --------------------------------------------------------------------------------------------------
+    # --- training and processing -------------------------------------------------------------------------------
 
     def execute(self, entrypoint: list[str], environment: dict[str, str], limit_seconds: float) -> list[int]:
-        """Run the entrypoint on every instance to its end; stop it when it is asked for, or when its time is over."""
+        """Run the entrypoint on every instance until all end or `watch` ends them, and return their exit codes.
+
+        Raises JobFailed when the time limit is exceeded.
+        """
         network, relays, credentials = network_of(self.record), None, self.credentials
-        if network.get("EnableNetworkIsolation"):  # API_CreateTrainingJob: calls between peers are allowed
+        if network.get("EnableNetworkIsolation"):  # only calls between the job's instances (API_CreateTrainingJob)
             relays, credentials = [], None
-        elif network.get("VpcConfig") or len(self.instances) > 1:  # without a way to the internet
+        elif network.get("VpcConfig") or len(self.instances) > 1:  # AWS, but not the internet
             relays = [containers.relay_to_aws()]
         surroundings = {**processes.job_environment(credentials), **environment}
         with contextlib.ExitStack() as after:
@@ -434,7 +441,7 @@ class Run:
         return codes
 
     def watch(self, running: dict[Instance, subprocess.Popen]) -> None:
-        """End the containers when somebody stops the job, spot takes its instances away, or one of them fails."""
+        """End all containers when the job is stopped, spot takes its instances away, or one container fails."""
         while alive := [process for process in running.values() if process.poll() is None]:
             taken = self.record["stop"].wait(0.2) or self.reclaimed.is_set()
             self.failed = next((instance for instance, process in running.items() if process.poll()), None)
@@ -445,7 +452,7 @@ class Run:
                 return
 
     def check_exit(self, codes: list[int]) -> None:
-        """Raise JobFailed with the reason that a container left, for an exit status that is not 0."""
+        """Raise JobFailed if an exit code is not 0, with the reason that the first failed container left, if any."""
         failed = [(instance, code) for instance, code in zip(self.instances, codes, strict=True) if code]
         if not failed:
             return
@@ -456,7 +463,7 @@ class Run:
 
 
 def described(channel: dict[str, Any]) -> dict[str, str]:
-    """Return what inputdataconfig.json says of a channel.
+    """Return a channel's entry in inputdataconfig.json.
 
     docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
     """
@@ -476,12 +483,15 @@ def public_request(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def arn_of(kind: str, name: str) -> str:
-    """The ARN of a job."""
+    """Return the ARN of a job."""
     return f"arn:aws:sagemaker:{adapter.REGION}:{adapter.ACCOUNT}:{KIND_ARNS[kind]}/{name}"
 
 
 def may_start(kind: str, request: dict[str, Any], job: dict[str, Any], caller: Caller) -> None:
-    """Refuse a request whose caller, or whose job's role, lacks a right for it; a tuning's job is a part of its request."""
+    """Raise an error if the job cannot run here, or if the caller or the job's role lacks a permission for it.
+
+    `job` has the job's role, network and resources: the request itself, or a tuning job's TrainingJobDefinition.
+    """
     require_playable(job)
     caller.pass_role(job["RoleArn"], "sagemaker.amazonaws.com")
     may_tag(kind, request, caller)
@@ -490,16 +500,16 @@ def may_start(kind: str, request: dict[str, Any], job: dict[str, Any], caller: C
 
 
 def may_tag(kind: str, job: dict[str, Any], caller: Caller) -> None:
-    """Raise AccessDeniedException unless the caller may give the job its tags: a right of its own in SageMaker."""
+    """Raise AccessDenied unless the caller may tag the job, which takes a permission of its own in SageMaker."""
     if tags := job.get("Tags"):
         arn = arn_of(kind, job[f"{KINDS[kind]}Name"])
         caller.may("sagemaker:AddTags", arn, {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in tags})
 
 
 def check_disk_key(job: dict[str, Any]) -> None:
-    """Raise ValidationException unless the job's role may let a disk use the key that its request names.
+    """Raise ValidationException unless the job's role may use the KMS key of its storage volume.
 
-    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html has what such a role takes.
+    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html lists the permissions that the role needs.
     """
     if key := resources_of(job).get("VolumeKmsKeyId"):
         access_key = adapter.credentials_of(job["RoleArn"], "SageMaker", "sagemaker.amazonaws.com")["AWS_ACCESS_KEY_ID"]
@@ -511,12 +521,15 @@ def check_disk_key(job: dict[str, Any]) -> None:
 
 
 def network_of(job: dict[str, Any]) -> dict[str, Any]:
-    """The part of a job's request that says which network it is in."""
+    """Return the part of a job's request that has VpcConfig and EnableNetworkIsolation."""
     return job.get("NetworkConfig", job)
 
 
 def job_name(kind: str, execution_id: str, step: str) -> str:
-    """As Pipelines names the jobs of its steps; how those of tuning steps, which get 32 characters, AWS does not say."""
+    """Return a name for a step's job as Pipelines forms it.
+
+    AWS does not document the form for tuning jobs, whose names have at most 32 characters.
+    """
     if kind == "tuning":
         return f"{execution_id}-{step[:7]}-{short_id(10)}"
     return f"pipelines-{execution_id}-{step[:24]}-{short_id(10)}"

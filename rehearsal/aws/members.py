@@ -1,6 +1,6 @@
-"""Which members of a request each emulated operation honours.
+"""The request members that each emulated operation honours.
 
-Every other member is refused by name, so that none is ever ignored. An operation that is not listed is not emulated.
+Every other member is refused by name, so that none is silently ignored. An operation not listed is not emulated.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ MODIFIED = ("LastModifiedTimeAfter", "LastModifiedTimeBefore")
 PAGES = ("MaxResults", "NextToken")
 SORTED = ("SortBy", "SortOrder")
 
-# Optional members that an operation acts on, or keeps and returns. Required members are always honoured.
+# Optional members that an operation acts on, or stores and returns. Required members are always honoured.
 HONOURED: dict[str, tuple[str, ...]] = {
     "AddTags": (),
     "CreateDomain": ("SubnetIds", "VpcId", "Tags"),
@@ -106,7 +106,7 @@ HONOURED: dict[str, tuple[str, ...]] = {
     "ListServiceQuotas": PAGES,
 }  # fmt: skip
 
-# Members that are accepted and change nothing here, with the reason.
+# Members that are accepted but have no effect here, with the reason.
 WITHOUT_EFFECT: dict[tuple[str, str], str] = {
     ("UpdateModelPackage", "ClientToken"): "the SDKs fill it in; the same update twice changes nothing",
     ("CreateTrainingJob", "ProfilerConfig"): "profiling measures instances, and there are none here",
@@ -114,8 +114,8 @@ WITHOUT_EFFECT: dict[tuple[str, str], str] = {
 }
 
 ANY: tuple[Any, ...] = ()
-# Inside the structures that the emulator acts on: the members that it honours, and the values that it plays of some. All
-# that is not here is refused; a value of those that are, where values are named.
+# By structure: the members that the emulator honours, each with the values that it emulates, or ANY. Other members, and
+# other values where values are listed, are refused.
 INSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
     "AlgorithmSpecification": {
         "TrainingImage": ANY, "TrainingInputMode": ("File",), "MetricDefinitions": ANY, "ContainerEntrypoint": ANY,
@@ -188,12 +188,12 @@ INSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
     "UpdateTemplateProvider": {"CfnTemplateProvider": ANY},
     "VpcConfig": {"SecurityGroupIds": ANY, "Subnets": ANY},
 }  # fmt: skip
-# Operations that keep what they are given, and whose Describe returns all of it.
+# Operations that store their parameters as they are, for Describe to return: their structures are not checked.
 KEPT = ("CreateDomain", "CreateModelPackage", "UpdateModelPackage")
 
 
 def unsupported(operation: str, shape: botocore.model.StructureShape | None, parameters: dict) -> list[str]:
-    """Return the members of a request that the operation neither honours nor knowingly passes over."""
+    """Return the members of a request that the operation neither honours nor accepts without effect."""
     honoured = {*(shape.required_members if shape else ()), *HONOURED[operation]}
     outside = [name for name in parameters if name not in honoured and (operation, name) not in WITHOUT_EFFECT]
     if outside or operation in KEPT or shape is None:
@@ -203,7 +203,7 @@ def unsupported(operation: str, shape: botocore.model.StructureShape | None, par
 
 
 def unsupported_inside(shape: botocore.model.Shape, value: Any, path: str) -> Iterator[str]:
-    """Yield the paths of a value's members that INSIDE does not have, and of those whose value it does not have."""
+    """Yield the paths of a value's members that are not in INSIDE, or whose value is not listed there."""
     if shape.type_name == "list":
         for number, member in enumerate(value or ()):
             yield from unsupported_inside(shape.member, member, f"{path}[{number}]")

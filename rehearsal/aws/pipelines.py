@@ -1,4 +1,4 @@
-"""SageMaker Pipelines: definitions, executions, and the steps that they run, independent ones at the same time."""
+"""Emulate SageMaker Pipelines: definitions, executions and their steps, independent ones in parallel."""
 
 import hashlib
 import json
@@ -49,11 +49,11 @@ PARAMETER_TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": lam
 
 
 class StepFailed(Exception):
-    """A step's end that fails the execution, with its reason."""
+    """Raised when a step fails, which fails the execution; the message is the failure reason."""
 
 
 class Pipelines:
-    """The operations on pipelines and executions."""
+    """The API operations on pipelines and executions."""
 
     pipelines: dict[str, dict[str, Any]]
     executions: dict[str, "Execution"]
@@ -62,7 +62,7 @@ class Pipelines:
 
     def start_pipelines(self) -> None:
         self.pipelines, self.executions, self.cache = {}, {}, {}
-        self.changing = threading.Lock()  # requests with one token may come at the same moment
+        self.changing = threading.Lock()  # requests with the same token may arrive at the same time
 
     def create_pipeline(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         name = parameters["PipelineName"]
@@ -109,7 +109,7 @@ class Pipelines:
             return {"PipelineArn": pipeline["PipelineArn"], "PipelineVersionId": len(pipeline["versions"])}
 
     def definition(self, parameters: dict[str, Any]) -> str:
-        """The definition's text. Raises ValidationException for what AWS refuses at once."""
+        """Return the text of a request's definition. Raises ValidationException if AWS would reject it at once."""
         text = parameters.get("PipelineDefinition")
         if text is None:
             place = parameters["PipelineDefinitionS3Location"]
@@ -132,7 +132,7 @@ class Pipelines:
         return {**public(pipeline), **({"LastRunTime": started} if started else {})}
 
     def last_run(self, pipeline: dict[str, Any]) -> Any:
-        """When the newest execution of a pipeline started; None where there is none."""
+        """Return when the newest execution of a pipeline started; None if it has none."""
         return max((run.started for run in self.executions.values() if run.pipeline is pipeline), default=None)
 
     def list_pipelines(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -234,7 +234,7 @@ class Pipelines:
 
 
 class Execution:
-    """One run of a pipeline."""
+    """One execution of a pipeline."""
 
     def __init__(self, service: Any, pipeline: dict[str, Any], request: dict[str, Any]):
         self.service = service
@@ -263,7 +263,10 @@ class Execution:
         self.told("Executing")
 
     def told(self, before: str) -> None:
-        """Raise the event of a changed status: docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html"""
+        """Raise the event of a changed status.
+
+        docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
+        """
         detail = {
             "pipelineArn": self.pipeline["PipelineArn"],
             "pipelineExecutionArn": self.arn,
@@ -276,7 +279,10 @@ class Execution:
         adapter.raise_event("aws.sagemaker", kind, detail, [self.pipeline["PipelineArn"], self.arn])
 
     def resolve_parameters(self) -> dict[str, Any]:
-        """Defaults with what the request overrides. Raises ValidationException for unknown or mistyped ones."""
+        """Return the parameters: the defaults, overridden by the request.
+
+        Raises ValidationException for one that is unknown, has no value, or has a value of another type or enum.
+        """
         declared = {entry["Name"]: entry for entry in self.definition.get("Parameters", [])}
         unknown = [name for name in self.given if name not in declared]
         if unknown:
@@ -311,7 +317,7 @@ class Execution:
         }
 
     def stop(self) -> None:
-        """Ask every running job to stop; no further step starts."""
+        """Stop every running job, and start no further step."""
         if self.status in ENDED:
             return
         self.status = "Stopping"
@@ -340,7 +346,10 @@ class Execution:
         self.told("Stopping" if self.stopping.is_set() else "Executing")
 
     def run_steps(self, steps: list[dict[str, Any]]) -> None:
-        """Run a list of steps, each as soon as what it needs has succeeded."""
+        """Run steps, each as soon as all that it depends on have succeeded, and wait until all have ended.
+
+        Raises StepFailed if some can never start.
+        """
         pending = {step["Name"]: step for step in steps}
         running: set[str] = set()
 
@@ -352,7 +361,7 @@ class Execution:
 
         with self.lock:
             while pending or running:
-                if self.failure or self.stopping.is_set():
+                if self.failure or self.stopping.is_set():  # start nothing more, but wait for what runs
                     pending = {}
                 for name, step in list(pending.items()):
                     needed = definitions.dependencies(step)
@@ -410,7 +419,10 @@ class Execution:
         self.outputs[step["Name"]] = {**described, "TrainingJobSummaries": listed["TrainingJobSummaries"]}
 
     def run_job(self, kind: str, step: dict[str, Any], record: dict[str, Any]) -> None:
-        """Start a job with the pipeline's role and wait for its end, or take over an earlier one's results."""
+        """Start a job with the pipeline's role and wait for its end, or take the cached result of an earlier job.
+
+        Raises StepFailed if the job fails.
+        """
         title = KINDS[kind]
         arguments = self.resolve(step["Arguments"])
         check_members(f"Create{title}", arguments)
@@ -425,7 +437,7 @@ class Execution:
             job = record["job"] = self.service.jobs[kind][name]
         record["Metadata"] = {f"{kind.title()}Job": {"Arn": job[f"{title}Arn"]}}
         job["ended"].wait()
-        if not source:  # the pipeline looks with its role, as it started the job
+        if not source:  # the pipeline's role needs the permission to describe the job, too
             getattr(self.client, xform_name(f"Describe{title}"))(**{f"{title}Name": job[f"{title}Name"]})
         status = job[f"{title}Status"]
         if status == "Failed":
@@ -437,7 +449,7 @@ class Execution:
             self.service.cache[key] = {"execution": self.arn, "job": job}
 
     def cache_key(self, step: dict[str, Any], arguments: dict[str, Any]) -> str | None:
-        """The step's name and the attributes that AWS compares, when the step has caching switched on."""
+        """Return a hash of the pipeline, the step's name and the arguments AWS compares; None if caching is off."""
         if not step.get("CacheConfig", {}).get("Enabled"):
             return None
         compared = {path: member_of(arguments, path) for path in CACHE_KEYS[step["Type"]]}
@@ -445,7 +457,7 @@ class Execution:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def remember_property_files(self, step: dict[str, Any], job: dict[str, Any]) -> None:
-        """Read the property files that conditions will look into."""
+        """Load a processing step's property files, which later steps read with Std:JsonGet."""
         outputs = {
             o["OutputName"]: o["S3Output"]["S3Uri"] for o in job.get("ProcessingOutputConfig", {}).get("Outputs", [])
         }
@@ -456,10 +468,11 @@ class Execution:
             self.outputs.setdefault(f"{step['Name']}/files", {})[declared["PropertyFileName"]] = content
 
     def run_condition(self, step: dict[str, Any], record: dict[str, Any]) -> None:
-        """Evaluate the conditions, and run the branch that they choose."""
+        """Evaluate the conditions, and run the steps of the branch that they select."""
         arguments = step["Arguments"]
         met = all(self.holds(condition) for condition in arguments["Conditions"])
         record["Metadata"] = {"Condition": {"Outcome": "True" if met else "False"}}
+        # The condition itself ends before its branch runs, since steps in the branch may depend on it.
         record |= {"StepStatus": "Succeeded", "EndTime": now()}
         self.run_steps(arguments.get("IfSteps" if met else "ElseSteps", []))
 
@@ -487,7 +500,7 @@ class Execution:
     # --- values ------------------------------------------------------------------------------------------------------
 
     def resolve(self, value: Any) -> Any:
-        """Replace references and functions by their values, all the way down."""
+        """Return a value with its references (Get) and functions (Std:Join, Std:JsonGet) evaluated, at any depth."""
         if isinstance(value, list):
             return [self.resolve(member) for member in value]
         if not isinstance(value, dict):
@@ -505,7 +518,7 @@ class Execution:
         return {name: self.resolve(member) for name, member in value.items()}
 
     def get(self, path: str) -> Any:
-        """The value of a reference, as "Parameters.Epochs" or "Steps.Train.ModelArtifacts.S3ModelArtifacts"."""
+        """Return the value of a reference, e.g. "Parameters.Epochs", "Steps.Train.ModelArtifacts.S3ModelArtifacts"."""
         kind, _, rest = path.partition(".")
         if kind == "Parameters":
             return self.parameters[rest]
@@ -523,14 +536,17 @@ class Execution:
 
 
 def member_of(arguments: dict[str, Any], path: str) -> Any:
-    """The member that a path of names leads to, if it is there."""
+    """Return the member at a dotted path of names, or None if it is absent."""
     for name in path.split("."):
         arguments = (arguments or {}).get(name)
     return arguments
 
 
 def walk(value: Any, path: str, where: str) -> Any:
-    """Follow a path of names, [numbers] and ['keys']. A list of named outputs is entered by its key."""
+    """Return the member of `value` at a path of names, [numbers] and ['keys'].
+
+    In a list of outputs or channels, a key selects the one of that name. Raises StepFailed if there is no such member.
+    """
     for name, number, key in re.findall(r"([A-Za-z0-9_-]+)|\[(\d+)\]|\[['\"]([^'\"]+)['\"]\]", path):
         try:
             if number:
@@ -545,7 +561,7 @@ def walk(value: Any, path: str, where: str) -> Any:
 
 
 def check_members(operation: str, arguments: dict[str, Any]) -> None:
-    """Refuse arguments that the create request does not have."""
+    """Raise StepFailed for arguments that the operation's request does not have."""
     members = service_model("sagemaker").operation_model(operation).input_shape.members
     unknown = [name for name in arguments if name not in members]
     if unknown:

@@ -1,4 +1,4 @@
-"""SageMaker projects, by both routes: a Service Catalog product, or a template in S3."""
+"""Emulate SageMaker projects, by both routes: a Service Catalog product, or a template in S3."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ from rehearsal.aws import adapter
 from rehearsal.aws.protocol import AwsError, Caller, now, page, public, short_id
 from rehearsal.aws.servicecatalog import bucket_and_key
 
-# The launch role of a template from S3 may be passed to SageMaker, which hands it on, or to CloudFormation at once.
+# On the S3 route, the launch role may be passed to SageMaker, which passes it on, or directly to CloudFormation.
 SERVICES_OF_S3_ROUTE = ("cloudformation.amazonaws.com", "sagemaker.amazonaws.com")
 FILLED_IN = {"SageMakerProjectName", "SageMakerProjectId"}
 POLL_SECONDS = 0.1
@@ -17,7 +17,7 @@ STACK_SECONDS = 900
 
 
 class Projects:
-    """The operations on projects."""
+    """The API operations on projects."""
 
     projects: dict[str, dict[str, Any]]
     tags: dict[str, list[dict[str, str]]]
@@ -54,7 +54,7 @@ class Projects:
         return {"ProjectArn": arn, "ProjectId": project_id}
 
     def from_catalog(self, project: dict[str, Any], details: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        """What to launch, by Service Catalog: the artifact's template with the product's launch role."""
+        """Return what to launch for a product: the artifact's template and the product's launch role."""
         artifact, role = self.catalog.launch(details, caller)
         provisioned = f"pp-{short_id(13)}"
         given = {entry["Key"]: entry["Value"] for entry in details.get("ProvisioningParameters", [])}
@@ -77,7 +77,7 @@ class Projects:
         }
 
     def from_s3(self, project: dict[str, Any], providers: list[dict[str, Any]], caller: Caller) -> dict[str, Any]:
-        """What to launch, from S3: the template's address with the role that the caller passes."""
+        """Return what to launch for a template in S3: the template's URL and the role that the caller passes."""
         provider = providers[0]["CfnTemplateProvider"]
         if "RoleARN" not in provider:
             raise AwsError("UnsupportedOperation", "The rehearsal does not play templates from S3 without a RoleARN.")
@@ -95,11 +95,11 @@ class Projects:
         }
 
     def require_s3_route(self, caller: Caller, launch_role: str | None, stack: str, *actions: str) -> None:
-        """Raise AccessDenied unless the caller may do to its project's stack what SageMaker does for it.
+        """Raise AccessDenied unless the caller has the permissions that SageMaker uses on the project's stack.
 
-        AWS's sample policies for templates from S3 name these (github.com/aws-samples/sagemaker-custom-project-templates,
-        s3_templates/mlops-github-actions/iam): the stack is made with the caller's rights, tagged with the project's
-        name and id, and given the launch role. Which service that is passed to is not documented: both are asked for.
+        AWS's sample policies for templates in S3 name them (github.com/aws-samples/sagemaker-custom-project-templates,
+        s3_templates/mlops-github-actions/iam): SageMaker creates the stack with the caller's permissions, tags it with
+        the project's name and id, and passes the launch role. To which service is not documented: both are required.
         """
         for service in SERVICES_OF_S3_ROUTE if launch_role else ():
             caller.pass_role(launch_role, service)
@@ -108,7 +108,7 @@ class Projects:
             caller.may(f"cloudformation:{action}", arn)
 
     def provision(self, project: dict[str, Any], launch: dict[str, Any]) -> None:
-        """Create the stack with the launch role and follow it to its end."""
+        """Create the stack with the launch role, wait for its end, and record the outcome in the project."""
         project["stack"], project["launch"] = launch["stack"], launch
         try:
             credentials = adapter.credentials_of(launch["role"], "servicecatalog", launch["service"])
@@ -135,7 +135,7 @@ class Projects:
             self.settle(project, False, "Create", str(error))
 
     def require_declared(self, cloudformation: Any, launch: dict[str, Any]) -> None:
-        """Raise ValueError for parameters that the template does not have, in CloudFormation's words."""
+        """Raise ValueError, with CloudFormation's message, for parameters that the template does not declare."""
         bucket, key = bucket_and_key(launch["url"])
         summary = cloudformation.get_template_summary(TemplateURL=f"{adapter.endpoint()}/{bucket}/{key}")
         declared = {parameter["ParameterKey"] for parameter in summary["Parameters"]}
@@ -171,7 +171,7 @@ class Projects:
             given = provider.get("Parameters", [])
             now_has = {**there, **provider, "Parameters": given}
             change = {"TemplateProviderDetails": [{"CfnTemplateProviderDetail": now_has}]}
-        # What is left out falls back to the template's default: neither shape has a UsePreviousValue
+        # A parameter that is not given gets the template's default again: neither shape has a UsePreviousValue
         # (docs.aws.amazon.com/sagemaker/latest/APIReference/API_CfnStackUpdateParameter.html).
         filled_in = {name: value for name, value in launch["parameters"].items() if name in FILLED_IN}
         launch["parameters"] = {entry["Key"]: entry["Value"] for entry in given} | filled_in
@@ -180,7 +180,7 @@ class Projects:
         return {"ProjectArn": project["ProjectArn"]}
 
     def change(self, project: dict[str, Any], launch: dict[str, Any], change: dict[str, Any]) -> None:
-        """Update the stack with the launch role; what it had stays when that fails."""
+        """Update the stack with the launch role. If that fails, the project's details stay as they were."""
         try:
             credentials = adapter.credentials_of(launch["role"], "servicecatalog", launch["service"])
             cloudformation = adapter.client("cloudformation", credentials)
@@ -206,7 +206,7 @@ class Projects:
             self.settle(project, False, "Update", str(error))
 
     def follow(self, cloudformation: Any, name: str) -> dict[str, Any]:
-        """Wait until a stack's operation has ended."""
+        """Wait until a stack's operation has ended, and return the stack. Raises TimeoutError after STACK_SECONDS."""
         deadline = time.monotonic() + STACK_SECONDS
         while time.monotonic() < deadline:
             stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
@@ -253,13 +253,14 @@ class Projects:
         return {}
 
     def remove(self, project: dict[str, Any]) -> None:
-        """Delete the stack with the launch role; the project goes when its stack is gone."""
+        """Delete the stack with the launch role, and then the project."""
         launch = project["launch"]
         try:
             credentials = adapter.credentials_of(launch["role"], "servicecatalog", launch["service"])
             cloudformation = adapter.client("cloudformation", credentials)
             stack_id = cloudformation.describe_stacks(StackName=launch["stack"])["Stacks"][0]["StackId"]
             cloudformation.delete_stack(StackName=launch["stack"])
+            # By id, since a deleted stack is not found by its name.
             stack = self.follow(adapter.client("cloudformation", adapter.root_credentials()), stack_id)
             if stack["StackStatus"] != "DELETE_COMPLETE":
                 raise RuntimeError(stack.get("StackStatusReason", stack["StackStatus"]))

@@ -1,4 +1,4 @@
-"""Service Quotas: how many spot instances of each type may train at once."""
+"""Emulate Service Quotas: how many spot instances of each type may train at the same time."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ PLAYED = 4.0
 
 
 class Quotas(Service):
-    """The quotas on spot training, a figure for all; AWS's differ, and are 0 in many new accounts."""
+    """The spot training quotas, all with the same value; AWS's differ, and are 0 in many new accounts."""
 
     name = "service-quotas"
     target_prefix = "ServiceQuotasV20190624"

@@ -1,4 +1,4 @@
-"""SageMaker: projects, jobs, pipelines, registry and endpoints behind one API."""
+"""Emulate SageMaker: domains, projects, jobs, pipelines, model registry and endpoints behind one API."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from rehearsal.aws.protocol import Caller, Service
 from rehearsal.aws.registry import Registry
 from rehearsal.aws.tuning import Tunings
 
-# Which parameter names the resource of an operation, in the order in which they are looked for.
+# Which parameter names the resource of an operation, and its ARN. The first that a request has counts.
 RESOURCES = {
     "PipelineExecutionArn": "{}",
     "ModelPackageArn": "{}",
@@ -31,12 +31,12 @@ RESOURCES = {
     "EndpointConfigName": "arn:aws:sagemaker:{region}:{account}:endpoint-config/{}",
     "ModelName": "arn:aws:sagemaker:{region}:{account}:model/{}",
 }
-# Operations that take no resource, whatever their parameters (docs.aws.amazon.com/service-authorization).
+# Operations that IAM evaluates on "*", whatever their parameters (docs.aws.amazon.com/service-authorization).
 WITHOUT_RESOURCE = re.compile(r"^List(?!PipelineExecution|PipelineParameters|Tags|TrainingJobsFor)")
 
 
 class SageMaker(Service, Domains, Projects, Jobs, Tunings, Pipelines, Registry, Endpoints):
-    """The control plane, and InvokeEndpoint."""
+    """The control plane of SageMaker, and InvokeEndpoint of its runtime."""
 
     name = "sagemaker"
     target_prefix = "SageMaker."
@@ -54,7 +54,7 @@ class SageMaker(Service, Domains, Projects, Jobs, Tunings, Pipelines, Registry, 
         adapter.add_tags(self.name, self.tagged)
 
     def tagged(self) -> Iterator[tuple[str, list[dict[str, str]]]]:
-        """The ARNs that policies are evaluated against, in lower case, with their tags."""
+        """Yield the ARN that policies are evaluated against, in lower case, and the tags of each resource."""
         yield from list(self.tags.items())
         for kind, jobs in self.jobs.items():
             for job in list(jobs.values()):

@@ -1,4 +1,4 @@
-"""What a tuning tries next, and what it gives up."""
+"""Random search for a tuning job: draw the next hyperparameters, and decide which trials to stop early."""
 
 import math
 import random
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def draw(ranges: dict[str, list[dict[str, Any]]], source: random.Random) -> dict[str, str]:
-    """Hyperparameters out of their ranges, as the texts that training jobs are given."""
+    """Return hyperparameters drawn from their ranges, as strings, which is what training jobs take."""
     values = {}
     for entry in ranges.get("ContinuousParameterRanges", []):
         values[entry["Name"]] = str(draw_number(entry, source))
@@ -22,7 +22,7 @@ def draw(ranges: dict[str, list[dict[str, Any]]], source: random.Random) -> dict
 
 
 def draw_number(entry: dict[str, str], source: random.Random) -> float:
-    """A number between the ends of a range, even on its scale."""
+    """Return a number drawn uniformly from a range, on the range's scale (linear or logarithmic)."""
     least, most = float(entry["MinValue"]), float(entry["MaxValue"])
     if entry.get("ScalingType") == "Logarithmic":
         return math.exp(source.uniform(math.log(least), math.log(most)))
@@ -30,7 +30,9 @@ def draw_number(entry: dict[str, str], source: random.Random) -> float:
 
 
 def is_hopeless(values: list[float], earlier: list[list[float]], maximize: bool) -> bool:
-    """Whether the newest value is worse than the median of the running averages that earlier jobs had at its epoch.
+    """Return whether the newest value is worse than the median of earlier jobs' running averages at the same epoch.
+
+    `values` and each list of `earlier` have one objective value per epoch.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/automatic-model-tuning-early-stopping.html
     """

@@ -1,4 +1,4 @@
-"""Requests against botocore's service models, before a service sees them: ministack takes a member of any type for its own."""
+"""Check requests against botocore's service models before ministack, which accepts any type of member, sees them."""
 
 import functools
 import json
@@ -13,21 +13,21 @@ import botocore.model
 import botocore.validate
 
 _loader = botocore.loaders.Loader()
-MODELS = {"monitoring": "cloudwatch", "servicequotas": "service-quotas"}  # where a signature names a service otherwise
+MODELS = {"monitoring": "cloudwatch", "servicequotas": "service-quotas"}  # name in a signature: name of the model
 INTEGERS = ("integer", "long")
-# What botocore says of a number that is too small, and what AWS does.
+# botocore's message for a number that is too small, and AWS's.
 TOO_SMALL = re.compile(r"Invalid value for parameter (\S+), value: (\S+), valid min value: (\S+)")
 IN_WORDS_OF_AWS = (
     r"1 validation error detected: Value '\2' at '\1' failed to satisfy constraint: "
     r"Member must have value greater than or equal to \3"
 )
-# Our own services check their requests themselves, after they have refused what they do not emulate: protocol.py.
+# Our own services check their requests in protocol.py, after they have refused operations that are not emulated.
 OWN = ("codecommit", "sagemaker", "servicecatalog", "servicequotas")
 
 
 @functools.cache
 def service_model(name: str) -> botocore.model.ServiceModel | None:
-    """Return botocore's model of the service that a signature is for; None for one that botocore does not know."""
+    """Return botocore's model of the service that a signature names; None if botocore does not know it."""
     try:
         name = MODELS.get(name, name)
         return botocore.model.ServiceModel(_loader.load_service_model(name, "service-2"), name)
@@ -36,7 +36,7 @@ def service_model(name: str) -> botocore.model.ServiceModel | None:
 
 
 def input_shape(service: str, operation: str) -> botocore.model.Shape | None:
-    """Return the shape of an operation's input; None where there is none."""
+    """Return the shape of an operation's input; None if the operation is unknown or takes no input."""
     model = service_model(service)
     if model is None or operation not in model.operation_names:
         return None
@@ -44,7 +44,7 @@ def input_shape(service: str, operation: str) -> botocore.model.Shape | None:
 
 
 def json_problem(service: str, target: str, body: bytes) -> str | None:
-    """Return what of a JSON request does not fit its operation, if anything: members, types, ranges."""
+    """Return an error message if a JSON request's members, types or ranges do not fit its operation, else None."""
     shape = input_shape(service, target.rsplit(".", 1)[-1])
     if shape is None or service in OWN:
         return None
@@ -53,13 +53,13 @@ def json_problem(service: str, target: str, body: bytes) -> str | None:
     if report.has_errors():
         return TOO_SMALL.sub(IN_WORDS_OF_AWS, report.generate_report())
     token = parameters.get("NextToken", "0")
-    if service == "sqs" and not token.isdecimal():  # ministack's tokens are numbers, and it trips over any other
+    if service == "sqs" and not token.isdecimal():  # ministack's tokens are numbers; it fails on any other
         return f"The NextToken {token!r} is not one that was returned."
     return None
 
 
 def form_problem(service: str, body: bytes) -> str | None:
-    """Return what of a query request does not fit its operation: text that is not UTF-8, numbers that are none."""
+    """Return an error message if a query request is not UTF-8 or has an integer that is not a number, else None."""
     try:
         form = dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict"))
     except UnicodeDecodeError as error:
@@ -69,7 +69,7 @@ def form_problem(service: str, body: bytes) -> str | None:
 
 
 def s3_problem(query: dict[str, list[str]]) -> str | None:
-    """Return the number of an S3 request's query that is none, if any."""
+    """Return an error message if a count in an S3 request's query string is not a number, else None."""
     for name in ("max-keys", "max-parts", "max-uploads", "partNumber"):
         if name in query and not query[name][0].isdecimal():
             return f"Provided {name} not an integer or within integer range: {query[name][0]!r}"

@@ -1,6 +1,6 @@
-"""Which condition keys AWS sends when one of its services assumes a role: those that its documentation names.
+"""The condition keys that an AWS service sends when it assumes a role, according to AWS's documentation.
 
-A trust policy with a condition on any other key refuses the service. The emulator sends what this table says, and
+A trust policy with a condition on any other key locks the service out. The emulator sends the keys in this table, and
 tests/test_permissions.py compares every trust policy of the templates with it.
 """
 
@@ -11,7 +11,7 @@ ACCOUNT, REGION = "111122223333", "us-east-1"
 
 @dataclass(frozen=True)
 class Service:
-    """The keys that a service sends, the page that says so or does not, and the ARN that it sends by default."""
+    """The condition keys that a service sends, the documentation page, and the ARN that it sends by default."""
 
     keys: tuple[str, ...]
     page: str
@@ -26,8 +26,8 @@ SERVICES = {
     "events.amazonaws.com": Service(
         BOTH, "docs.aws.amazon.com/eventbridge/latest/userguide/cross-service-confused-deputy-prevention.html"
     ),
-    # The ARN alone, in the examples for pipelines, processing, training and inference; tuning jobs have none. For
-    # inference it is this ARN as it stands, with its asterisk, and not a model's or an endpoint's.
+    # Only the ARN, in the examples for pipelines, processing, training and inference; tuning jobs have no example. For
+    # inference it is literally this ARN with its asterisk, not a model's or an endpoint's.
     "sagemaker.amazonaws.com": Service(
         ("aws:SourceArn",),
         "docs.aws.amazon.com/sagemaker/latest/dg/security-confused-deputy-prevention.html",

@@ -1,6 +1,6 @@
-"""What SageMaker does before a job or a model joins a VPC: looks its parts up, and uses the role that it runs with.
+"""Check, as SageMaker does, that a job or a model may join a VPC: its subnets and security groups exist, its role may.
 
-https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html lists the permissions of such a role.
+https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html lists the permissions that the role needs.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ DESCRIBES = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "V
 
 
 def join(config: dict[str, Any] | None, role_arn: str) -> None:
-    """Raise ValidationException unless everything that a VpcConfig names is there, and the role may join it."""
+    """Raise ValidationException unless the subnets and security groups exist in one VPC, and the role may join it."""
     if not config:
         return
     subnets, groups = config["Subnets"], config["SecurityGroupIds"]

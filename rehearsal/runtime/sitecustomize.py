@@ -1,6 +1,6 @@
-"""Stands in for Lambda's platform: a function's compiled modules are this machine's.
+"""Import a Lambda function's compiled modules from this machine's environment, not from the function's zip.
 
-A zip holds them for Linux on x86-64 and Python 3.12, where the function runs in AWS; here it runs on whatever is there.
+The zip has them for Linux on x86-64 and Python 3.12, the function's platform in AWS; here it runs on whatever is there.
 """
 
 import sys
@@ -10,7 +10,7 @@ COMPILED = ("rpds",)
 
 
 class ThisMachines:
-    """Finds the compiled modules where the rest of this environment is, before the zip is looked into."""
+    """Meta path finder that finds the compiled modules in this environment's site-packages, before the zip's."""
 
     places = [place for place in sys.path if place.endswith("site-packages")]
 

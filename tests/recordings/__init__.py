@@ -1,7 +1,7 @@
-"""Recorded responses of real AWS, held against the emulated AWS.
+"""Compare the emulator with recorded responses of the real AWS.
 
-A module for each service has a function for each recording, which makes calls of our own and returns their responses
-by the names that the recording gives them. What may differ has its reason in the module's ACCEPTED.
+The module of each service has a function for each recording, which makes equivalent calls and returns the responses
+under the names that the recording uses. A module's ACCEPTED gives a reason for each difference that is allowed.
 """
 
 import json
@@ -19,11 +19,12 @@ FOLDER = Path(__file__).parent.parent.parent.parent / "shared/recordings"
 MISSING = "(missing)"
 Responses = dict[str, Any]
 Replay = Callable[[PlayedAws], Responses]
-REPLAYS: dict[str, Replay] = {}  # key of a recording -> the function that makes its calls
+REPLAYS: dict[str, Replay] = {}  # key of a recording -> the function that replays it
 
 SENDERS = [f"{service}.amazonaws.com" for service in ("cloudwatch", "events", "s3", "sns")]
 
-# Words that stand for a value of one run: AWS's own names in kebab case, put there when the responses were recorded.
+# Placeholders without brackets, which the recorder derived from AWS's names: RequestId -> request-id. Each stands for
+# a value that differs from run to run.
 _WORDS = {
     "amz-id", "amz-request-id", "date", "datetime", "m-d5-of-body", "message-id", "object-sequencer", "receipt-handle",
     "request-id", "sequencer", "signature", "signing-cert-u-r-l", "timestamp", "topic-arn", "unsubscribe-u-r-l", "version-id",
@@ -33,7 +34,10 @@ _PLACEHOLDER = re.compile(rf"<[\w-]+(?::\d+)?>|{_DATE}")
 
 
 def replays(*recordings: str) -> Callable[[Replay], Replay]:
-    """Register a function for recordings, named "<file>::<test>" without the folders and ".snapshot.json"."""
+    """Register the decorated function as the replay of recordings.
+
+    Their names are "<file>::<test>", without folders and ".snapshot.json".
+    """
 
     def register(replay: Replay) -> Replay:
         REPLAYS.update(dict.fromkeys(recordings, replay))
@@ -43,19 +47,19 @@ def replays(*recordings: str) -> Callable[[Replay], Replay]:
 
 
 def recorded(service: str) -> dict[str, Responses]:
-    """Return the responses of a service's recordings by their short keys."""
+    """Return a service's recordings: {short key: responses}."""
     recordings = json.loads((FOLDER / f"{service}.json").read_text())
     return {short(key): recording["recorded-content"] for key, recording in recordings.items()}
 
 
 def short(key: str) -> str:
-    """Return the key of a recording without its folders: those may hold a bracket or a slash only after the "::"."""
+    """Return the key of a recording without folders and ".snapshot.json"; a slash after the "::" is kept."""
     file, _, test = key.partition("::")
     return f"{file.rsplit('/', 1)[-1].removesuffix('.snapshot.json')}::{test}"
 
 
 def refusal(call: Callable[..., Any], **parameters: Any) -> dict[str, Any]:
-    """Return the response of a call that must be refused."""
+    """Return the error response of a call that AWS refuses; if it is accepted, {"accepted": response}."""
     try:
         response = call(**parameters)
     except ClientError as error:
@@ -69,7 +73,7 @@ def unique(name: str) -> str:
 
 
 def create_queue(aws: PlayedAws, **attributes: str) -> tuple[str, str]:
-    """Create a queue that every service may send to; return its address and its ARN."""
+    """Create a queue that every service in SENDERS may send to; return its URL and its ARN."""
     sqs, name = aws.client("sqs"), unique("recorded")
     arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
     statement = {"Effect": "Allow", "Principal": {"Service": SENDERS}, "Action": "sqs:SendMessage", "Resource": arn}
@@ -78,7 +82,7 @@ def create_queue(aws: PlayedAws, **attributes: str) -> tuple[str, str]:
 
 
 def receive(aws: PlayedAws, queue: str, count: int, seconds: int = 10, **options: Any) -> list[dict[str, Any]]:
-    """Return `count` messages of a queue and delete them; fewer when no more arrive in time."""
+    """Receive and delete messages until there are at least `count`, or none arrives for `seconds`; return them."""
     sqs, messages = aws.client("sqs"), []
     while len(messages) < count:
         response = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=seconds, **options)
@@ -91,13 +95,20 @@ def receive(aws: PlayedAws, queue: str, count: int, seconds: int = 10, **options
 
 
 class Comparison:
-    """Compares responses with a recording; a numbered placeholder stands for one value throughout."""
+    """Comparison of responses with a recording.
+
+    A numbered placeholder, as in "<uuid:1>", stands for the same value in all responses of a recording.
+    """
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
 
     def differences(self, expected: Any, actual: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-        """Yield path, recorded and emulated value of each difference."""
+        """Yield (path, recorded value, emulated value) for each difference.
+
+        Strings of JSON are parsed where the recording has an object or a list. Of ResponseMetadata only the HTTP
+        status is compared.
+        """
         if isinstance(expected, dict | list) and isinstance(actual, str):
             actual = _parsed(actual)
         if path.endswith("ResponseMetadata") and MISSING not in (expected, actual):
@@ -113,7 +124,7 @@ class Comparison:
             yield path, expected, actual
 
     def equal(self, expected: Any, actual: Any) -> bool:
-        """Return whether a value is the recorded one, or may stand for its placeholder."""
+        """Return whether a value equals the recorded one or fits its placeholders."""
         if actual == MISSING or expected == MISSING or not isinstance(expected, str):
             return type(expected) is type(actual) and expected == actual
         if expected in _WORDS:
@@ -121,6 +132,7 @@ class Comparison:
         return self._fits(expected.replace("111111111111", ACCOUNT), str(actual))
 
     def _fits(self, expected: str, actual: str) -> bool:
+        # Turn the recorded text into a pattern in which each placeholder is a group: "a-<id:1>" -> "a-(.+?)".
         names = _PLACEHOLDER.findall(expected)
         literals = [re.escape(part) for part in _PLACEHOLDER.split(expected)]
         match = re.fullmatch("(.+?)".join(literals), actual, re.DOTALL)

@@ -1,4 +1,4 @@
-"""CloudFormation: names that are taken, events, unresolved references, replacement, and what is retained."""
+"""CloudFormation: names in use, stack events, unresolved references, replacement, and retained resources."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ def parameter(name: str = "SimpleParam", **more: Any) -> dict[str, Any]:
 
 
 def create(aws: PlayedAws, body: str, name: str | None = None, **more: Any) -> str:
-    """Create a stack and return its id once it is complete."""
+    """Create a stack, wait for it to complete, and return its id."""
     cloudformation, name = aws.client("cloudformation"), name or unique("recorded")
     stack = cloudformation.create_stack(StackName=name, TemplateBody=body, **more)["StackId"]
     cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig=QUICK)
@@ -42,12 +42,12 @@ def create(aws: PlayedAws, body: str, name: str | None = None, **more: Any) -> s
 
 
 def deploy(aws: PlayedAws, body: str, **more: Any) -> dict[str, Any]:
-    """Create a stack by a change set and return the change set once it was executed."""
+    """Create a stack by executing a change set, wait for it, and return the response of CreateChangeSet."""
     cloudformation = aws.client("cloudformation")
     made = cloudformation.create_change_set(TemplateBody=body, ChangeSetType="CREATE", **more)
     cloudformation.get_waiter("change_set_create_complete").wait(ChangeSetName=made["Id"], WaiterConfig=QUICK)
     cloudformation.execute_change_set(ChangeSetName=made["Id"])
-    with contextlib.suppress(WaiterError):  # a creation that fails is recorded, too
+    with contextlib.suppress(WaiterError):  # there are recordings of failed creations, too
         cloudformation.get_waiter("stack_create_complete").wait(StackName=made["StackId"], WaiterConfig=QUICK)
     return made
 
@@ -59,7 +59,10 @@ def delete(aws: PlayedAws, stack: str) -> None:
 
 
 def events(aws: PlayedAws, stack: str, logical_id: str) -> list[dict[str, Any]]:
-    """Return what the recordings keep of a resource's events, the oldest first: the last of those of one status."""
+    """Return a resource's events, oldest first, with the fields that the recordings keep.
+
+    Of consecutive events with the same status only the last is kept.
+    """
     found = aws.client("cloudformation").describe_stack_events(StackName=stack)["StackEvents"][::-1]
     kept = [{key: event[key] for key in EVENT} for event in found if event["LogicalResourceId"] == logical_id]
     statuses = [event["ResourceStatus"] for event in kept] + [""]

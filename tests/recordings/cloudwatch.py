@@ -1,4 +1,4 @@
-"""CloudWatch: alarms and what they send, and the metrics of a queue."""
+"""CloudWatch: alarms, their notifications, and the metrics of a queue."""
 
 import datetime
 import json
@@ -13,7 +13,7 @@ TEST = "test_cloudwatch::TestCloudwatch::test"
 
 
 def metric_data(aws: PlayedAws, queue: str, metrics: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    """Return a queue's metrics by the ids of the request: {id: (metric, statistic)}."""
+    """Return GetMetricData's response for a queue; `metrics` is {query id: (metric, statistic)}."""
     now = datetime.datetime.now(datetime.UTC)
     queries = []
     for name, (metric, statistic) in metrics.items():
@@ -77,7 +77,7 @@ def alarm_of_a_metric(aws: PlayedAws) -> Responses:
     *(f"{TEST}_put_metric_alarm_escape_character[{protocol}]" for protocol in ("json", "query", "smithy-rpc-v2-cbor"))
 )
 def characters_of_markup(aws: PlayedAws) -> Responses:
-    """The three differ in the protocol; boto3 chooses one."""
+    """Replay all three recordings alike: they differ in the wire protocol, which boto3 chooses."""
     cloudwatch, name = aws.client("cloudwatch"), unique("alarm")
     cloudwatch.put_metric_alarm(
         AlarmName=name, AlarmDescription="<", MetricName="metric", Namespace="space", Period=600, Statistic="Sum",

@@ -1,4 +1,4 @@
-"""EventBridge: input transformers, lists of targets, and SNS as a target."""
+"""EventBridge: input transformers, pages of targets, and SNS as a target."""
 
 import json
 from typing import Any
@@ -52,7 +52,7 @@ TEMPLATES = [
 
 
 def create_rule(aws: PlayedAws) -> str:
-    """Create a rule for this module's events of a source of its own; return its name, which is the source's too."""
+    """Create a rule with a unique name that matches events whose source is that name; return the name."""
     rule = unique("recorded")
     aws.client("events").put_rule(Name=rule, EventPattern=json.dumps({"source": [rule]}))
     return rule
@@ -64,7 +64,7 @@ def put_event(aws: PlayedAws, source: str, detail: dict[str, Any] = DETAIL) -> N
 
 
 def transformed(aws: PlayedAws, template: str, paths: dict[str, str], seconds: int = 1) -> list[dict[str, Any]]:
-    """Return the messages that a queue gets of one event by way of an input transformer."""
+    """Put one event on a rule with an input transformer; return the messages that its target queue receives."""
     rule, (url, arn) = create_rule(aws), create_queue(aws)
     transformer = {"InputPathsMap": paths, "InputTemplate": template}
     aws.client("events").put_targets(Rule=rule, Targets=[{"Id": "queue", "Arn": arn, "InputTransformer": transformer}])
@@ -73,7 +73,7 @@ def transformed(aws: PlayedAws, template: str, paths: dict[str, str], seconds: i
 
 
 def replay_template(template: str) -> None:
-    """Register the replay of one template. Where nothing was recorded, AWS delivered nothing."""
+    """Register the replay of one template. An empty recording means that AWS delivered no message."""
 
     @replays(f"{NESTED}[{template}]".replace("\n", "\\n"))
     def replay(aws: PlayedAws) -> Responses:
@@ -86,7 +86,7 @@ for each in TEMPLATES:
 
 
 def replay_paths(suffix: str, template: str) -> None:
-    """Register the replay of a template whose variables are all in the event, and then not all."""
+    """Register the replay of a template, once with every variable in the event and once with one missing."""
 
     @replays(f"{TEMPLATE}_{suffix}")
     def replay(aws: PlayedAws) -> Responses:
@@ -128,7 +128,7 @@ def pages_of_targets(aws: PlayedAws) -> Responses:
     )
 )
 def topic_as_target(aws: PlayedAws) -> Responses:
-    """The three differ in the address of LocalStack's queue."""
+    """Replay all three recordings alike: they differ in the form of LocalStack's queue URLs."""
     sns, rule, (url, queue) = aws.client("sns"), create_rule(aws), create_queue(aws)
     topic = sns.create_topic(Name=rule)["TopicArn"]
     allow = {

@@ -1,4 +1,4 @@
-"""IAM: policies that are no JSON."""
+"""IAM: policies that are not JSON."""
 
 from recordings import Responses, refusal, replays, unique
 from rehearsal.server import PlayedAws

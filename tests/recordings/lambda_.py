@@ -1,4 +1,4 @@
-"""Lambda: errors of functions, dead letters, destinations, permissions, and logging configurations."""
+"""Lambda: function errors, dead-letter queues, destinations, permissions, and logging configurations."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ ACCEPTED: dict[str, dict[str, str]] = {
 NOT_REPLAYED: dict[str, str] = {}
 
 LINE = 'raise Exception("Test exception (this is intentional)")'
-# The recorded stack traces name line 55.
+# The `raise` stands on line 55, as in the recorded stack traces.
 RAISING = "import logging\n" + "\n" * 50 + (
     "def handler(event, context):\n    print('Lambda log message - print function')\n"
     f"    logging.getLogger().warning('Lambda log message - logging module')\n    {LINE}\n"
@@ -34,7 +34,7 @@ def zipped(name: str, source: str) -> bytes:
 
 
 def role(aws: PlayedAws) -> str:
-    """Create a role for functions that may do anything."""
+    """Create a role that functions may assume and that allows everything; return its ARN."""
     iam, name = aws.client("iam"), unique("recorded")
     trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
@@ -45,7 +45,7 @@ def role(aws: PlayedAws) -> str:
 
 
 def create_function(aws: PlayedAws, source: str, module: str = "handler", **parameters: Any) -> dict[str, Any]:
-    """Create a function and return the response once the function is active."""
+    """Create a function, wait until it is active, and return the response of CreateFunction."""
     functions, name = aws.client("lambda"), unique("recorded")
     defaults = {"Handler": f"{module}.handler", "Runtime": "python3.12", "Timeout": 5, "Environment": {"Variables": {}}}
     code = {"ZipFile": zipped(module, source)}
@@ -55,7 +55,7 @@ def create_function(aws: PlayedAws, source: str, module: str = "handler", **para
 
 
 def payload(response: dict[str, Any]) -> dict[str, Any]:
-    """Return a response to an invocation with its payload read."""
+    """Return the response of Invoke with its payload parsed."""
     return {**response, "Payload": json.load(response["Payload"])}
 
 
@@ -145,7 +145,10 @@ def refused_permissions(aws: PlayedAws) -> Responses:
 
 
 def configurations(aws: PlayedAws, updates: dict[str, dict[str, str]], **parameters: Any) -> Responses:
-    """Create a function, and update its logging configuration; `updates` by the suffix of the responses' names."""
+    """Create a function, apply each update of its logging configuration, and return all responses.
+
+    `updates` is {suffix of the recorded names: logging configuration}.
+    """
     functions = aws.client("lambda")
     created = create_function(aws, FAILING, MemorySize=256, **parameters)
     name = created["FunctionName"]

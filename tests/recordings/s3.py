@@ -1,4 +1,4 @@
-"""S3: versions and their deletion, policies, archived objects, and events by way of SQS, SNS and EventBridge."""
+"""S3: versions and their deletion, policies, archived objects, and events sent to SQS, SNS and EventBridge."""
 
 import json
 import urllib.request
@@ -118,7 +118,7 @@ def many_deleted_versions(aws: PlayedAws) -> Responses:
 
     markers = delete(("test-delete", None), ("wrongkey", None), ("wrongkey-x", None))
     marker = by_key(markers)["Deleted"][0]["DeleteMarkerVersionId"]
-    absent = str(uuid.uuid4())  # an id as the emulator's are
+    absent = str(uuid.uuid4())  # in the form of the emulator's version ids
     return {
         "put-object": put,
         "delete-objects-no-version-id": by_key(markers),
@@ -139,7 +139,7 @@ def by_key(response: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_eventbridge(aws: PlayedAws, versioning: str = "") -> tuple[str, str]:
-    """Create a bucket whose events EventBridge takes to a queue; return the bucket and the queue's address."""
+    """Create a bucket whose events go through EventBridge to a queue; return the bucket and the queue's URL."""
     bucket, (url, arn), events = create_bucket(aws, versioning), create_queue(aws), aws.client("events")
     configuration: dict[str, Any] = {"EventBridgeConfiguration": {}}
     aws.client("s3").put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)
@@ -150,7 +150,7 @@ def to_eventbridge(aws: PlayedAws, versioning: str = "") -> tuple[str, str]:
 
 
 def to_queue(aws: PlayedAws, *kinds: str, versioning: str = "") -> tuple[str, str]:
-    """Create a bucket that sends events to a queue; return the bucket and the queue's address."""
+    """Create a bucket that sends events of these types to a queue; return the bucket and the queue's URL."""
     bucket, (url, arn) = create_bucket(aws, versioning), create_queue(aws)
     configuration: dict[str, Any] = {"QueueConfigurations": [{"QueueArn": arn, "Events": list(kinds)}]}
     aws.client("s3").put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)
@@ -158,13 +158,13 @@ def to_queue(aws: PlayedAws, *kinds: str, versioning: str = "") -> tuple[str, st
 
 
 def events_of(aws: PlayedAws, url: str, count: int) -> list[dict[str, Any]]:
-    """Return events by way of EventBridge, in the order of their kinds."""
+    """Return the EventBridge events in a queue, sorted by detail type."""
     events = [json.loads(message["Body"]) for message in receive(aws, url, count, 5)]
     return sorted(events, key=lambda event: event["detail-type"])
 
 
 def records_of(aws: PlayedAws, url: str, count: int) -> list[dict[str, Any]]:
-    """Return the records of events in a queue, in the order of their kinds, without S3's test event."""
+    """Return the records of the S3 events in a queue, sorted by event name; S3's test event has no records."""
     bodies = [json.loads(message["Body"]) for message in receive(aws, url, count + 1, 5)]
     records = [record for body in bodies for record in body.get("Records", [])]
     return sorted(
@@ -182,7 +182,7 @@ def created_and_deleted(aws: PlayedAws) -> Responses:
 
 
 def versioned(aws: PlayedAws, bucket: str) -> tuple[Responses, Responses]:
-    """Write and delete versions: return the responses while versioning is enabled, and a call that suspends it."""
+    """Write and delete versions of an object; return the responses, and the object's bucket and key."""
     s3, place = aws.client("s3"), {"Bucket": bucket, "Key": "test-key"}
     first = s3.put_object(**place, Body=b"data")
     second = s3.put_object(**place, Body=b"data-version2"[:13])
@@ -200,7 +200,7 @@ def suspended(aws: PlayedAws, place: dict[str, str], marker: str) -> Responses:
 
 @replays(f"{EVENTS}_object_created_put_versioned")
 def versions_to_eventbridge(aws: PlayedAws) -> Responses:
-    """The recording has the second list of messages under both names."""
+    """Return the later messages under both names, as the recording does."""
     bucket, url = to_eventbridge(aws, "Enabled")
     responses, place = versioned(aws, bucket)
     events_of(aws, url, 4)
@@ -219,7 +219,7 @@ def versions_to_queue(aws: PlayedAws) -> Responses:
 
 
 def put_acls(aws: PlayedAws, bucket: str, key: str) -> None:
-    """Write an object, and its access control list by three ways."""
+    """Write an object, then its ACL three times: canned public, canned private, and as a list of grants."""
     s3, place = aws.client("s3"), {"Bucket": bucket, "Key": key}
     s3.put_object(**place, Body=b"something")
     s3.put_object_acl(**place, ACL="public-read")

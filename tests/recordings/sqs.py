@@ -33,7 +33,7 @@ def attributes_of_dead_letters(aws: PlayedAws) -> Responses:
     f"{TEST}_dead_letter_queue_with_fifo_and_content_based_deduplication[sqs_query]",
 )
 def dead_letters_of_fifo_queues(aws: PlayedAws) -> Responses:
-    """Nothing was recorded: the test asserts that the message arrives in the dead-letter queue."""
+    """Return {} if the message arrives in the dead-letter queue: the original test records nothing."""
     sqs = aws.client("sqs")
     fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
     dead_name = f"{unique('dead')}.fifo"
@@ -50,7 +50,7 @@ def dead_letters_of_fifo_queues(aws: PlayedAws) -> Responses:
 
 @replays(f"{TEST}_invalid_dead_letter_arn_rejected_before_lookup")
 def malformed_dead_letter_arn(aws: PlayedAws) -> Responses:
-    """Nothing was recorded: the test asserts a refusal."""
+    """Return {} if the call is refused: the original test records nothing."""
     policy = json.dumps({"deadLetterTargetArn": "dummy", "maxReceiveCount": 42})
     create = aws.client("sqs").create_queue
     refused = refusal(create, QueueName=unique("recorded"), Attributes={"RedrivePolicy": policy})
