@@ -1,4 +1,4 @@
-"""A little data in the shape of settings.toml, prepared once for all tests."""
+"""Fixtures: a little data as settings.toml describes it, prepared once for all tests."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ import tiny
 
 
 def pytest_sessionstart() -> None:
-    """Stop at a wrong setting: every test would fail at it, and its message would be buried."""
+    """Stop at an invalid setting: every test would fail because of it, and its message would be buried."""
     try:
         settings.check_section("task", settings.load()["task"], task.SETTINGS)
     except ValueError as error:

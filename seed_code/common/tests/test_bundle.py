@@ -1,4 +1,4 @@
-"""What is uploaded: each step's own files, under a hash of their content."""
+"""Test bundle.py: each step's own files are uploaded, to a prefix that is a hash of their content."""
 
 import io
 import tarfile
@@ -7,7 +7,7 @@ import bundle
 
 
 def test_each_step_gets_the_files_that_its_script_imports_and_no_others():
-    ours = {path.name for path in (bundle.ROOT / "src").glob("ngrams.py")}  # of texts
+    ours = {path.name for path in (bundle.ROOT / "src").glob("ngrams.py")}  # only in the variant for texts
     assert set(bundle.code("evaluate").files) == ours | {
         "baseline.py",
         "bootstrap.py",

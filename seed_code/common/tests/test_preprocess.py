@@ -1,4 +1,4 @@
-"""What preprocessing promises about the splits."""
+"""Test preprocess.py: what the splits guarantee."""
 
 import json
 
@@ -24,7 +24,7 @@ DATA = {
 
 
 def plan_of(keys_and_labels: list[tuple[str, str]], **data) -> dict[str, list[str]]:
-    """Which keys go to which split."""
+    """Return the keys of each split, and those that are dropped."""
     chosen = DATA | data
     survey = preprocess.Survey()
     for number, (key, label) in enumerate(keys_and_labels):
@@ -85,7 +85,7 @@ def test_a_text_with_two_labels_stands_on_one_side_and_is_reported():
 def test_a_balanced_split_leaves_out_what_is_more_than_the_smallest_class_has():
     sides = plan_of([(f"a{i}", "a") for i in range(100)] + [(f"b{i}", "b") for i in range(20)], balance=True)
 
-    assert len(sides["left out"]) == 52  # all of them would be in train: the others are what the gate judges by
+    assert len(sides["left out"]) == 52  # from train alone: validation and test stay as they are, for the gate
     assert len(sides["train"]) == 26
 
 

@@ -1,4 +1,4 @@
-"""What the reports promise, whatever the data holds."""
+"""Test report.py and plots.py: what the reports guarantee, whatever the data holds."""
 
 import base64
 import re
@@ -13,7 +13,7 @@ import report
 
 HOSTILE = "<script>alert('$\\frac')</script>\0\ud800"
 LABELS = ["ham", "_spam", HOSTILE]
-TRUTH = np.array([0, 0, 0, 1, 1, 1])  # none of the third class
+TRUTH = np.array([0, 0, 0, 1, 1, 1])  # no example of the third class
 SCORES = np.array([[0.9, 0.1, 0], [0.8, 0.1, 0.1], [0.2, 0.8, 0], [0.1, 0.9, 0], [0, 1, 0], [0, 0.7, 0.3]])
 PICTURE = plots.png(Figure(figsize=(1, 1)))
 
@@ -107,7 +107,7 @@ def test_every_class_has_its_row(data_page, evaluation_page):
 def test_every_figure_is_a_picture_in_the_page(data_page, evaluation_page):
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="[^"]+', data_page + evaluation_page)
 
-    assert len(pictures) == 2 + 1 + 4  # two plots and a sample, four plots
+    assert len(pictures) == 2 + 1 + 4  # the data report has two plots and a sample, the evaluation four plots
     assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
 
 

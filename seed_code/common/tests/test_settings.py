@@ -1,4 +1,4 @@
-"""settings.toml says what it means, or the build says what is wrong with it."""
+"""Test settings.py: settings.toml is valid, or the build reports in one line what is wrong with it."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""What training says on standard output, and what it does not do where no tracking service is set."""
+"""Test tracking.py: what training prints, and what it leaves out if no tracking service is set."""
 
 import copy
 import re

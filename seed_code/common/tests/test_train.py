@@ -1,4 +1,4 @@
-"""What training promises: an order that can be taken up anywhere, and checkpoints that are whole or not there."""
+"""Test train.py and its modules: an order of the data that can be resumed anywhere, atomic checkpoints, and metrics."""
 
 import contextlib
 import json
@@ -56,7 +56,7 @@ def test_the_learning_rate_rises_and_falls_to_nothing():
 
 @pytest.fixture
 def saved(tmp_path):
-    """Two checkpoints, at steps 1 and 2."""
+    """Return a folder's checkpoints, saved at steps 1 and 2."""
     kept = checkpoints.Checkpoints(tmp_path)
     for step in (1, 2):
         kept.save(f"step-{step:09}", {"model": {"weight": torch.full((4,), float(step))}}, {"run": RUN, "step": step})

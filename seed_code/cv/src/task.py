@@ -1,6 +1,7 @@
-"""Image classification: how pictures are read, prepared, batched, classified and served.
+"""Image classification: read, prepare, batch, classify and serve images.
 
-This file and settings.toml are what you edit to use your own data and your own model.
+Edit this file and settings.toml to use your own data and your own model. preprocess.py calls the functions; train.py,
+evaluate.py and inference.py use `Classifier`, and inference.py also `decode`.
 """
 
 import base64
@@ -44,25 +45,25 @@ SETTINGS = {
     "random_zoom": float,
     "random_flip": bool,
 }
-NOUN = "pictures"
-SIZE = "pixels on the longer side"
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # of several pictures in one file, the first
+NOUN = "pictures"  # what reports call the examples
+SIZE = "pixels on the longer side"  # what reports call the size that `prepare` returns
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # of several images in one file, the first
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".pnm")
 MEDIA = (
     "image/jpeg", "image/jpg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif",
     "image/x-portable-graymap", "image/x-portable-pixmap", "image/x-portable-anymap", "application/x-image",
 )  # fmt: skip
 FORM = 'the request is not {"inputs": "a picture in base64"} or a list of such'
-MOST_BYTES = 100 * 2**20  # of one picture
-MOST_PIXELS = 100_000_000  # of one picture: more is a decompression bomb, or a map
-MOST_SIDE = 4096  # of a picture in an IDX file
+MOST_BYTES = 100 * 2**20  # of one image file
+MOST_PIXELS = 100_000_000  # of one image: more is a decompression bomb, or a map
+MOST_SIDE = 4096  # pixels, of an image in an IDX file
 LEAST_PIXELS = 4  # on the shorter side
 FITS = ("crop", "pad", "squash")
-NEARLY = 8  # of 255: what differs by less looks the same
-THUMBNAIL = 16  # pixels on a side, by which lookalikes are found
-GREY_BITS = (8, 10, 12, 16)  # that cameras and scanners use of the 16 that a file has
+NEARLY = 8  # of 255 levels: smaller differences are invisible
+THUMBNAIL = 16  # side in pixels of the thumbnails that lookalikes.py compares
+GREY_BITS = (8, 10, 12, 16)  # bit depths of cameras and scanners, which store them in 16 bits
 MANIFESTS = {".csv": ".csv", ".tsv": ".tsv", ".manifest": ".jsonl", ".jsonl": ".jsonl"}  # suffix -> kind of table
-ROWS_TO_FIND_ROOT = 200  # of a manifest, whose paths say where its pictures are
+ROWS_TO_FIND_ROOT = 200  # of a manifest: enough to find the prefix of its paths, see `prefix_of`
 BROKEN_ARCHIVE = (OSError, *tables.BROKEN_ARCHIVE)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -72,7 +73,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a file, a member of a zip archive, or the grey values of an IDX file; read when it is needed."""
+    """An image that is read when it is needed: a file, a member of a zip archive, or grey values from an IDX file."""
 
     path: Path
     member: str = ""
@@ -86,7 +87,10 @@ class Picture:
 
 @lru_cache(maxsize=16)
 def archive(path: Path) -> zipfile.ZipFile:
-    """A zip archive, opened once; its members are read one at a time and never unpacked."""
+    """Return an open zip archive; each one is opened once, and its members are read without unpacking it.
+
+    Raise ValueError if it cannot be read.
+    """
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
@@ -94,7 +98,10 @@ def archive(path: Path) -> zipfile.ZipFile:
 
 
 def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable | Skipped]:
-    """Yield the pictures of a manifest, of IDX files, or of folders (or zips of folders), one folder a class."""
+    """Yield the images of manifests, else of IDX files, else of class folders and zips of class folders.
+
+    Raise ValueError if a setting or a file is invalid, and NothingToRead if there is no image.
+    """
     task = settings["task"]
     if not 0 < task["size"] <= task["stored_size"]:
         raise ValueError(
@@ -133,15 +140,16 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable 
 
 
 def manifests_in(data: Path) -> list[Path]:
-    """The manifests of a folder, or the one that is given itself."""
+    """Return the manifests in a folder, or `data` itself if it is a manifest."""
     if data.is_file():
         return [data] if data.suffix.lower() in MANIFESTS else []
     return sorted(path for path in data.glob("*") if path.suffix.lower() in MANIFESTS and not path.name.startswith("."))
 
 
 def in_folders(data: Path) -> Iterator[Example | Unreadable | Skipped]:
-    """The pictures of class folders and of zips of such, in the order of their names."""
+    """Yield the images of class folders and of zips of class folders, sorted by name."""
     parents: dict[str, PurePosixPath] = {}
+    # Broken links are not files, but `problem_of` has to report them.
     found = [data] if data.is_file() else sorted(p for p in data.rglob("*") if p.is_file() or p.is_symlink())
     for path in found:
         name = PurePosixPath(tables.shown(path.relative_to(data) if path != data else Path(path.name)))
@@ -156,16 +164,17 @@ def in_folders(data: Path) -> Iterator[Example | Unreadable | Skipped]:
 def example_at(
     place: PurePosixPath, inside: PurePosixPath, picture: Picture, problem: str, parents: dict[str, PurePosixPath]
 ) -> Example | Unreadable | Skipped:
-    """The example of a file in a class folder. A folder called train, validation or test is a split and no class.
+    """Return the example of a file in a class folder; folders named train, validation or test are splits, not classes.
 
-    `inside` is its place, an archive being the folder of its name; `parents` has where each class folder was met first.
+    `place` is the file's path in messages; `inside` is the same path, with an archive as the folder of its name.
+    `parents` maps each class to the path above its first folder; it is updated here.
     """
     if tables.is_hidden(place):
         return Skipped(str(place), "hidden files")
     if problem:
         return Unreadable(str(place), problem)
     outer = len(inside.parts) - len(PurePosixPath(picture.member).parts) if picture.member else 0
-    folders = [name for name in inside.parts[outer:-1] if not given_split(name)]  # an archive's own name is no class
+    folders = [name for name in inside.parts[outer:-1] if not given_split(name)]  # an archive's own name is not a class
     labels, note = folders[-1:], ""
     above = PurePosixPath(*folders[:-1])
     if labels and parents.setdefault(labels[0], above) != above:
@@ -174,7 +183,7 @@ def example_at(
 
 
 def members(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
-    """The files of an archive in the order of their names, each with what is wrong with it."""
+    """Yield the files in the folders of an archive, sorted by name, each with its problem ("" for none)."""
     seen: set[str] = set()
     for entry in sorted(archive(path).infolist(), key=lambda entry: entry.filename):
         name = PurePosixPath(entry.filename)
@@ -190,7 +199,7 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
 
 
 def problem_of(path: Path, data: Path) -> str:
-    """What is wrong with a file, as far as can be seen without decoding it."""
+    """Return what is wrong with a file, as far as this is visible without decoding it; "" for nothing."""
     if not path.resolve().is_relative_to(data.resolve()):
         return "a link that leads out of the data folder"
     if path.suffix.lower() not in SUFFIXES:
@@ -201,8 +210,9 @@ def problem_of(path: Path, data: Path) -> str:
 
 
 def in_manifest(path: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable | Skipped]:
-    """The pictures that a CSV file or an augmented manifest lists, by paths beside it or by the addresses they came from.
+    """Yield the images that a CSV file or an augmented manifest lists, by relative path or by original S3 URI.
 
+    Raise ValueError if [task] pictures is not a folder beside the manifest.
     https://docs.aws.amazon.com/sagemaker/latest/dg/augmented-manifest.html
     """
     image, data = settings["task"]["image"], settings["data"]
@@ -215,6 +225,7 @@ def in_manifest(path: Path, settings: dict[str, Any]) -> Iterator[Example | Unre
         )
     table = tables.Table(path.name, MANIFESTS[path.suffix.lower()], lambda: path.open("rb"))
     rows = tables.rows(table, needed, data["columns"])
+    # The paths may be those that the data had elsewhere: find their prefix from the first rows.
     first = list(islice(rows, ROWS_TO_FIND_ROOT))
     references = [str(row.content.get(image)) for row in first if isinstance(row.content, dict)]
     prefix = prefix_of(references, root)
@@ -236,7 +247,10 @@ def in_manifest(path: Path, settings: dict[str, Any]) -> Iterator[Example | Unre
 def example_in_manifest(
     where: str, reference: str, labels: list[str], prefix: tuple[str, ...], root: Path
 ) -> Example | Unreadable:
-    """The example of a manifest's row."""
+    """Return the example of a manifest's row, or the reason why there is none.
+
+    `reference` is the row's path or S3 URI; without `prefix`, it is a path below `root`.
+    """
     if not all(map(tables.is_utf8, (reference, *labels))):
         return Unreadable(where, tables.NOT_UTF8)
     parts = parts_of(reference)
@@ -249,13 +263,17 @@ def example_in_manifest(
 
 
 def parts_of(reference: str) -> tuple[str, ...]:
-    """The parts of a path or an s3:// address, in the order of folders."""
+    """Split a path or an s3:// URI into its folders and its file name, without "/", "." and ".."."""
     parts = PurePosixPath(reference.removeprefix("s3://")).parts
     return tuple(part for part in parts if part not in ("..", "/", "."))
 
 
 def prefix_of(references: list[str], root: Path) -> tuple[str, ...]:
-    """What the addresses of a manifest have before the path in the data folder: one prefix for all, that of most rows."""
+    """Return the parts that most of the references have in front of their path below `root`.
+
+    Each tail of a reference that is a file below `root` counts for the prefix before it; of equal counts, the shortest
+    prefix wins.
+    """
     found: Counter[tuple[str, ...]] = Counter()
     for parts in map(parts_of, (reference for reference in references if "\0" not in reference)):
         found.update(parts[:start] for start in range(len(parts)) if root.joinpath(*parts[start:]).is_file())
@@ -263,7 +281,10 @@ def prefix_of(references: list[str], root: Path) -> tuple[str, ...]:
 
 
 def manifest_labels(row: dict[str, Any], data: dict[str, Any]) -> list[str]:
-    """The class names in a manifest's row; Ground Truth keeps the names of its numbers beside them. Raises NoText."""
+    """Return the class names in a manifest's row. Raise NoText if it has no valid label.
+
+    Ground Truth writes class numbers, and puts their names into `<label>-metadata`.
+    """
     label = data["label"]
     metadata = row.get(f"{label}-metadata") if isinstance(label, str) else None
     if isinstance(metadata, dict):
@@ -281,7 +302,10 @@ def manifest_labels(row: dict[str, Any], data: dict[str, Any]) -> list[str]:
 
 
 def in_idx(path: Path) -> Iterator[Example]:
-    """The pictures of an IDX file and, from the file beside it, their labels (the format of MNIST, LeCun et al.)."""
+    """Yield the images of an IDX file with the labels of the file beside it (the format of MNIST, LeCun et al.).
+
+    Raise ValueError if a file is missing, incomplete or not an IDX file.
+    """
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     if not beside.is_file():
         raise ValueError(f"{path.name} has no labels: {beside.name} is not there. Put it beside it.")
@@ -289,6 +313,7 @@ def in_idx(path: Path) -> Iterator[Example]:
         with open_idx(path) as images, open_idx(beside) as labels:
             magic, count, height, width = struct.unpack(">4i", images.read(16))
             labels_magic, labels_count = struct.unpack(">2i", labels.read(8))
+            # Magic numbers: unsigned bytes (0x08) in 3 dimensions (images) and in 1 dimension (labels).
             if (magic, labels_magic, labels_count) != (2051, 2049, count):
                 raise ValueError(f"{path.name} and {beside.name} are not IDX files of equal length. Get them anew.")
             if not (0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE):
@@ -304,7 +329,7 @@ def in_idx(path: Path) -> Iterator[Example]:
 
 
 def open_idx(path: Path) -> Any:
-    """An IDX file, compressed or not."""
+    """Open an IDX file, compressed or not."""
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
@@ -312,7 +337,10 @@ def open_idx(path: Path) -> Any:
 
 
 def identify(example: Example, settings: dict[str, Any]) -> Example | Unreadable:
-    """The example with its key: pictures are equal whose pixels are, in whatever format. Measures 16-bit greys."""
+    """Return the example with its key, a hash of its pixels: equal images have equal keys in any file format.
+
+    For 16-bit greys, also set `measure` to the greatest value: see `learned`.
+    """
     try:
         with opened(example.content) as image:
             deep = greys_of(image)
@@ -326,12 +354,15 @@ def identify(example: Example, settings: dict[str, Any]) -> Example | Unreadable
 
 
 def learned(greatest: int) -> dict[str, Any]:
-    """How many bits the 16-bit greys of the training split use: what preparing and serving scale them by."""
+    """Return the bit depth of the training split's 16-bit greys as {"grey_bits": ...}; {} if it has none.
+
+    `greatest` is the greatest grey value. Preprocessing and serving scale 16-bit greys to 8 bits by this depth.
+    """
     return {"grey_bits": next(bits for bits in GREY_BITS if greatest < 2**bits)} if greatest else {}
 
 
 def prepare(example: Example, settings: dict[str, Any]) -> tuple[dict[str, bytes], int] | Unreadable:
-    """Decode a picture once, into stored_size x stored_size x 3 bytes; also answers its size as it came."""
+    """Return the row of an image, stored_size x stored_size x 3 bytes, and its longer side in pixels before scaling."""
     try:
         pixels, longer_side = to_pixels(example.content, settings)
     except (ValueError, *BROKEN_ARCHIVE) as error:
@@ -340,10 +371,11 @@ def prepare(example: Example, settings: dict[str, Any]) -> tuple[dict[str, bytes
 
 
 def to_pixels(content: bytes | Picture, settings: dict[str, Any]) -> tuple[np.ndarray, int]:
-    """Decode, turn as EXIF says, make RGB and fit: uint8 (stored_size, stored_size, 3).
+    """Decode an image to RGB, rotate it as EXIF says, and fit it: uint8 (stored_size, stored_size, 3).
 
-    The one transform of training, evaluation and serving. Also answers the longer side as it came. Raises ValueError.
-    What is transparent shows [task] background; greys of 16 bits become 8 by the bits that training had.
+    Training, evaluation and serving all use this transform. Transparent pixels show [task] background; 16-bit greys are
+    scaled to 8 bits by the bit depth of the training split. Return the pixels and the original longer side in pixels.
+    Raise ValueError if the image cannot be decoded.
     """
     with opened(content) as image:
         longer_side = max(image.size)
@@ -356,7 +388,10 @@ def to_pixels(content: bytes | Picture, settings: dict[str, Any]) -> tuple[np.nd
 
 @contextmanager
 def opened(content: bytes | Picture) -> Iterator[Image.Image]:
-    """A picture, decoded when it is used. Raises ValueError for what is none, too large or too small."""
+    """Yield an open image, which is decoded when its pixels are used.
+
+    Raise ValueError if it cannot be decoded, also inside the `with` block, or if it is too large or too small.
+    """
     if isinstance(content, Picture):
         content = content.values if content.values is not None else content.read()
     try:
@@ -375,16 +410,19 @@ def opened(content: bytes | Picture) -> Iterator[Image.Image]:
 
 
 def greys_of(image: Image.Image) -> np.ndarray | None:
-    """The greys of a picture with 16 bits a pixel, turned as EXIF says: uint16 (height, width); None for others."""
+    """Return the pixels of a 16-bit grey image, rotated as EXIF says: uint16 (height, width); None for other images."""
     if not image.mode.startswith("I"):
         return None
     return np.clip(np.asarray(ImageOps.exif_transpose(image)), 0, 2**16 - 1).astype(np.uint16)
 
 
 def fitted(image: Image.Image, settings: dict[str, Any]) -> np.ndarray:
-    """A picture on its background, upright, as uint8 (stored_size, stored_size, 3): see [task] fit."""
+    """Rotate an image as EXIF says, put it on [task] background, and make it square as [task] fit says.
+
+    Return uint8 (stored_size, stored_size, 3).
+    """
     size, background = settings["stored_size"], background_of(settings)
-    image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded no larger than needed
+    image.draft(None, (2 * size, 2 * size))  # decode a large JPEG at a reduced size, never below this one
     upright = ImageOps.exif_transpose(image)
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
@@ -398,7 +436,10 @@ def fitted(image: Image.Image, settings: dict[str, Any]) -> np.ndarray:
 
 
 def background_of(settings: dict[str, Any]) -> tuple[int, int, int]:
-    """The colour behind what is transparent; models of before it was a setting were trained on black."""
+    """Return [task] background as red, green and blue, 0 to 255. Raise ValueError if it is not a colour.
+
+    Models saved before this was a setting were trained on black.
+    """
     name = settings.get("background", "black")
     try:
         red, green, blue = ImageColor.getrgb(name)[:3]
@@ -408,28 +449,28 @@ def background_of(settings: dict[str, Any]) -> tuple[int, int, int]:
 
 
 def open_image(content: bytes | np.ndarray) -> Image.Image:
-    """A file's bytes, or grey values of shape (height, width), as a picture."""
+    """Open the bytes of an image file, or make an image of grey values (height, width)."""
     if isinstance(content, np.ndarray):
         return Image.fromarray(content)
     return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
 def note_of(row: dict[str, Any]) -> str:
-    """Say what is odd about a prepared picture on which hardly anybody sees anything; empty for others."""
+    """Return a warning about a prepared image that shows next to nothing; "" for other images."""
     pixels = np.frombuffer(row["image"], dtype=np.uint8)
     flat = int(pixels.max()) - int(pixels.min()) < NEARLY
     return ("nearly black" if pixels.max() < NEARLY else "of one colour") if flat else ""
 
 
 def thumbnail_of(row: dict[str, Any], settings: dict[str, Any]) -> np.ndarray:
-    """Return the grey levels by which lookalikes are found: uint8 (THUMBNAIL, THUMBNAIL)."""
+    """Return a grey thumbnail, by which lookalikes.py finds similar images: uint8 (THUMBNAIL, THUMBNAIL)."""
     size = settings["stored_size"]
     image = Image.frombytes("RGB", (size, size), row["image"]).convert("L")
     return np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 
 def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, bytes]:
-    """What a report shows of a row."""
+    """Return what a report shows of a row: a PNG of 96 x 96 pixels."""
     size = settings["stored_size"]
     content = io.BytesIO()
     image = Image.fromarray(np.frombuffer(row["image"], dtype=np.uint8).reshape(size, size, 3))
@@ -438,7 +479,7 @@ def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, bytes]:
 
 
 def decode(body: bytes, content_type: str) -> list[dict[str, bytes]]:
-    """Turn a request into rows that are served. Raises ValueError for what is no picture."""
+    """Return the rows of a request, one per image. Raise ValueError if its content type or its body is invalid."""
     kind, charset = media.parse(content_type)
     if kind in MEDIA:
         return [{"file": body}]
@@ -450,7 +491,10 @@ def decode(body: bytes, content_type: str) -> list[dict[str, bytes]]:
 
 
 def row_of(item: Any) -> dict[str, bytes]:
-    """A row of what a request holds: a picture in base64, perhaps as a data: address, or with line breaks."""
+    """Return the row of one JSON value: an image in base64, which may have line breaks or be a data: URL.
+
+    Raise ValueError for anything else.
+    """
     if not isinstance(item, str):
         raise ValueError(f"{media.shown(item)} is no text; {FORM}")
     content = item.partition(",")[2] if item.startswith("data:") else item
@@ -464,13 +508,16 @@ def row_of(item: Any) -> dict[str, bytes]:
 
 
 class Pictures:
-    """Prepared pictures, mapped into memory: chunks of shape (rows, stored_size x stored_size x 3), uint8."""
+    """Prepared images in memory-mapped chunks: uint8 (rows, stored_size * stored_size * 3) each.
 
-    lengths = None  # all are of one size: no need to group them
+    Image i is row order[i] of the concatenated chunks; `owner` maps each image to its example, here itself.
+    """
+
+    lengths = None  # all images have one size: no length-grouped batching
 
     def __init__(self, chunks: list[np.ndarray], order: np.ndarray, stored_size: int):
         self.chunks, self.stored_size = chunks, stored_size
-        self.starts = np.cumsum([0] + [len(chunk) for chunk in chunks])
+        self.starts = np.cumsum([0] + [len(chunk) for chunk in chunks])  # first row of each chunk
         self.order = order
         self.owner = np.arange(len(order))
 
@@ -478,17 +525,20 @@ class Pictures:
         return len(self.order)
 
     def batch(self, items: np.ndarray) -> dict[str, torch.Tensor]:
-        """Some pictures as they are stored: uint8 (n, stored_size, stored_size, 3)."""
+        """Return the images with these indices as they are stored: uint8 (batch, stored_size, stored_size, 3)."""
         images = np.empty((len(items), self.chunks[0].shape[1]), dtype=np.uint8)
         rows = self.order[items]
-        places = np.searchsorted(self.starts, rows, side="right") - 1
+        places = np.searchsorted(self.starts, rows, side="right") - 1  # chunk of each row
         for image, place, row in zip(images, places, rows, strict=True):
             image[:] = self.chunks[place][row - self.starts[place]]
         return {"images": torch.from_numpy(images).view(len(items), self.stored_size, self.stored_size, 3)}
 
 
 class Network(torch.nn.Module):
-    """A torchvision backbone that takes uint8 pictures (n, size, size, 3), so that scaling is part of the model."""
+    """A torchvision backbone for uint8 images (batch, size, size, 3); normalisation is part of the model.
+
+    Training, evaluation and serving therefore normalise alike.
+    """
 
     def __init__(self, backbone: torch.nn.Module):
         super().__init__()
@@ -498,16 +548,16 @@ class Network(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         width = images.shape[2]
-        rows = images.flatten(2).float()  # (n, height, width x 3): long rows, in place, are several times as fast
+        rows = images.flatten(2).float()  # (batch, height, width * 3): in place on long rows is several times as fast
         rows.sub_(self.mean.repeat(width)).div_(self.std.repeat(width))
-        return self.backbone(rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2))
+        return self.backbone(rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2))  # (batch, 3, height, width)
 
 
 class Classifier:
-    """A torchvision model and the facts it needs: what is trained, saved and served."""
+    """A torchvision model with its metadata: what is trained, saved and served."""
 
-    random_numbers = 4  # that `augment` uses of each picture
-    sgd = 0.0  # trained by AdamW
+    random_numbers = 4  # draws per image that `augment` takes
+    sgd = 0.0  # 0: trained with AdamW
 
     def __init__(self, model: Network, facts: dict[str, Any]):
         self.model = model
@@ -517,7 +567,10 @@ class Classifier:
 
     @classmethod
     def create(cls, settings: dict[str, Any], train: Prepared, pretrained: Path | None) -> "Classifier":
-        """Build the backbone that [model] names: from scratch, with hub weights, or from a folder's safetensors."""
+        """Build the backbone that [model] names, with random weights, hub weights, or those of the folder `pretrained`.
+
+        `train` gives the problem, the classes, and the bit depth of 16-bit greys.
+        """
         chosen = settings["model"]
         bits = {name: train.facts[name] for name in ("grey_bits",) if name in train.facts}
         facts = {"problem": train.problem, "labels": train.labels, "task": settings["task"] | bits, "model": chosen}
@@ -527,51 +580,54 @@ class Classifier:
         return cls(Network(backbone), facts)
 
     def items(self, prepared: Prepared, scratch: Path) -> Pictures:
-        """A split's pictures; nothing is left to be done for all of them."""
+        """Return a split's images; unlike texts, they need no further preparation, so `scratch` stays empty."""
         return Pictures(prepared.pixels("image"), prepared.order, self.facts["task"]["stored_size"])
 
     mapped_items = items
 
     def items_of_request(self, rows: list[dict[str, Any]]) -> Pictures:
-        """The pictures of a request, decoded as preprocessing does."""
+        """Decode the images of a request as preprocessing does. Raise ValueError for an invalid one."""
         task = self.facts["task"]
         pixels = np.stack(media.one_by_one(rows, lambda row: to_pixels(row["file"], task)[0].reshape(-1)))
         return Pictures([pixels], np.arange(len(rows)), task["stored_size"])
 
     def augment(self, batch: dict[str, torch.Tensor], random: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Cut a random square out of each picture and mirror half of them; `random` in 0..1 of shape (n, 4) decides.
+        """Crop a random square out of each image, and mirror half of them with random_flip: (batch, size, size, 3).
 
-        Runs on the device. random_zoom = 0 cuts at the scale that evaluation sees; above it the square's side varies.
+        `random` (batch, 4), in 0..1, gives scale, left, top and mirroring of each. With random_zoom = 0 the side of the
+        squares is `size`, as in evaluation; otherwise it varies from (1 - random_zoom) * size to stored_size. Runs on
+        the device of the images.
         """
         images, task = batch["images"], self.facts["task"]
         stored, size, zoom = task["stored_size"], task["size"], task["random_zoom"]
-        scale, across, down, mirror = random.T
+        scale, across, down, mirror = random.T  # (batch,) each
         least = size * (1 - zoom)
         sides = (least + scale * (stored - least)).round().clamp(min=1) if zoom else torch.full_like(scale, size)
+        # Sides, lefts and tops: (3, batch).
         squares = torch.stack([sides, (across * (stored - sides + 1)).floor(), (down * (stored - sides + 1)).floor()])
         mirrored = mirror < 0.5 if task["random_flip"] else torch.zeros_like(mirror, dtype=torch.bool)
         cut = cut_one_by_one if images.device.type == "cpu" else cut_together
         return {"images": cut(images, squares, mirrored, size)}
 
     def last_layer(self) -> torch.nn.Module:
-        """What is trained with [model] freeze: the layer whose outputs are the classes."""
+        """Return the layer that [model] freeze trains: the last one, whose outputs are the classes."""
         layers = [part for part in self.model.modules() if isinstance(part, torch.nn.Linear | torch.nn.Conv2d)]
         return layers[-1]
 
     def logits(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Logits of shape (n, classes), from the middle of each picture; `model` is self.model, perhaps wrapped."""
+        """Return logits (batch, classes) of the centre crops; `model` is self.model, or its compiled or DDP wrapper."""
         size = self.facts["task"]["size"]
         margin = (batch["images"].shape[1] - size) // 2
         return model(batch["images"][:, margin : margin + size, margin : margin + size])
 
     def save(self, folder: Path) -> None:
-        """Write weights (safetensors) and facts."""
+        """Write the weights (safetensors) and the metadata."""
         save_file(self.model.backbone.state_dict(), folder / "model.safetensors")
         (folder / "facts.json").write_text(json.dumps(self.facts, indent=2))
 
     @classmethod
     def load(cls, folder: Path) -> "Classifier":
-        """Read what `save` wrote."""
+        """Load what `save` wrote."""
         facts = json.loads((folder / "facts.json").read_text())
         backbone = build(facts["model"], len(facts["labels"]), facts["task"]["size"])
         backbone.load_state_dict(load_file(folder / "model.safetensors"))
@@ -579,9 +635,10 @@ class Classifier:
 
 
 def cut_one_by_one(images: torch.Tensor, squares: torch.Tensor, mirrored: torch.Tensor, size: int) -> torch.Tensor:
-    """Squares (sides, lefts, tops: each of shape (n,)) of uint8 (n, height, width, 3), scaled to (n, size, size, 3).
+    """Crop, scale and mirror uint8 images (batch, height, width, 3): uint8 (batch, size, size, 3).
 
-    The CPU's way: nothing is done there that need not be, and bytes are scaled as they are.
+    `squares` (3, batch) holds sides, lefts and tops. For the CPU: an image that needs no scaling is only copied, and
+    bytes are scaled without conversion to floats.
     """
     cut = torch.empty((len(images), size, size, 3), dtype=torch.uint8)
     for target, image, (side, x, y), mirror in zip(
@@ -589,7 +646,7 @@ def cut_one_by_one(images: torch.Tensor, squares: torch.Tensor, mirrored: torch.
     ):
         square = image[y : y + side, x : x + side]
         if side != size:
-            # In this memory format, the CPU's fast way is taken, and the result needs no reordering.
+            # With channels_last, PyTorch takes its fast path on the CPU, and the result needs no reordering.
             planes = square.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
             scaled = functional.interpolate(planes, (size, size), mode="bilinear", antialias=True)
             square = scaled[0].permute(1, 2, 0)
@@ -598,36 +655,39 @@ def cut_one_by_one(images: torch.Tensor, squares: torch.Tensor, mirrored: torch.
 
 
 def cut_together(images: torch.Tensor, squares: torch.Tensor, mirrored: torch.Tensor, size: int) -> torch.Tensor:
-    """The same, but for rounding, for all pictures at once: what a GPU wants, which a picture at a time keeps waiting.
+    """Do the same as `cut_one_by_one`, up to rounding, for the batch at once: a GPU would idle between single images.
 
-    To cut and scale is linear along each side: a product with a matrix of few numbers that are not zero.
+    Cropping and scaling are linear along each axis: each is a product with a matrix that has few non-zero elements.
     """
-    sides, lefts, tops = squares.float().to(images.device)
+    sides, lefts, tops = squares.float().to(images.device)  # (batch,) each
     _, height, width, _ = images.shape
-    down = scaling(tops, sides, height, size)
-    across = scaling(lefts, sides, width, size)
+    down = scaling(tops, sides, height, size)  # (batch, size, height)
+    across = scaling(lefts, sides, width, size)  # (batch, size, width)
     across = torch.where(mirrored.to(images.device)[:, None, None], across.flip(1), across)
-    rows = down @ images.float().flatten(2)  # (n, size, width x 3)
+    rows = down @ images.float().flatten(2)  # (batch, size, width * 3)
     cut = torch.einsum("nxw,nywc->nyxc", across, rows.unflatten(2, (width, 3)))
     return cut.round().to(torch.uint8)
 
 
 def scaling(starts: torch.Tensor, sides: torch.Tensor, length: int, size: int) -> torch.Tensor:
-    """Matrices (n, size, length) that take `sides` pixels from `starts` on to `size`: bilinear, without aliasing.
+    """Return matrices (batch, size, length) that scale `sides` pixels from `starts` on to `size` pixels.
 
-    Each pixel that comes out is a mean of those that went in, with weights that fall off as a triangle: as wide as the
-    distance of two that come out, and two pixels at least.
+    Bilinear with antialiasing: each output pixel is a weighted mean of input pixels. The weights fall off linearly to 0
+    at the distance between two output pixels, or at one input pixel if that is more.
     """
-    scale = (sides / size)[:, None, None]
-    pixels = torch.arange(length, device=starts.device) + 0.5 - starts[:, None, None]  # of the cut
-    centres = (torch.arange(size, device=starts.device)[:, None] + 0.5) * scale
-    weights = (1 - (pixels - centres).abs() / scale.clamp(min=1)).clamp(min=0)
-    weights = weights * ((pixels > 0) & (pixels < sides[:, None, None]))
+    scale = (sides / size)[:, None, None]  # input pixels per output pixel: (batch, 1, 1)
+    pixels = torch.arange(length, device=starts.device) + 0.5 - starts[:, None, None]  # in the crop: (batch, 1, length)
+    centres = (torch.arange(size, device=starts.device)[:, None] + 0.5) * scale  # (batch, size, 1)
+    weights = (1 - (pixels - centres).abs() / scale.clamp(min=1)).clamp(min=0)  # (batch, size, length)
+    weights = weights * ((pixels > 0) & (pixels < sides[:, None, None]))  # nothing outside of the crop
     return weights / weights.sum(-1, keepdim=True)
 
 
 def build(chosen: dict[str, Any], classes: int, size: int) -> torch.nn.Module:
-    """A torchvision classification model by its name, with random weights. Raises ValueError for other names."""
+    """Return the torchvision classification model that [model] names, with random weights.
+
+    Raise ValueError if there is none of that name, or if it does not take images of this size.
+    """
     if chosen["name"] not in models.list_models(module=models):
         raise ValueError(f"[model] name is {chosen['name']!r}, which torchvision does not have. Try resnet18.")
     options = dict(chosen["config"])
@@ -637,12 +697,16 @@ def build(chosen: dict[str, Any], classes: int, size: int) -> torch.nn.Module:
         if size % patch:
             raise ValueError(f"[task] size is {size}, and {chosen['name']} takes multiples of {patch} only.")
     if chosen["name"] in ("googlenet", "inception_v3"):
-        options.setdefault("aux_logits", False)  # their further outputs, which only their own training used
+        options.setdefault("aux_logits", False)  # auxiliary classifiers, used only in their own training
     return models.get_model(chosen["name"], weights=None, num_classes=classes, **options)
 
 
 def load_pretrained(backbone: torch.nn.Module, name: str, folder: Path | None) -> None:
-    """Load pretrained weights, all but the last layer's, whose classes are others."""
+    """Load pretrained weights, except those of another shape: the last layer's, whose classes differ.
+
+    They come from the first .safetensors file in `folder`, or if it is None, from torchvision. Raise ValueError if
+    there is no such file, or if fewer than half of the model's weights are in it.
+    """
     if folder:
         files = sorted(folder.rglob("*.safetensors"))
         if not files:
@@ -651,7 +715,8 @@ def load_pretrained(backbone: torch.nn.Module, name: str, folder: Path | None) -
     else:
         state = models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
     if isinstance(backbone, models.VisionTransformer) and "encoder.pos_embedding" in state:
-        state = interpolate_embeddings(backbone.image_size, backbone.patch_size, state)  # learned for another size
+        # Position embeddings belong to one image size.
+        state = interpolate_embeddings(backbone.image_size, backbone.patch_size, state)
     own = backbone.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     if len(fitting) < len(own) // 2:

@@ -1,4 +1,4 @@
-"""The seam for pictures: reading, preparing, batching and serving."""
+"""Test task.py for images: reading, preparing, batching and serving."""
 
 import base64
 import gzip
@@ -23,7 +23,7 @@ import task
 @pytest.fixture(scope="module")
 def classifier(prepared):
     chosen = settings.load()
-    chosen["model"]["weights"] = "scratch"  # no test waits for a download
+    chosen["model"]["weights"] = "scratch"  # tests download nothing
     return task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
 
 

@@ -1,4 +1,4 @@
-"""A few pictures in the shape that settings.toml describes, so that the tests hold for your classes too."""
+"""Write a few images as settings.toml describes them, so that the tests pass with your classes too."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def write_data(folder: Path, settings: dict[str, Any]) -> None:
-    """Write a folder a class, with different pictures: dark ones and bright ones."""
+    """Write one folder per class with different images: dark ones and bright ones."""
     labels = list(settings["data"]["labels"]) or ["dark", settings["data"]["positive"] or "bright"]
     for name, base in ((labels[0], 20), (labels[-1], 200)):
         (folder / name).mkdir()

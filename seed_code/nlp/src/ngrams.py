@@ -1,8 +1,9 @@
-"""A linear model over tokens and pairs of them: the default for texts without pretrained weights.
+"""A linear model over tokens and pairs of tokens: the default for texts without pretrained weights.
 
-From a few thousand texts, an encoder from scratch learns less than logistic regression over TF-IDF does. This is that
-regression as a PyTorch module, trained step by step as any other model: each token, and each pair of neighbours in a
-table of limited size (Weinberger et al. 2009, feature hashing; Joulin et al. 2017, bigrams), has a weight for each class.
+On a few thousand texts, an encoder trained from scratch is worse than logistic regression over TF-IDF. This is that
+regression as a PyTorch module, trained in steps like any other model. Each token has a weight per class; so has each
+pair of neighbours, hashed into a table of fixed size (Weinberger et al. 2009, feature hashing; Joulin et al. 2017,
+bigrams).
 """
 
 from collections.abc import Iterable
@@ -16,16 +17,19 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 NAME = "ngrams"
 FILE = "ngrams.safetensors"
-CONFIG = {"buckets": 65_536, "pair_weight": 0.5}  # rows of the table for pairs; what a pair counts beside a token
-# Plain gradient descent at this multiple of [training] learning_rate. AdamW moves the weights of a word that was seen
-# once as far as those of a common one: measured on six sets of texts, that learns the rare words by heart.
+CONFIG = {"buckets": 65_536, "pair_weight": 0.5}  # rows of the table for pairs; weight of a pair, relative to a token
+# SGD with this multiple of [training] learning_rate. AdamW moves the weights of a word that was seen once as far as
+# those of a common word: measured on six text data sets, it memorises the rare words.
 SGD_RATE = 5e3
-LEAST_TEXTS = 2  # that a token or a pair occurs in; what is rarer has no weight
-PRIME, FACTORS = 2**31 - 1, (1_000_003, 48_271)
+LEAST_TEXTS = 2  # tokens and pairs in fewer training texts get weight 0
+PRIME, FACTORS = 2**31 - 1, (1_000_003, 48_271)  # of the hash function for pairs
 
 
 class NGrams(torch.nn.Module):
-    """Weights of shape (tokens + buckets, classes), and the inverse document frequency of each row."""
+    """Weights (tokens + buckets, classes), and the inverse document frequency of each row.
+
+    Row i is token i for i < tokens, otherwise the bucket of all pairs with the hash i - tokens.
+    """
 
     def __init__(self, tokens: int, buckets: int, classes: int):
         super().__init__()
@@ -36,7 +40,7 @@ class NGrams(torch.nn.Module):
 
     @classmethod
     def create(cls, tokens: int, classes: int, config: dict[str, Any]) -> tuple["NGrams", float]:
-        """A model without knowledge, and what its pairs count. Raises ValueError for what [model.config] cannot hold."""
+        """Return an untrained model and the weight of a pair. Raise ValueError if [model.config] is invalid."""
         chosen = CONFIG | config
         if unknown := sorted(chosen.keys() - CONFIG.keys()):
             raise ValueError(f"[model.config] {unknown[0]} is nothing of {NAME}. It has: {', '.join(CONFIG)}.")
@@ -49,7 +53,7 @@ class NGrams(torch.nn.Module):
 
     @classmethod
     def load(cls, folder: Path, tokens: int) -> "NGrams":
-        """Read what `save_pretrained` wrote."""
+        """Load what `save_pretrained` wrote."""
         state = load_file(folder / FILE)
         rows, classes = state["table"].shape
         model = cls(tokens, rows - tokens, classes)
@@ -60,7 +64,10 @@ class NGrams(torch.nn.Module):
         save_file(self.state_dict(), folder / FILE)
 
     def learn_frequencies(self, batches: Iterable[dict[str, torch.Tensor]], pair_weight: float) -> None:
-        """Set the inverse document frequencies to those of the training texts: log((1 + n) / (1 + texts with it)) + 1."""
+        """Set the inverse document frequencies from the training texts: log((1 + n) / (1 + texts with it)) + 1.
+
+        That of a pair is multiplied by `pair_weight`; that of a row in fewer than LEAST_TEXTS texts is 0.
+        """
         found, texts = torch.zeros(len(self.idf), dtype=torch.int64), 0
         for batch in batches:
             rows, first, _ = self.rows_of(**batch)
@@ -74,21 +81,26 @@ class NGrams(torch.nn.Module):
     def rows_of(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rows of the table for each text, in order, and of each place whether it is its row's first, and how often
-        that row occurs in the text; the places of padding are no first ones. All of shape (n, 2 * longest - 1).
+        """Return the table rows of each text's tokens and pairs, sorted, with their first places and their counts.
+
+        All have the shape (batch, 2 * longest - 1). The second is true where a row occurs first in its text, and never
+        for padding; the third is how often the row occurs there.
         """
+        # Hash each pair of neighbours: (batch, longest - 1).
         pairs = (input_ids[:, :-1] * FACTORS[0] + input_ids[:, 1:]) % PRIME * FACTORS[1] % PRIME % self.buckets
+        # A pair is real if its second token is: padding is on the right.
         real = torch.cat((attention_mask, attention_mask[:, 1:]), dim=1).bool()
-        beyond = len(self.idf)  # sorts behind all rows
+        beyond = len(self.idf)  # the row of padding: sorts after all others
         rows = torch.cat((input_ids, pairs + self.tokens), dim=1).masked_fill(~real, beyond).sort(dim=1).values
         before = functional.pad(rows[:, :-1], (1, 0), value=-1)
         first = (rows != before) & (rows < beyond)
+        # Count each row: in sorted rows, its right and left insertion points are that far apart.
         times = torch.searchsorted(rows, rows, right=True) - torch.searchsorted(rows, rows)
         return rows.clamp(max=beyond - 1), first, times
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SequenceClassifierOutput:
         rows, first, times = self.rows_of(input_ids, attention_mask)
-        # Sublinear term frequency, and a length of 1 for the weights of each text.
+        # TF-IDF with sublinear term frequency, once per distinct row: (batch, 2 * longest - 1), scaled to length 1.
         weights = first * self.idf[rows] * (1 + times.log())
         weights = functional.normalize(weights, dim=1)
         logits = functional.embedding_bag(rows, self.table, mode="sum", per_sample_weights=weights)

@@ -1,6 +1,7 @@
-"""Text classification: how texts are read, prepared, batched, classified and served.
+"""Text classification: read, prepare, batch, classify and serve texts.
 
-This file and settings.toml are what you edit to use your own data and your own model.
+Edit this file and settings.toml to use your own data and your own model. preprocess.py calls the functions; train.py,
+evaluate.py and inference.py use `Classifier`, and inference.py also `decode`.
 """
 
 import json
@@ -48,23 +49,23 @@ SETTINGS = {
 LONG_TEXTS = ("head", "head_tail", "windows")
 POOLING = ("model", "mean")
 HEAD = "head.safetensors"
-FORMAT = {"use_safetensors": True, "dtype": torch.float32}  # that weights are read in, whatever they were saved in
-NOUN = "texts"
-SIZE = "characters"
-SHOWN_CHARACTERS = 300
+FORMAT = {"use_safetensors": True, "dtype": torch.float32}  # how weights are loaded, whatever dtype they were saved in
+NOUN = "texts"  # what reports call the examples
+SIZE = "characters"  # what reports call the size that `prepare` returns
+SHOWN_CHARACTERS = 300  # of a text in a report
 FORM = (
     'the request is not {"inputs": "a text"} or {"inputs": ["a text", "another"]}, '
     'nor with {"title": "...", "text": "..."} in place of each text'
 )
-WORDS = re.compile(" *[^ ]+| +")  # each with the spaces before it
-BEHIND_SPACES = re.compile(r" +\S+")
-OTHER_SPACES = re.compile(r"[^\S ]")  # line ends, tabs and the like, which tokenizers treat in ways of their own
-MOST_WORDS, LONGEST_WORD = 200_000, 40  # that are remembered while many texts are tokenised: some 50 MB
-WORDS_A_ROW = 200  # that are tokenised together
-USUAL_TOKENS = 512
-MOST_TOKENS = 6  # of a character: its bytes, and spaces around it
-# cuDNN's attention, which PyTorch prefers on Hopper, makes a plan for every new shape: tens of milliseconds, and each
-# batch has a length of its own. https://github.com/pytorch/pytorch/pull/155958
+WORDS = re.compile(" *[^ ]+| +")  # words, each with the spaces before it
+BEHIND_SPACES = re.compile(r" +\S+")  # a word with spaces before it
+OTHER_SPACES = re.compile(r"[^\S ]")  # line ends, tabs and the like, which each tokenizer treats in its own way
+MOST_WORDS, LONGEST_WORD = 200_000, 40  # kept in the cache of tokenised words: about 50 MB
+WORDS_A_ROW = 200  # words that are tokenised together as one text
+USUAL_TOKENS = 512  # at most, with max_tokens = 0
+MOST_TOKENS = 6  # per character: its bytes, and spaces around it
+# On Hopper, PyTorch prefers cuDNN's attention, which takes tens of milliseconds to plan for every new shape; and each
+# batch has its own length. https://github.com/pytorch/pytorch/pull/155958
 torch.backends.cuda.enable_cudnn_sdp(False)
 
 
@@ -72,7 +73,10 @@ torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable | Skipped]:
-    """Yield the rows of one file, or of a folder of them in the order of their names, one at a time."""
+    """Yield the rows of one file, or of the files of a folder sorted by name, one at a time.
+
+    Raise ValueError if a setting or a file is invalid, and NothingToRead if there is no file to read.
+    """
     if settings["task"]["long_texts"] not in LONG_TEXTS:
         raise ValueError(f"[task] long_texts is {settings['task']['long_texts']!r}. Choose: {', '.join(LONG_TEXTS)}.")
     architecture_of(settings["task"])
@@ -100,7 +104,7 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable 
 
 
 def text_columns(settings: dict[str, Any]) -> list[str]:
-    """The columns that a text is made of. Raises ValueError for what names none."""
+    """Return the columns that make up a text. Raise ValueError if [task] text names none, or one twice."""
     named = settings["text"]
     columns = [named] if isinstance(named, str) else named
     named_well = columns and all(isinstance(column, str) and column for column in columns)
@@ -110,12 +114,15 @@ def text_columns(settings: dict[str, Any]) -> list[str]:
 
 
 def join(row: dict[str, Any], columns: list[str]) -> str:
-    """The text of a row: what its columns hold, one after another."""
+    """Return the text of a row: the values of its columns that are not empty, separated by " | "."""
     return " | ".join(filter(None, (as_text(value_at(row, column), column) for column in columns)))
 
 
 def example_of(row: tables.Row, columns: list[str], data: dict[str, Any], split: str) -> Example | Unreadable:
-    """The example in a row, or why there is none."""
+    """Return the example of a row, or the reason why there is none.
+
+    The text is normalised (Unicode NFC). Texts that differ only in case or in whitespace have equal keys.
+    """
     try:
         content = join(row.content, columns)
         labels = labels_of(row.content, data["label"], data["problem"] == "multi_label")
@@ -133,22 +140,25 @@ def example_of(row: tables.Row, columns: list[str], data: dict[str, Any], split:
 
 
 def identify(example: Example, settings: dict[str, Any]) -> Example | Unreadable:
-    """The example with its key: texts have it from the beginning."""
+    """Return the example: `example_of` has set its key."""
     return example
 
 
 def learned(greatest: int) -> dict[str, Any]:
-    """What is learned from the greatest measure of the training examples: of texts, nothing."""
+    """Return {}: preparing a text needs nothing learned from the training split."""
     return {}
 
 
 def prepare(example: Example, settings: dict[str, Any]) -> tuple[dict[str, str], int]:
-    """The row that training reads, and the text's length. Cut here: one huge text must not hold up the tokenizer."""
+    """Return the row that training reads, and the length of the text in characters before it is cut.
+
+    The text is cut here, so that one huge text does not hold up the tokenizer.
+    """
     return {"text": cut(example.content, settings)}, len(example.content)
 
 
 def cut(text: str, settings: dict[str, Any]) -> str:
-    """At most max_characters of a text: its start, or as much of its end with long_texts = "head_tail"."""
+    """Cut a text to max_characters: its start, or with long_texts = "head_tail" one half each from start and end."""
     text, most = unicodedata.normalize("NFC", text), settings["max_characters"]
     if len(text) <= most or settings["long_texts"] != "head_tail":
         return text[:most]
@@ -156,21 +166,24 @@ def cut(text: str, settings: dict[str, Any]) -> str:
 
 
 def note_of(row: dict[str, Any]) -> str:
-    """Say what is odd about a prepared text: nothing."""
+    """Return "": there are no warnings about prepared texts."""
     return ""
 
 
 def thumbnail_of(row: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Return None: texts are compared by their words, not by their looks."""
+    """Return None: lookalikes.py compares images only."""
 
 
 def show(row: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
-    """What a report shows of a row."""
+    """Return what a report shows of a row: the beginning of its text."""
     return {"text": row["text"][:SHOWN_CHARACTERS] + ("…" if len(row["text"]) > SHOWN_CHARACTERS else "")}
 
 
 def decode(body: bytes, content_type: str) -> list[dict[str, Any]]:
-    """Turn a request into rows that are served. Raises ValueError for what is not text."""
+    """Return the rows of a request, one per text. Raise ValueError if its content type or its body is invalid.
+
+    A row has "text", "columns" (a dict) or, from CSV, "values" in the order of [task] text.
+    """
     kind, charset = media.parse(content_type)
     if kind == "text/plain":
         return [{"text": media.text_of(body, charset)}]
@@ -184,7 +197,7 @@ def decode(body: bytes, content_type: str) -> list[dict[str, Any]]:
 
 
 def row_of(item: Any) -> dict[str, Any]:
-    """A row of what a request holds: a text, or an object that names the columns of one."""
+    """Return the row of one JSON value: a text, or an object with the columns of one. Raise ValueError for others."""
     if isinstance(item, str) and is_utf8(item):
         return {"text": item}
     if isinstance(item, dict):
@@ -193,7 +206,10 @@ def row_of(item: Any) -> dict[str, Any]:
 
 
 def text_of(row: dict[str, Any], settings: dict[str, Any]) -> str:
-    """The text of a row of a request, put together as those of training. Raises ValueError where that cannot be."""
+    """Return the text of a request's row, joined from its columns as in training.
+
+    Raise ValueError if a column is missing or holds no text, or if the text is empty.
+    """
     if "text" in row:
         text = row["text"]
     else:
@@ -218,9 +234,10 @@ def text_of(row: dict[str, Any], settings: dict[str, Any]) -> str:
 
 
 class Sequences:
-    """Token ids of many texts in one flat array; a text has one sequence, or more with long_texts = "windows".
+    """Token ids of many texts in one flat array; a text has one sequence, or several with long_texts = "windows".
 
-    `ids` of shape (tokens,); sequence i is ids[starts[i] : starts[i] + lengths[i]] and belongs to example owner[i].
+    `ids` has the shape (tokens,). Sequence i is ids[starts[i] : starts[i] + lengths[i]] and belongs to example
+    owner[i]; the sequences are sorted by example.
     """
 
     def __init__(self, ids: np.ndarray, lengths: np.ndarray, owner: np.ndarray, padding: int):
@@ -233,7 +250,7 @@ class Sequences:
         return len(self.owner)
 
     def batch(self, items: np.ndarray) -> dict[str, torch.Tensor]:
-        """Some sequences, padded to the longest of them, and the mask that hides the padding: (n, longest) each."""
+        """Return these sequences, padded to the longest, with their attention mask: int64 (batch, longest) each."""
         lengths = self.lengths[items]
         ids = np.full((len(items), lengths.max()), self.padding, dtype=np.int64)
         for row, start, length in zip(ids, self.starts[items], lengths, strict=True):
@@ -243,43 +260,46 @@ class Sequences:
 
 
 class Encoder:
-    """Turns texts into token ids, in batches, as the tokenizer would one by one."""
+    """Turns texts into token ids in batches; the ids are those of the tokenizer for each single text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]):
         self.backend = tokenizer.backend_tokenizer
-        self.backend.encode_special_tokens = True  # a "[SEP]" that somebody typed stays text
+        self.backend.encode_special_tokens = True  # a typed "[SEP]" stays text
         self.backend.no_truncation()
         self.backend.no_padding()
         self.settings = settings
         self.by_words = is_by_words(tokenizer)
+        # Find the special tokens before and after a text by encoding one without and with them.
         bare, whole = (self.backend.encode("a", add_special_tokens=special).ids for special in (False, True))
         start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
         self.before = np.array(whole[:start], dtype=np.int32)
         self.after = np.array(whole[start + len(bare) :], dtype=np.int32)
-        self.room = settings["max_tokens"] - len(self.before) - len(self.after)
-        self.cut = np.zeros(4, dtype=np.int64)  # texts, those that were cut, tokens, those that were cut off
+        self.room = settings["max_tokens"] - len(self.before) - len(self.after)  # tokens of the text itself
+        self.cut = np.zeros(4, dtype=np.int64)  # counts: texts, cut texts, tokens, cut tokens
         if self.room < 2:
             raise ValueError(f"[task] max_tokens is {settings['max_tokens']}, too few for a text. Take at least 8.")
 
     def encode(self, texts: list[str], known: dict[str, bytes] | None = None) -> list[list[np.ndarray]]:
-        """The sequences of each text: ids with the model's special tokens around them, at most max_tokens long.
+        """Return the sequences of each text: ids with the model's special tokens, at most max_tokens long.
 
-        `known`, empty at first, remembers words from call to call: several times as fast for many texts.
+        `known` is a cache of tokenised words, empty at first, to pass from call to call: for many texts, encoding is
+        then several times as fast.
         """
         texts = [cut(text, self.settings) for text in texts]
         found = self.tokens(texts) if known is None or not self.by_words else self.tokens_by_words(texts, known)
-        if known is not None and self.settings["long_texts"] != "windows":  # a split, and no request
+        if known is not None and self.settings["long_texts"] != "windows":  # a split, not a request
             self.cut += (len(found), sum(len(ids) > self.room for ids in found), sum(map(len, found)),
                          sum(max(0, len(ids) - self.room) for ids in found))  # fmt: skip
         return [[np.concatenate((self.before, piece, self.after)) for piece in self.pieces(ids)] for ids in found]
 
     def tokens(self, texts: list[str]) -> list[np.ndarray]:
-        """All ids of each text."""
+        """Return all ids of each text, without special tokens."""
         found = self.backend.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in found]
 
     def tokens_by_words(self, texts: list[str], known: dict[str, bytes]) -> list[np.ndarray]:
-        """The same, from the ids of the words; each word is tokenised when it is met first."""
+        """Return the same as `tokens` from the ids of the words; only words that are not in `known` are tokenised."""
+        # A text with other whitespace is not split: it counts as one word.
         split = [[text] if OTHER_SPACES.search(text) else WORDS.findall(text) for text in texts]
         new = set(chain.from_iterable(split)).difference(known)
         behind_spaces = list(filter(BEHIND_SPACES.fullmatch, new))
@@ -295,28 +315,29 @@ class Encoder:
         return found
 
     def tokens_of_words(self, words: list[str]) -> Iterator[bytes]:
-        """The ids of each of some words that begin with spaces, many tokenised as one text: half the work."""
+        """Yield the ids of each word as int32 bytes; the words begin with spaces. Many are one text: half the work."""
         rows = [words[start : start + WORDS_A_ROW] for start in range(0, len(words), WORDS_A_ROW)]
         found = self.backend.encode_batch(["".join(row) for row in rows], add_special_tokens=False)
         for row, encoding in zip(rows, found, strict=True):
             ids = np.array(encoding.ids, dtype=np.int32).tobytes()
             begins = [begin for begin, _ in encoding.offsets]
-            first = 4 * np.searchsorted(begins, np.cumsum([0, *map(len, row)]))  # of each word, in bytes
+            first = 4 * np.searchsorted(begins, np.cumsum([0, *map(len, row)]))  # of each word in `ids`, in bytes
             yield from (ids[start:end] for start, end in pairwise(first.tolist()))
 
     def pieces(self, ids: np.ndarray) -> list[np.ndarray]:
-        """What is used of a text's tokens when they do not fit."""
+        """Return the parts of a text's ids that are used, at most `room` ids each, as [task] long_texts says."""
         if len(ids) <= self.room or self.settings["long_texts"] == "head":
             return [ids[: self.room]]
         if self.settings["long_texts"] == "head_tail":
             tail = self.room // 2
             return [np.concatenate((ids[: self.room - tail], ids[-tail:]))]
-        step = self.room - self.room // 4  # windows share a quarter, so that no sentence is torn in both
+        # Windows overlap by a quarter, so that a sentence that one window cuts is complete in the other.
+        step = self.room - self.room // 4
         return [ids[start : start + self.room] for start in range(0, len(ids) - self.room // 4, step)]
 
 
 def is_by_words(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a text's ids are those of its words, one after another: so split BERT's and GPT-2's (RoBERTa's) kinds."""
+    """Return whether a text's ids are those of its words, concatenated: so for BERT's and GPT-2's (RoBERTa's) kinds."""
     split, normalizer = tokenizer.backend_tokenizer.pre_tokenizer, tokenizer.backend_tokenizer.normalizer
     gpt2s = isinstance(split, pre_tokenizers.ByteLevel) and split.use_regex
     return (
@@ -330,12 +351,15 @@ def is_by_words(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 class MeanPooled(torch.nn.Module):
-    """Classifies the mean of all tokens: what sentence encoders were trained with (Reimers and Gurevych 2019)."""
+    """An encoder with a linear layer on the mean of its tokens' hidden states.
+
+    Sentence encoders are trained with this mean (Reimers and Gurevych 2019).
+    """
 
     def __init__(self, encoder: PreTrainedModel, classes: int):
         super().__init__()
         if isinstance(pooler := getattr(encoder, "pooler", None), torch.nn.Module):
-            pooler.requires_grad_(False)  # makes something of the first token, which nobody asks for
+            pooler.requires_grad_(False)  # it transforms the first token, which is not used here
         self.encoder = encoder
         self.head = torch.nn.Linear(encoder.config.hidden_size, classes)
 
@@ -344,6 +368,7 @@ class MeanPooled(torch.nn.Module):
         return self.encoder.config
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SequenceClassifierOutput:
+        # States: (batch, tokens, hidden); mask: (batch, tokens, 1).
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         return SequenceClassifierOutput(logits=self.head((states * mask).sum(1) / mask.sum(1).clamp(min=1)))
@@ -354,15 +379,15 @@ class MeanPooled(torch.nn.Module):
 
 
 class Classifier:
-    """A transformers sequence classifier and its tokenizer: what is trained, saved and served."""
+    """A transformers model, or the linear model, with its tokenizer and metadata: what is trained, saved and served."""
 
-    random_numbers = 0  # texts are not augmented
+    random_numbers = 0  # draws per text: texts are not augmented
 
     def __init__(self, model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, facts: dict[str, Any]):
         self.model = model
         self.tokenizer = tokenizer
         self.facts = facts
-        self.sgd = ngrams.SGD_RATE if isinstance(model, ngrams.NGrams) else 0.0  # 0: trained by AdamW
+        self.sgd = ngrams.SGD_RATE if isinstance(model, ngrams.NGrams) else 0.0  # 0: trained with AdamW
         self.problem: str = facts["problem"]
         self.labels: list[str] = facts["labels"]
         self.encoder = Encoder(tokenizer, facts["task"])
@@ -370,7 +395,11 @@ class Classifier:
 
     @classmethod
     def create(cls, settings: dict[str, Any], train: Prepared, pretrained: Path | None) -> "Classifier":
-        """Build the model that [model] names, from scratch or with pretrained weights (hub name or folder)."""
+        """Build the model that [model] names: from scratch, or with pretrained weights from the hub or a folder.
+
+        `train` gives the problem, the classes and, for a model from scratch, the texts to train its tokenizer on.
+        `pretrained` is the folder, or None. Raise ValueError if a setting does not fit the model.
+        """
         chosen = settings["model"]
         head = {
             "num_labels": len(train.labels),
@@ -398,7 +427,7 @@ class Classifier:
                     f"[task] pooling is 'mean', and {model.config.model_type} has a decoder. Set it to model."
                 )
             model = MeanPooled(model, len(train.labels))
-        # Decoders read the last token that is no padding: model and batches must agree on what padding is.
+        # Decoders classify by the last token that is not padding: the model and the batches need the same padding id.
         model.config.pad_token_id = padding_of(tokenizer)
         facts["task"]["max_tokens"] = tokens_taken(model, settings["task"]["max_tokens"])
         return cls(model, tokenizer, facts)
@@ -407,10 +436,10 @@ class Classifier:
     def of_ngrams(
         cls, config: dict[str, Any], train: Prepared, tokenizer: PreTrainedTokenizerBase, facts: dict[str, Any]
     ) -> "Classifier":
-        """The linear model, which has to know how many texts each of its features occurs in."""
+        """Return the linear model with document frequencies from the training split."""
         model, pair_weight = ngrams.NGrams.create(len(tokenizer), len(train.labels), config)
         task = facts["task"]
-        task["max_tokens"] = task["max_tokens"] or MOST_TOKENS * task["max_characters"] + 8  # all of a text
+        task["max_tokens"] = task["max_tokens"] or MOST_TOKENS * task["max_characters"] + 8  # the complete text
         classifier = cls(model, tokenizer, facts)
         with tempfile.TemporaryDirectory() as folder:
             items = classifier.items(train, Path(folder), say=False)
@@ -419,7 +448,7 @@ class Classifier:
         return classifier
 
     def items(self, prepared: Prepared, scratch: Path, say: bool = True) -> Sequences:
-        """Tokenise a split, once, into a file that is mapped into memory; say how much of it is cut."""
+        """Tokenise a split into memory-mapped files in `scratch`; with `say`, print how much of it is cut."""
         scratch.mkdir(parents=True, exist_ok=True)
         lengths, owner, row = array("q"), array("q"), 0
         known: dict[str, bytes] = {}
@@ -444,14 +473,14 @@ class Classifier:
         return self.mapped_items(prepared, scratch)
 
     def mapped_items(self, prepared: Prepared, scratch: Path) -> Sequences:
-        """What another process of this machine has tokenised."""
+        """Return the sequences that `items` wrote to `scratch`, in this or another process of this machine."""
         example = np.empty(len(prepared), dtype=np.int64)  # row of the file -> example
         example[prepared.order] = np.arange(len(prepared))
         ids = np.memmap(scratch / "ids.int32", dtype=np.int32, mode="r")
         return Sequences(ids, np.load(scratch / "lengths.npy"), example[np.load(scratch / "rows.npy")], self.padding)
 
     def items_of_request(self, rows: list[dict[str, Any]]) -> Sequences:
-        """Tokenise the rows of a request."""
+        """Tokenise the rows of a request. Raise ValueError for an invalid one."""
         texts = media.one_by_one(rows, lambda row: text_of(row, self.facts["task"]))
         sequences = self.encoder.encode(texts)
         flat = [ids for found in sequences for ids in found]
@@ -459,7 +488,7 @@ class Classifier:
         return Sequences(np.concatenate(flat), np.array([len(ids) for ids in flat]), owner, self.padding)
 
     def last_layer(self) -> torch.nn.Module:
-        """What is trained with [model] freeze: all that is not the encoder."""
+        """Return the layers that [model] freeze trains: all but the encoder. Raise ValueError for the linear model."""
         if isinstance(self.model, MeanPooled):
             return self.model.head
         if isinstance(self.model, ngrams.NGrams):
@@ -468,19 +497,19 @@ class Classifier:
         return torch.nn.ModuleList([part for name, part in self.model.named_children() if name != encoder])
 
     def logits(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Logits of shape (n, classes); `model` is self.model, perhaps wrapped."""
+        """Return logits (batch, classes); `model` is self.model, or its compiled or DDP wrapper."""
         return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
 
     def save(self, folder: Path) -> None:
-        """Write weights (safetensors), configuration, tokenizer and facts."""
+        """Write the weights (safetensors), the configuration, the tokenizer and the metadata."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         (folder / "facts.json").write_text(json.dumps(self.facts, indent=2))
 
     @classmethod
     def load(cls, folder: Path) -> "Classifier":
-        """Read what `save` wrote."""
-        transformers_logging.disable_progress_bar()  # an endpoint's log is read line by line
+        """Load what `save` wrote."""
+        transformers_logging.disable_progress_bar()  # an endpoint's log is read by lines
         facts = json.loads((folder / "facts.json").read_text())
         if (folder / ngrams.FILE).exists():
             tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -494,7 +523,7 @@ class Classifier:
 
 
 def check_model(chosen: dict[str, Any]) -> None:
-    """Raise ValueError where [model] asks the hub for what it does not have."""
+    """Raise ValueError if [model] asks the hub for the linear model, which is not there."""
     if chosen["weights"] == "hub" and chosen["name"] == ngrams.NAME:
         raise ValueError(
             f"[model] name is {ngrams.NAME!r}, and weights is 'hub', which does not have it. "
@@ -503,23 +532,27 @@ def check_model(chosen: dict[str, Any]) -> None:
 
 
 def architecture_of(settings: dict[str, Any]) -> Any:
-    """What [task] pooling asks of transformers: a model with the head of its own kind, or without one."""
+    """Return the transformers class for [task] pooling: with the model's own classification head, or without a head.
+
+    Raise ValueError for an unknown pooling.
+    """
     if settings["pooling"] not in POOLING:
         raise ValueError(f"[task] pooling is {settings['pooling']!r}. Choose: {', '.join(POOLING)}.")
     return AutoModel if settings["pooling"] == "mean" else AutoModelForSequenceClassification
 
 
 def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The number of the token that pads: the end of the text where a tokenizer has none of its own, as GPT-2's."""
+    """Return the id of the padding token; without one, as in GPT-2's tokenizer, that of the end of the text."""
     return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
 
 def tokens_taken(model: torch.nn.Module, max_tokens: int) -> int:
-    """How many tokens of a text the model gets: [task] max_tokens, or for 0 as many as it takes, up to 512.
+    """Return the tokens per text: [task] max_tokens, or if it is 0, as many as the model takes, up to 512.
 
-    Raises ValueError where a model has no positions for so many (RoBERTa's begin behind the padding's).
+    Raise ValueError if the model has fewer positions.
     """
     positions = getattr(model.config, "max_position_embeddings", None)
+    # RoBERTa's positions begin after the padding id: those up to it are not available.
     for name, part in model.named_modules():
         if positions and name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
             positions -= part.padding_idx + 1
@@ -529,9 +562,9 @@ def tokens_taken(model: torch.nn.Module, max_tokens: int) -> int:
 
 
 def train_tokenizer(texts: Iterator[str], settings: dict[str, Any]) -> PreTrainedTokenizerBase:
-    """Learn a byte-level BPE vocabulary from the training texts, for a model that starts from scratch.
+    """Train a byte-level BPE tokenizer on the training texts, for a model from scratch.
 
-    Not WordPiece: its trainer breaks ties at random, so that equal data would train another model every time.
+    Not WordPiece: its trainer breaks ties at random, so that equal data would give a different model every time.
     """
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     tokenizer = Tokenizer(models.BPE())

@@ -1,4 +1,4 @@
-"""The seam for texts: reading, preparing, batching and serving."""
+"""Test task.py for texts: reading, preparing, batching and serving."""
 
 import json
 import random
@@ -20,7 +20,7 @@ import task
 
 
 def with_model(name: str, **config: int) -> settings.Settings:
-    """Your settings with a small model from scratch, for as many tokens as it has positions."""
+    """Return your settings with a model from scratch, `config` to make it small, and at most 64 tokens per text."""
     chosen = settings.load()
     chosen["model"] = {"name": name, "weights": "scratch", "config": config}
     chosen["task"]["max_tokens"] = 64
@@ -30,7 +30,7 @@ def with_model(name: str, **config: int) -> settings.Settings:
 @pytest.fixture(scope="module")
 def classifier(prepared):
     chosen = settings.load()
-    if chosen["model"]["weights"] != "scratch":  # no test waits for a download
+    if chosen["model"]["weights"] != "scratch":  # tests download nothing
         chosen = with_model("distilbert", n_layers=1, dim=48)
     return task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
 
@@ -50,14 +50,14 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path):
 
 
 def read(path) -> list:
-    """What is read of one file with the columns text and label, whatever yours are called."""
+    """Read a file with the columns text and label, whatever yours are called."""
     chosen = settings.load()
     chosen["data"]["label"], chosen["task"]["text"] = "label", "text"
     return list(task.read(path, chosen))
 
 
 def rows_of(path, text: str) -> list:
-    """What is read of a file with this content."""
+    """Write a file with this content, and read it."""
     path.write_text(text)
     return read(path)
 
@@ -78,7 +78,7 @@ def test_csv_tsv_json_lines_and_parquet_give_the_same_examples(tmp_path):
 
 
 def with_columns(*columns: str) -> settings.Settings:
-    """The settings with texts of these columns, and labels of the column label."""
+    """Return your settings with texts from these columns, and labels from the column label."""
     chosen = settings.load()
     chosen["data"]["label"], chosen["task"]["text"] = "label", list(columns)
     return chosen
@@ -145,7 +145,7 @@ def test_the_ids_are_those_of_the_tokenizer(classifier):
 
 
 def tokenizers_by_words(learned):
-    """The one that the seed learns, and small ones that split as BERT's and RoBERTa's do."""
+    """Return the tokenizer that the seed trains, and small ones that split words as BERT's and RoBERTa's do."""
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdé,.!'#", *(f"##{letter}" for letter in "abcdé"), "ab", "##cd"]
     bert = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
     bert.normalizer, bert.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
@@ -201,7 +201,7 @@ def test_the_windows_of_a_text_are_scored_together(classifier):
 
 
 def ngrams_of(prepared) -> "task.Classifier":
-    """The linear model, learned from the prepared texts."""
+    """Return the linear model with document frequencies from the prepared texts."""
     chosen = settings.load()
     chosen["model"] = {"name": "ngrams", "weights": "scratch", "config": {"buckets": 512}}
     return task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
@@ -218,7 +218,7 @@ def test_of_the_linear_model_each_token_and_pair_counts_once_by_how_rare_it_is()
     assert [int(count) for count in first.sum(1)] == [4, 3, 3]  # 1, 2, (1, 2), (2, 1); 1, 3, (1, 3); 1, 2, (1, 2)
     assert rows[0][first[0]][:2].tolist() == [1, 2] and times[0][first[0]].tolist()[:2] == [2, 2]
     assert model.idf[1] == pytest.approx(1) and model.idf[2] == pytest.approx(np.log(4 / 3) + 1)
-    assert model.idf[3] == 0 and model.idf[9] == 0  # in one text, in none
+    assert model.idf[3] == 0 and model.idf[9] == 0  # in one text; in none
     assert sorted(model.idf[rows[2][first[2]]].tolist())[0] == pytest.approx(0.5 * (np.log(4 / 3) + 1))
     assert model(ids, mask).logits.tolist() == [[0, 0]] * 3
 

@@ -1,4 +1,4 @@
-"""A few texts in the shape that settings.toml describes, so that the tests hold for your columns and labels too."""
+"""Write a few texts as settings.toml describes them, so that the tests pass with your columns and labels too."""
 
 import csv
 from pathlib import Path
@@ -10,12 +10,12 @@ WORDS = ("parcel late lost track box", "charge card bill twice refund")
 
 
 def write_data(folder: Path, settings: dict[str, Any]) -> None:
-    """Write data.csv: different texts of two classes, one of which is named by the words it holds."""
+    """Write data.csv: different texts of two classes, each with words of its own."""
     data, columns = settings["data"], task.text_columns(settings["task"])
     labels = list(data["labels"]) or ["first", data["positive"] or "second"]
     with (folder / "data.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        several = data["label"] if isinstance(data["label"], list) else []  # a column for each label
+        several = data["label"] if isinstance(data["label"], list) else []  # one 0/1 column per label
         writer.writerow([*columns, *(several or [data["label"]])])
         for number in range(2 * max(20, data["min_examples"])):
             words = WORDS[number % 2].split()
