@@ -1,4 +1,4 @@
-"""What no emulator plays: Service Catalog, SageMaker, CodeCommit and running builds, beside ministack's services.
+"""Emulate what ministack does not: Service Catalog, SageMaker, CodeCommit and the execution of CodeBuild builds.
 
-This package runs in the emulator's own environment; only `adapter` knows ministack.
+This package runs in the emulator's own virtual environment. Only `adapter` imports ministack.
 """

@@ -1,8 +1,8 @@
-"""What CloudFormation does with a stack's role: IAM actions needed to create, update and delete each resource type.
+"""IAM actions that CloudFormation needs from a stack's role to create, update and delete each resource type.
 
-The essential ones of each type, as its resource schema lists them under handlers (tests/test_cloudformation.py compares);
-those that only read are left out, and tests/test_launch_role.py has all of them against the launch role. A type that is
-not listed is refused.
+Each type has its essential actions, as its resource schema lists them under `handlers` (tests/test_cloudformation.py
+compares them), without those that only read. tests/test_launch_role.py checks all actions against the launch role. A
+type that is not listed is refused.
 """
 
 from collections.abc import Callable, Set
@@ -11,17 +11,17 @@ from typing import Any
 
 ACCOUNT, REGION = "111122223333", "us-east-1"
 Properties = dict[str, Any]
-# IAM evaluates these for every resource: a policy can name none.
+# These actions have no resource-level permissions: a policy can allow them only on "*".
 # docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
 UNSCOPED = {"sns:SetSubscriptionAttributes", "sns:Unsubscribe"}
 
 
 @dataclass(frozen=True)
 class Needs:
-    """The actions on a resource, and roles and objects that are handed over with it: (action, arn, service).
+    """IAM actions on a resource, and on roles and objects passed along with it: (action, ARN, service).
 
-    `update` names the actions by the property that changes, or with a "-" before it that is removed; "*" stands for
-    every property that it does not name.
+    `update` maps a property that changes to actions; "-Property" stands for its removal, and "*" for every property
+    without an entry.
     """
 
     arn: Callable[[Properties], str | list[str]]
@@ -34,7 +34,7 @@ class Needs:
     def of(
         self, operation: str, properties: Properties, changed: Set[str] = frozenset()
     ) -> list[tuple[str, str, dict[str, Any]]]:
-        """Return action, ARN and context of everything that an operation needs."""
+        """Return (action, ARN, context) of all permissions that an operation needs; a context has condition keys."""
         actions = {"create": self.create, "delete": self.delete, "update": self._updating(changed, properties)}[
             operation
         ]
@@ -61,12 +61,12 @@ def arn(service: str, name: str, *, global_: bool = False) -> str:
 
 
 def named(properties: Properties, name: str) -> str:
-    """Return a resource's name, or what stands for the one that CloudFormation makes of its stack's."""
+    """Return a resource's name, or a placeholder for the name that CloudFormation generates from its stack's."""
     return properties.get(name, "named-by-its-stack")
 
 
 def network_context(request: dict[str, Any]) -> dict[str, Any]:
-    """What policies can ask of the network in a request for a job or a model.
+    """Return the IAM condition keys about the network in a request for a job or a model.
 
     docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
     """
@@ -120,7 +120,7 @@ NEEDS: dict[str, Needs] = {
         ("codecommit:DeleteRepository",),
         seed_of,
         update={
-            "Code": (),  # counts at creation alone
+            "Code": (),  # used only at creation
             "RepositoryDescription": ("codecommit:UpdateRepositoryDescription",),
             "Tags": ("codecommit:TagResource",),
             "Triggers": ("codecommit:PutRepositoryTriggers",),
@@ -146,7 +146,7 @@ NEEDS: dict[str, Needs] = {
             "AssumeRolePolicyDocument": ("iam:UpdateAssumeRolePolicy",),
             "Description": ("iam:UpdateRoleDescription",),
             "MaxSessionDuration": ("iam:UpdateRole",),
-            "PermissionsBoundary": (),  # handed over
+            "PermissionsBoundary": (),  # see hands_over above
             "-PermissionsBoundary": ("iam:DeleteRolePermissionsBoundary",),
             "Policies": ("iam:PutRolePolicy",),
             "Tags": ("iam:TagRole",),
@@ -308,9 +308,9 @@ NEEDS: dict[str, Needs] = {
 def needed(
     resource_type: str, operation: str, properties: Properties, changed: Set[str] = frozenset()
 ) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return what the stack's role has to be allowed for an operation on a resource: action, ARN, context.
+    """Return (action, ARN, context) of all permissions that a stack's role needs for an operation on a resource.
 
-    Raise ValueError for a resource type that is not listed: without needs it would be free for every role.
+    Raise ValueError for a resource type that is not listed: with no needs, every role could manage it.
     """
     if resource_type.startswith("Custom::") or resource_type == "AWS::CloudFormation::CustomResource":
         return [("lambda:InvokeFunction", properties["ServiceToken"], {})]

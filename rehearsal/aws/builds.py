@@ -1,4 +1,4 @@
-"""CodeBuild: the repository's own buildspec, run phase by phase, as the build project's role."""
+"""CodeBuild: run a repository's own buildspec, phase by phase, with the build project's role."""
 
 import json
 import os
@@ -20,14 +20,14 @@ GRACE_SECONDS = 2
 PHASES = ("install", "pre_build", "build", "post_build")
 
 
-# How this machine reaches the package registries, where that needs saying: a build downloads from them.
+# Environment variables for access to package registries, which builds download from.
 REGISTRIES = re.compile(
     r"(UV|PIP)_\w*(INDEX|CERT|TLS|FIND_LINKS|TRUSTED|CONFIG)|SSL_CERT|REQUESTS_CA_BUNDLE|(?i:(https?|all)_proxy)"
 )
 
 
 class Builds:
-    """Runs the builds that ministack's CodeBuild keeps the records of."""
+    """Runs builds, whose records ministack's CodeBuild keeps."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -38,7 +38,7 @@ class Builds:
         adapter.add_target("codebuild", start_build)
 
     def execute(self, build: dict[str, Any], project: dict[str, Any]) -> None:
-        """Run one build and keep its record and its log up to date."""
+        """Run one build, keep its record and log up to date, and raise the event of its end."""
         build["logs"] = {"groupName": f"/aws/codebuild/{project['name']}", "streamName": build["id"].split(":")[1]}
         log = BuildLog(build["logs"])
         workspace = Path(tempfile.mkdtemp(dir=self.folder))
@@ -53,7 +53,7 @@ class Builds:
         tell(build, project)
 
     def succeeds(self, build: dict, project: dict, workspace: Path, log: "BuildLog") -> bool:
-        """Run a build in its workspace, with its role's credentials; return whether it went well."""
+        """Run a build in its workspace with its role's credentials; return whether it succeeded."""
         service, role = "codebuild.amazonaws.com", project["serviceRole"]
         credentials = adapter.credentials_of(role, "AWSCodeBuild", service, project["arn"])
         environment = build_environment(build, project, credentials)
@@ -62,12 +62,12 @@ class Builds:
         )
 
     def stop(self, build: dict[str, Any]) -> None:
-        """End the command that a build runs."""
+        """End the command that a build is running, without waiting for it."""
         if command := self.commands.get(build["id"]):
             threading.Thread(target=processes.end, args=([command], GRACE_SECONDS), daemon=True).start()
 
     def run(self, build: dict, command: list[str], environment: dict[str, str], folder: Path, log: "BuildLog") -> int:
-        """Run one command of a build, which stopping the build ends; return its exit status."""
+        """Run one command of a build, and return its exit status. Stopping the build ends the command."""
         process = self.commands[build["id"]] = processes.start(command, environment, folder, log)
         try:
             if adapter.stop_requested(build):
@@ -79,7 +79,7 @@ class Builds:
     def download(
         self, build: dict, project: dict, environment: dict[str, str], workspace: Path, log: "BuildLog"
     ) -> bool:
-        """Clone the repository at the build's source version, with the role's own git credentials."""
+        """Clone the repository at the source version, with the role's git credentials; return whether it succeeded."""
         adapter.begin_phase(build, "DOWNLOAD_SOURCE")
         version = build["sourceVersion"].removeprefix("refs/heads/")
         options = git_credentials(Path(os.environ["REHEARSAL_PYTHON"]))
@@ -101,7 +101,10 @@ class Builds:
     def run_buildspec(
         self, build: dict, project: dict, environment: dict[str, str], source: Path, log: "BuildLog"
     ) -> bool:
-        """Run the phases in order; post_build runs after a failed build too, as CodeBuild does."""
+        """Run the phases of the buildspec in order; return whether all succeeded.
+
+        As in CodeBuild, post_build also runs after a failed build phase, but not after a failed install or pre_build.
+        """
         name = project["source"].get("buildspec") or "buildspec.yml"
         path = source / name
         if not path.exists():
@@ -132,12 +135,13 @@ class Builds:
     def run_phase(
         self, build: dict, phase: str, commands: list[str], environment: dict[str, str], source: Path, log: "BuildLog"
     ) -> str | None:
-        """Run a phase's commands until one fails; answer the one that did."""
+        """Run a phase's commands until one fails; return the failed command, or None."""
         adapter.begin_phase(build, phase.upper())
         log([f"[Container] Entering phase {phase.upper()}"])
         for command in commands:
             log([f"[Container] Running command {command}"])
-            # Each command is a shell of its own. In CodeBuild `cd` and `export` reach the next one; our buildspec needs neither.
+            # Each command gets its own shell. In CodeBuild, `cd` and `export` affect later commands, too; our buildspec
+            # needs neither.
             code = self.run(build, ["sh", "-c", command], environment, source, log)
             if code:
                 message = f"Error while executing command: {command.strip()}. Reason: exit status {code}"
@@ -150,7 +154,7 @@ class Builds:
 
 
 def tell(build: dict[str, Any], project: dict[str, Any]) -> None:
-    """Raise the event of a build's end: docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html"""
+    """Raise a build's final event: docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html."""
     logs = {"group-name": build["logs"]["groupName"], "stream-name": build["logs"]["streamName"]}
     logs["deep-link"] = f"{adapter.endpoint()}/#logsV2:log-groups/log-group/{logs['group-name']}/{logs['stream-name']}"
     detail = {
@@ -163,7 +167,7 @@ def tell(build: dict[str, Any], project: dict[str, Any]) -> None:
 
 
 def not_played(spec: dict[str, Any]) -> list[str]:
-    """The parts of a buildspec that would be ignored here, and so must be refused."""
+    """Return the parts of a buildspec that are not emulated, and so must be refused instead of ignored."""
     phases = spec.get("phases") or {}
     unknown = (set(spec) - {"version", "env", "phases"}) | (set(spec.get("env") or {}) - {"variables"})
     unknown |= set(phases) - set(PHASES)
@@ -172,7 +176,7 @@ def not_played(spec: dict[str, Any]) -> list[str]:
 
 
 class BuildLog:
-    """Writes lines to the build's log stream."""
+    """A callable that writes lines to a build's log stream."""
 
     def __init__(self, logs: dict[str, str]):
         self.logs = logs
@@ -182,7 +186,7 @@ class BuildLog:
 
 
 def build_environment(build: dict[str, Any], project: dict[str, Any], credentials: dict[str, str]) -> dict[str, str]:
-    """The variables of the build project and those that CodeBuild sets itself."""
+    """Return the environment variables of the build project, and those that CodeBuild sets itself."""
     declared = {entry["name"]: entry["value"] for entry in project["environment"].get("environmentVariables", [])}
     return {
         **processes.job_environment(credentials),
@@ -195,19 +199,22 @@ def build_environment(build: dict[str, Any], project: dict[str, Any], credential
         "CODEBUILD_INITIATOR": build["initiator"],
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # those of this bundle's own tests are in no build's image
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # no build image has the plugins of this bundle's own tests
     }
 
 
 def project_arn(operation: str, parameters: dict[str, Any], path: str) -> str:
-    """Operations on builds are allowed on their project (service authorization reference of CodeBuild)."""
+    """Return the ARN of a build's project, which IAM authorizes (service authorization reference of CodeBuild)."""
     ids = parameters.get("ids") or [parameters.get("id", "")]
     name = parameters.get("projectName") or parameters.get("name") or ids[0].split("/")[-1].split(":")[0]
     return f"arn:aws:codebuild:{adapter.REGION}:{adapter.ACCOUNT}:project/{name}" if name else "*"
 
 
 def start_build(rule_arn: str, target: dict[str, Any], given: str | None) -> None:
-    """An EventBridge rule starts a build with its target's role; the transformed input is StartBuild's."""
+    """Start a build for an EventBridge rule, with the target's role.
+
+    `given` is the target's own input, if it has one: JSON with parameters of StartBuild.
+    """
     credentials = adapter.credentials_of(target["RoleArn"], "EventBridge", "events.amazonaws.com", rule_arn)
     name = target["Arn"].split(":project/")[1]
     adapter.client("codebuild", credentials).start_build(projectName=name, **json.loads(given or "{}"))

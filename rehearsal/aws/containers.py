@@ -1,10 +1,11 @@
-"""The container contract without a container engine: a process with an /opt/ml of its own, as PID 1 where possible.
+"""Run containers without a container engine: each is a process with its own /opt/ml, as PID 1 where possible.
 
-On Linux, `unshare` gives the process mount and PID namespaces: /opt/ml is its own folder, and its entrypoint is the
-process that gets the signals. Where the kernel does not permit that, paths below /opt/ml are rewritten to the folder,
-and OPT_ML names it. A container without network, or in a VPC, has a network namespace, too: it reaches nothing there but
-what is relayed; where the kernel does not permit that, it has this machine's network. The instances of one job have a
-network namespace each, and a bridge between them.
+On Linux, `unshare` gives the process mount and PID namespaces: /opt/ml is its own folder, and its entrypoint gets the
+signals. If the kernel does not permit that, paths below /opt/ml are rewritten to the folder, and OPT_ML names it.
+
+A container without network, or in a VPC, also gets a network namespace, from which it reaches only what is relayed. If
+the kernel does not permit that, it uses this machine's network. The instances of one job have a network namespace each,
+connected by a bridge.
 """
 
 import functools
@@ -28,9 +29,9 @@ INTERFACE = "eth0"  # as on SageMaker's instances
 BRIDGE_SECONDS = 20
 _lock = threading.Lock()
 
-# Names the host "aws", as every host of SageMaker's is named, mounts $1 at /opt/ml, and the names of a job's hosts, where
-# there are some, at /etc/hosts, and becomes the rest of its arguments. Where the machine has no /opt/ml, /opt is made anew
-# in the namespace, with what it holds mounted again, so that nothing is written to the machine's own /opt.
+# Set the hostname to "aws", as on SageMaker's hosts, mount $1 at /opt/ml and the job's hosts file, if there is one, at
+# /etc/hosts, and exec the remaining arguments. If the machine has no /opt/ml, replace /opt in the namespace by a tmpfs
+# with the entries of /opt mounted again, so that nothing is written to the machine's own /opt.
 MOUNT = """
 set -e
 ml="$1"; shift
@@ -54,7 +55,7 @@ exec "$@"
 
 @functools.cache
 def namespace_command() -> tuple[str, ...]:
-    """The `unshare` call that works here, or nothing. Tried once, for real."""
+    """Return an `unshare` command that works on this machine, or () if none does. Tested once, by mounting /opt/ml."""
     if not shutil.which("unshare"):
         return ()
     for options in ((), ("--map-root-user",)):
@@ -74,14 +75,17 @@ def namespace_command() -> tuple[str, ...]:
 
 @functools.cache
 def has_networks() -> bool:
-    """Tell whether a container can have a network of its own here. Tried once, for real."""
+    """Return whether a container can have its own network namespace here. Tested once, by running one."""
     command = [*namespace_command(), "--net", sys.executable, RELAY, os.getcwd(), "--", "true"]
     return command[0] == "unshare" and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def relay_to_aws() -> str:
-    """Start what lets a container with a network of its own reach AWS, as a VPC does by its endpoints."""
-    with _lock:  # several jobs start at the same time
+    """Return the relay, FROM=TO, by which a container with its own network reaches AWS, as by a VPC's endpoints.
+
+    The first call starts the relay's end in this process.
+    """
+    with _lock:  # functools.cache would start two relays for jobs that start at the same time
         return _relay_to_aws()
 
 
@@ -100,15 +104,15 @@ def start(
     relays: list[str] | None = None,
     cluster: "Cluster | None" = None,
 ) -> subprocess.Popen:
-    """Start an entrypoint with `folder`/ml as its /opt/ml, and with a network of its own where relays are given.
+    """Start an entrypoint with `folder`/ml as its /opt/ml; with relays, in its own network namespace.
 
-    With a cluster, which needs relays, that network is plugged into the cluster's as the host that `folder` is named for.
+    With a cluster, which needs relays, that network is connected to the cluster's as the host with the folder's name.
     """
     ml = folder / "ml"
     command = namespace_command()
     if relays is not None and has_networks():
         command = (*command, "--net")
-        entrypoint = [sys.executable, RELAY, os.getcwd(), *relays, "--", *entrypoint]  # the play works in its folder
+        entrypoint = [sys.executable, RELAY, os.getcwd(), *relays, "--", *entrypoint]  # the relays' folder
     if cluster:
         command, entrypoint = cluster.within(command), cluster.plugged(folder, entrypoint)
     if command:
@@ -122,12 +126,15 @@ def start(
 
 
 def bare_environment() -> dict[str, str]:
-    """Return what a process needs that runs none of the user's code: the path, and the rehearsal that it belongs to."""
+    """Return the environment of a process that runs no user code: PATH, and the id of its rehearsal."""
     return {"PATH": os.environ["PATH"], "REHEARSAL_ID": os.environ.get("REHEARSAL_ID", "")}
 
 
 class Cluster:
-    """The network of the instances of one job, which a process keeps until `end`. Raises RuntimeError where none can be."""
+    """The network of the instances of one job, which a process keeps open until `end`.
+
+    Raise RuntimeError if it cannot be created.
+    """
 
     def __init__(self, folder: Path, hosts: list[str]):
         self.addresses = {host: f"10.0.0.{number}" for number, host in enumerate(hosts, 1)}
@@ -144,27 +151,27 @@ class Cluster:
             raise RuntimeError(f"the instances have no network: {lines[-1]}")
 
     def within(self, command: tuple[str, ...]) -> tuple[str, ...]:
-        """The `unshare` call for an instance, from within the cluster's network, which stays open as descriptor 9."""
+        """Return an instance's `unshare` command, run in the cluster's network, which stays open as descriptor 9."""
         user = ("--user", "--preserve-credentials") if self.user else ()
         keep = ("sh", "-c", 'exec 9< /proc/self/ns/net; exec "$@"', "keep")
-        command = tuple(option for option in command if option not in self.user)  # it is mapped already
+        command = tuple(option for option in command if option not in self.user)  # mapped already
         return ("nsenter", f"--target={self.process.pid}", *user, "--net", *keep, *command)
 
     def plugged(self, folder: Path, entrypoint: list[str]) -> list[str]:
-        """An entrypoint that starts by plugging its network in."""
+        """Write an instance's hosts file; return its entrypoint, preceded by the command that connects its network."""
         names = "".join(f"{address} {host}\n" for host, address in self.addresses.items())
         (folder / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
         port = (folder.name, INTERFACE, self.addresses[folder.name])
         return [sys.executable, CLUSTER, "plug", "9", *port, *entrypoint]
 
     def end(self) -> None:
-        """Take the network away."""
+        """End the process, and with it the network."""
         processes.end([self.process], 0)
 
 
 @functools.cache
 def has_clusters() -> bool:
-    """Tell whether instances can have a network between them here. Tried once, for real."""
+    """Return whether instances can have a network between them here. Tested once, by running one."""
     if not has_networks() or not shutil.which("nsenter"):
         return False
     with tempfile.TemporaryDirectory() as place:
@@ -185,7 +192,7 @@ def has_clusters() -> bool:
 
 
 def local_path(folder: Path, path: str) -> Path:
-    """Return where a path of the container lies on this machine. Raises ValueError for one outside /opt/ml."""
+    """Return where a path of the container is on this machine. Raise ValueError for a path outside /opt/ml."""
     if not path.startswith("/opt/ml/") or ".." in Path(path).parts:
         raise ValueError(f"{path} is not below /opt/ml")
     return folder / "ml" / path.removeprefix("/opt/ml/")

@@ -1,4 +1,4 @@
-"""Studio's domains, the switch that shows project templates in them, and tags of whatever has an ARN."""
+"""SageMaker: Studio domains, the switch that shows project templates in them, and tags of resources by ARN."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from rehearsal.aws.protocol import AwsError, Caller, now, page, short_id
 
 
 class Domains:
-    """The operations on domains that an installation asks."""
+    """The operations on domains and tags that an installation calls."""
 
     domains: dict[str, dict[str, Any]]
     tags: dict[str, list[dict[str, str]]]
@@ -57,7 +57,7 @@ class Domains:
         return {"Status": "Enabled" if self.templates_shown else "Disabled"}
 
     def add_tags(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        """Set tags: one that is there already gets the new value."""
+        """Add tags to a resource; a tag whose key exists gets the new value."""
         given = {tag["Key"]: tag for tag in parameters["Tags"]}
         there = {tag["Key"]: tag for tag in self.tags.get(parameters["ResourceArn"], [])}
         self.tags[parameters["ResourceArn"]] = list((there | given).values())

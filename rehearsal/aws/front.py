@@ -1,4 +1,4 @@
-"""What the emulator serves and is no AWS API: git over HTTP, and what a rehearsal asks of the emulator itself."""
+"""Serve what is not an AWS API: git over HTTP, and requests of the rehearsal to the emulator itself."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ GIT_LIMIT = 256 * 2**20  # bytes of a push, packed and unpacked
 
 
 def front(repositories: CodeCommit, interrupt: Callable[[str], None]) -> Front:
-    """Serve /v1/repos/ by git and /rehearsal/spot-interruptions by `interrupt`, and leave the rest to AWS's services."""
+    """Return a handler for /v1/repos/ (git) and /rehearsal/ (`interrupt`), which returns None for AWS's services."""
 
     async def serve(request: Request, signature: Signature | None, body: bytes, receive: Receive) -> Response | None:
         if request.path.startswith("/v1/repos/"):
@@ -28,9 +28,9 @@ def front(repositories: CodeCommit, interrupt: Callable[[str], None]) -> Front:
 
 
 def control(request: Request, signature: Signature | None, body: bytes, interrupt: Callable[[str], None]) -> Response:
-    """POST /rehearsal/spot-interruptions {"NameContains": ...}: interrupt the first such spot training job once.
+    """Handle POST /rehearsal/spot-interruptions {"NameContains": ...}: interrupt the first such spot training job once.
 
-    Signed with the root key of this rehearsal.
+    Raise Refused for any other request, and for one that is not signed with the root key of this rehearsal.
     """
     if signature is None or not signature.is_root:
         raise Refused("AccessDenied", "Only the root key of this rehearsal may ask the emulator itself.")
@@ -49,7 +49,7 @@ def control(request: Request, signature: Signature | None, body: bytes, interrup
 
 
 async def serve_git(repositories: CodeCommit, request: Request, receive: Receive) -> Response:
-    """Answer a git client: first whether it may, then what it sends."""
+    """Serve a git client: authorize the request first, then read its body and run git."""
     query = request.query_string
     refused = await asyncio.to_thread(repositories.refuse_git, request.path, query, request.headers)
     if refused is not None:

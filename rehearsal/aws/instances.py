@@ -1,4 +1,4 @@
-"""The instances of a job: each with a folder, an /opt/ml and a configuration of its own."""
+"""The instances of a job, each with its own folder, /opt/ml and configuration."""
 
 import json
 from pathlib import Path
@@ -7,37 +7,37 @@ from typing import Any
 from rehearsal.aws import containers
 from rehearsal.aws.protocol import not_played
 
-# Each is processes of this machine, with the memory of a training.
+# Maximum instances of a job: each runs on this machine, and takes the memory of a training process.
 MOST = 8
 
 
 class Instance:
-    """One instance of a job, from the outside of its container."""
+    """One instance of a job, seen from outside its container."""
 
     def __init__(self, job: Path, number: int, count: int):
         self.hosts = [f"algo-{each}" for each in range(1, count + 1)]
         self.name = self.hosts[number]
-        self.share = slice(number, None, count)  # of the objects that are divided between the instances
+        self.share = slice(number, None, count)  # its part of objects that are divided between instances
         self.folder = job / self.name
         self.ml = self.folder / "ml"
 
     def make(self) -> None:
-        """Begin with an empty disk."""
+        """Create an empty /opt/ml."""
         (self.ml / "output").mkdir(parents=True)
 
     def path(self, path: str) -> Path:
-        """Where a path of the container lies on this machine. Raises ValueError for one outside /opt/ml."""
+        """Return where a path of the container is on this machine. Raise ValueError for a path outside /opt/ml."""
         return containers.local_path(self.folder, path)
 
     def part_of(self, source: dict[str, Any]) -> slice:
-        """Return which objects of an S3 input it gets: every n-th with ShardedByS3Key, otherwise all.
+        """Return the slice of an S3 input's objects that this instance gets: every n-th with ShardedByS3Key, else all.
 
         docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3DataSource.html
         """
         return self.share if source.get("S3DataDistributionType") == "ShardedByS3Key" else slice(None)
 
     def resource_config(self, instance_type: str) -> dict[str, Any]:
-        """Return what SageMaker says of a job's hosts.
+        """Return the content of resourceconfig.json, which describes a job's hosts.
 
         docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
         """
@@ -57,18 +57,18 @@ class Instance:
         path.write_text(json.dumps(content))
 
     def failure(self) -> str:
-        """Return the reason that its container left, or nothing."""
+        """Return the failure reason that the container wrote, or an empty string."""
         left = [self.ml / "output" / name for name in ("failure", "message")]
         return next((path.read_text().strip() for path in left if path.exists()), "")
 
 
 def resources_of(job: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a job's request that says on what it runs."""
+    """Return the part of a job's request that describes its instances."""
     return job.get("ResourceConfig") or job.get("ProcessingResources", {}).get("ClusterConfig", {})
 
 
 def require_playable(job: dict[str, Any]) -> None:
-    """Refuse a job on instances that this machine cannot play: it would run on one, and its data would not be divided."""
+    """Raise UnsupportedOperation for a job whose instances cannot be emulated here, instead of running it on one."""
     resources = resources_of(job)
     if resources.get("InstanceGroups"):
         raise not_played("groups of instances: name one InstanceType and its InstanceCount")

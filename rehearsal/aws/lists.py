@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.utils import parse_timestamp
 
-# A filter on a time, and the members of a summary that may hold that time.
+# Filter on a time -> members of a summary that may hold that time; the first that is present counts.
 AFTER = {
     "CreationTimeAfter": ("CreationTime",),
     "CreatedAfter": ("StartTime", "CreationTime"),
@@ -18,7 +18,7 @@ BEFORE = {
     "CreatedBefore": ("StartTime", "CreationTime"),
     "LastModifiedTimeBefore": ("LastModifiedTime",),
 }
-# What the names and statuses of summaries are called, by the member that lists them.
+# List member of a response -> prefix of its summaries' members (TrainingJob: TrainingJobName, TrainingJobStatus, ...).
 SUBJECTS = {
     "EndpointConfigs": "EndpointConfig",
     "Endpoints": "Endpoint",
@@ -32,8 +32,8 @@ SUBJECTS = {
     "ProjectSummaryList": "Project",
     "TrainingJobSummaries": "TrainingJob",
 }
-# By what and how a list is sorted unless the request says: the API reference of each. Of pipelines and their runs it does
-# not say how; they come with the newest first.
+# List -> default SortBy and SortOrder, from the API reference. It gives none for pipelines and their executions: the
+# newest come first.
 NEWEST, OLDEST = ("CreationTime", "Descending"), ("CreationTime", "Ascending")
 SORTING = {
     "EndpointConfigs": NEWEST,
@@ -54,7 +54,7 @@ SIZES = ("MaxResults", "PageSize")
 
 
 class BadToken(ValueError):
-    """A token that no list gave out for this request."""
+    """A pagination token that was not issued for this request."""
 
 
 def matches(item: dict[str, Any], parameters: dict[str, Any], subject: str) -> bool:
@@ -73,14 +73,14 @@ def matches(item: dict[str, Any], parameters: dict[str, Any], subject: str) -> b
 
 
 def order(items: list[dict[str, Any]], parameters: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """Sort summaries as the request says, or as AWS sorts them without."""
-    if key not in SORTING or (items and "ObjectiveStatus" in items[0]):  # a tuning job sorts its own
+    """Return summaries sorted as the request asks, or else in AWS's default order."""
+    if key not in SORTING or (items and "ObjectiveStatus" in items[0]):  # tuning.py sorts these itself
         return items
     subject, (by, direction) = SUBJECTS.get(key, ""), SORTING[key]
     by = parameters.get("SortBy", by)
     names = {"Name": f"{subject}Name", "Status": f"{subject}Status"}
     member = names.get(by, "StartTime" if by == "CreationTime" and key.startswith("PipelineExecution") else by)
-    # Versioned model packages have no name of their own.
+    # Versioned model packages have no name of their own: sort them by ARN.
     return sorted(
         items,
         key=lambda item: item.get(member) or item[f"{subject}Arn"],
@@ -89,9 +89,10 @@ def order(items: list[dict[str, Any]], parameters: dict[str, Any], key: str) -> 
 
 
 def page(items: list[dict[str, Any]], parameters: dict[str, Any], key: str) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the page that a request asks for, and the token of the next one. Raise BadToken for a foreign token."""
+    """Return the page that a request asks for and the next token, if any. Raise BadToken for a foreign token."""
     subject = SUBJECTS.get(key, "")
     items = order([item for item in items if matches(item, parameters, subject)], parameters, key)
+    # A token is a hash of the list and the request's other parameters, then an offset: it fits no other request.
     rest = {name: value for name, value in parameters.items() if name not in (*TOKENS, *SIZES)}
     mark = hashlib.sha256(json.dumps([key, rest], sort_keys=True, default=str).encode()).hexdigest()[:32]
     start = start_of(next((parameters[name] for name in TOKENS if name in parameters), None), mark)
@@ -101,7 +102,7 @@ def page(items: list[dict[str, Any]], parameters: dict[str, Any], key: str) -> t
 
 
 def start_of(token: str | None, mark: str) -> int:
-    """Return where the page of a token begins."""
+    """Return the offset at which a token's page begins. Raise BadToken if it was not issued for `mark`."""
     if token is None:
         return 0
     try:

@@ -1,4 +1,4 @@
-"""S3 for jobs: what goes down before a container starts and up after it, with the job's role."""
+"""S3 for jobs: download data before a container starts and upload it afterwards, with the job's role."""
 
 import tarfile
 import threading
@@ -11,11 +11,11 @@ WORKERS = 4
 
 
 class NoObjects(ValueError):
-    """Nothing lies under an address that a job reads."""
+    """There are no objects under a URI that a job reads."""
 
 
 def split(uri: str) -> tuple[str, str]:
-    """Bucket and key of an s3:// address."""
+    """Return the bucket and the key of an s3:// URI. Raise ValueError for anything else."""
     parts = urlsplit(uri)
     if parts.scheme != "s3" or not parts.netloc:
         raise ValueError(f"{uri!r} is not an s3:// address")
@@ -23,7 +23,11 @@ def split(uri: str) -> tuple[str, str]:
 
 
 def download(s3: Any, uri: str, folder: Path, part: slice = slice(None)) -> int:
-    """Fetch an object, or all below a prefix or a part of them, into a folder. Raises NoObjects when there are none."""
+    """Download an object, or the objects below a prefix, into a folder; return how many there are.
+
+    `part` selects the objects to download, in the order of their keys. Raise NoObjects if there are none, and
+    ValueError for a key that leads out of the folder.
+    """
     bucket, prefix = split(uri)
     folder.mkdir(parents=True, exist_ok=True)
     below = prefix.rstrip("/") + "/"
@@ -52,12 +56,12 @@ def download(s3: Any, uri: str, folder: Path, part: slice = slice(None)) -> int:
 
 
 def encryption(key: str) -> dict[str, str]:
-    """What stores an object under a key, or under the bucket's own."""
+    """Return the arguments of PutObject that encrypt with a KMS key; for an empty one, the bucket's default applies."""
     return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
 
 
 def upload(s3: Any, folder: Path, uri: str, kms_key: str = "") -> int:
-    """Store every file of a folder below an address, encrypted with a key if one is given."""
+    """Upload every file of a folder below a URI, encrypted with a KMS key if given; return how many."""
     bucket, prefix = split(uri)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
 
@@ -71,7 +75,7 @@ def upload(s3: Any, folder: Path, uri: str, kms_key: str = "") -> int:
 
 
 def upload_archive(s3: Any, folders: list[Path], uri: str, kms_key: str = "") -> None:
-    """Store the folders of a job's instances as one .tar.gz object. Raises ValueError for a file that several have.
+    """Upload the folders of a job's instances as one .tar.gz object. Raise ValueError for a file that several have.
 
     docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-output.html: their names may not clash.
     """
@@ -92,7 +96,7 @@ def upload_archive(s3: Any, folders: list[Path], uri: str, kms_key: str = "") ->
 
 
 class CheckpointSync:
-    """Copies new files of the checkpoint folder to S3 while a job runs, and all that is left when it ends."""
+    """A thread that uploads new and changed checkpoint files while a job runs; `finish` uploads the rest."""
 
     EVERY_SECONDS = 2
 

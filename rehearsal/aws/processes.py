@@ -1,4 +1,4 @@
-"""Every process that the play starts: in a group of its own, with its output in a log, and ended with the play."""
+"""The emulator's child processes: each in its own process group, its output logged, and ended with the emulator."""
 
 import contextlib
 import ctypes
@@ -21,14 +21,14 @@ PR_SET_PDEATHSIG = 1
 
 _running: set[subprocess.Popen] = set()
 _lock = threading.Lock()
-# PR_SET_PDEATHSIG counts the thread that forked as the parent: this one lives as long as the play.
+# For PR_SET_PDEATHSIG, the parent is the thread that forked: this one lives as long as the emulator.
 _spawner = ThreadPoolExecutor(max_workers=1)
 
 
 def start(
     command: list[str], environment: dict[str, str], folder: Path, emit: Callable[[list[str]], None]
 ) -> subprocess.Popen:
-    """Start a program; `emit` gets its output, standard and error, in bunches of lines."""
+    """Start a program in its own session; `emit` gets its stdout and stderr, a list of lines at a time."""
     process = _spawner.submit(
         subprocess.Popen,
         command,
@@ -48,7 +48,7 @@ def start(
 
 
 def wait(process: subprocess.Popen, timeout_seconds: float | None = None) -> int:
-    """Wait for the end of a process and of its output. Raises TimeoutExpired when it takes longer."""
+    """Wait until a process and its output end; return the exit status. Raise TimeoutExpired if it takes longer."""
     try:
         code = process.wait(timeout_seconds)
         process.reader.join(timeout=5)
@@ -60,7 +60,7 @@ def wait(process: subprocess.Popen, timeout_seconds: float | None = None) -> int
 
 
 def end(running: Iterable[subprocess.Popen], grace_seconds: float) -> None:
-    """SIGTERM to each, and SIGKILL to the whole group of those that have not gone after the grace period."""
+    """Send SIGTERM to each process and, once it has ended or the grace period is over, SIGKILL to its group."""
     running = list(running)
     for process in running:
         signal_to(process, signal.SIGTERM)
@@ -73,7 +73,7 @@ def end(running: Iterable[subprocess.Popen], grace_seconds: float) -> None:
 
 
 def end_all() -> None:
-    """End whatever still runs."""
+    """End every process that still runs, with at most 2 seconds between SIGTERM and SIGKILL."""
     with _lock:
         processes = list(_running)
     for process in processes:
@@ -95,7 +95,7 @@ def signal_to(process: subprocess.Popen, number: int) -> None:
 
 
 def _entrypoint_of(process: subprocess.Popen) -> int:
-    """`unshare --fork` has one child: the entrypoint."""
+    """Return the id of the entrypoint: the one child of `unshare --fork`."""
     try:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     except OSError:
@@ -115,7 +115,7 @@ def _die_with_parent() -> None:
 
 
 def _read(process: subprocess.Popen, emit: Callable[[list[str]], None]) -> None:
-    """Pass output on a few times a second, so that a log costs little and is still live."""
+    """Pass non-empty lines to `emit` a few times a second: in batches, so that logging is cheap, and still live."""
     lines: queue.Queue[str | None] = queue.Queue()
 
     def pump() -> None:
@@ -137,9 +137,9 @@ def _read(process: subprocess.Popen, emit: Callable[[list[str]], None]) -> None:
 
 
 def job_environment(credentials: dict[str, str] | None) -> dict[str, str]:
-    """What a container sees of its surroundings: paths, region, credentials, and where the played AWS is.
+    """Return the environment variables of a container, with the credentials and the endpoint of the emulated AWS.
 
-    One without network gets neither of the last two.
+    Without credentials, as for a container without network, it has no endpoint either.
     """
     return {
         "PATH": f"{Path(os.environ['REHEARSAL_PYTHON']).parent}:{os.environ['PATH']}",
@@ -153,6 +153,6 @@ def job_environment(credentials: dict[str, str] | None) -> dict[str, str]:
         "REHEARSAL_ID": os.environ["REHEARSAL_ID"],
         "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
         "TOKENIZERS_PARALLELISM": "false",
-        "OMP_WAIT_POLICY": "PASSIVE",  # jobs share this machine: threads that wait must not keep a core busy
+        "OMP_WAIT_POLICY": "PASSIVE",  # jobs share this machine: waiting threads must not keep a core busy
         **({"AWS_ENDPOINT_URL": adapter.endpoint(), **credentials} if credentials else {}),
     }

@@ -1,7 +1,7 @@
-"""The JSON protocol of AWS services, with botocore's service models as the type system.
+"""The JSON protocol of AWS services, with parameters checked against botocore's service models.
 
-A service is a class whose methods are named as its operations in snake case. Parameters are checked against the
-model before the method sees them; an operation without a method is refused by name.
+A service is a class with a method for each operation, named after it in snake case. Parameters are checked before the
+method is called; an operation without a method is refused by name.
 """
 
 import datetime
@@ -22,13 +22,13 @@ from rehearsal.aws import adapter, lists, members
 
 logger = logging.getLogger("rehearsal")
 _loader = botocore.loaders.Loader()
-# The error of a service for a token that it did not give out; each is among its model's errors.
+# Service -> its model's error for a pagination token that it did not issue, if that is not ValidationException.
 BAD_TOKENS = {
     "codecommit": "InvalidContinuationTokenException",
     "service-quotas": "InvalidPaginationTokenException",
     "servicecatalog": "InvalidParametersException",
 }
-# What an answer calls the token of the next page, where it is not NextToken.
+# List member of a response -> its member with the token of the next page, if that is not NextToken.
 TOKEN_MEMBERS = {
     "LaunchPathSummaries": "NextPageToken",
     "PortfolioDetails": "NextPageToken",
@@ -38,7 +38,7 @@ TOKEN_MEMBERS = {
 
 
 class AwsError(Exception):
-    """An error as AWS answers it."""
+    """An error in AWS's form: code, message and HTTP status."""
 
     def __init__(self, code: str, message: str, status: int = 400):
         super().__init__(message)
@@ -48,49 +48,50 @@ class AwsError(Exception):
 
 
 def not_played(what: str) -> AwsError:
-    """The refusal of something that the rehearsal does not play."""
+    """Return the error for something that is not emulated."""
     return AwsError("UnsupportedOperation", f"The rehearsal does not play {what}.")
 
 
 def service_model(name: str) -> botocore.model.ServiceModel:
-    """botocore's model of a service."""
+    """Return botocore's model of a service."""
     return botocore.model.ServiceModel(_loader.load_service_model(name, "service-2"), name)
 
 
 class Caller:
-    """Who sent a request, and what else it may do."""
+    """The sender of a request, with checks of what else it may do."""
 
     def __init__(self, access_key: str):
         self.access_key = access_key
 
     def pass_role(self, role_arn: str, service: str) -> None:
-        """Check iam:PassRole, as AWS does wherever a role is handed to a service."""
+        """Raise AccessDenied unless the caller may pass a role to a service (iam:PassRole), which AWS always checks."""
         self.may("iam:PassRole", role_arn, {"iam:PassedToService": service})
 
     def may(self, action: str, resource: str, context: dict[str, str] | None = None) -> None:
-        """Raise AccessDeniedException unless the caller may do an action that its request implies."""
+        """Raise AccessDenied unless the caller may perform an action that its request implies."""
         adapter.caller_may(self.access_key, action, resource, context)
 
 
 class Service:
-    """Base of a played service. Subclasses set `name`, `target_prefix` and define operations."""
+    """Base class of an emulated service. Subclasses set `name` and `target_prefix`, and define operations."""
 
     name: str
     target_prefix: str
 
     def __init__(self) -> None:
         self.model = service_model(self.name)
+        # (operation, idempotency token) -> parameters and response of the first request.
         self.answers: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {}
         adapter.add_service(self.name, self.target_prefix, self.handle, self.resource_of)
 
     def resource_of(self, operation: str, parameters: dict[str, Any], path: str) -> str:
-        """The ARN that IAM evaluates the operation against."""
+        """Return the ARN that IAM evaluates an operation against."""
         return "*"
 
     def handle(
         self, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
     ) -> adapter.Response:
-        """Answer one request."""
+        """Return the response to a request; an error becomes an error response of AWS."""
         operation = headers.get("x-amz-target", "").rsplit(".", 1)[-1]
         caller = Caller(access_key_of(headers))
         try:
@@ -108,11 +109,14 @@ class Service:
     def handle_rest(
         self, method: str, path: str, headers: dict[str, str], body: bytes, caller: Caller
     ) -> adapter.Response:
-        """Answer a request that names its operation by its path."""
+        """Return the response to a request that names its operation by its path."""
         raise not_played(f"{self.name} {method} {path}")
 
     def call(self, operation: str, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        """Check the parameters and run the operation's method."""
+        """Check the parameters, and return what the operation's method returns.
+
+        A Create operation repeated with the same idempotency token and parameters returns the first response again.
+        """
         if operation not in self.model.operation_names:
             raise AwsError("UnknownOperationException", f"{self.name} has no operation {operation}.")
         played = getattr(self, xform_name(operation), None)
@@ -138,20 +142,20 @@ class Service:
 
 
 def idempotency_token(shape: botocore.model.StructureShape, parameters: dict[str, Any]) -> str:
-    """Return the token by which a service knows a repeated request; the SDKs fill it in: Smithy's idempotencyToken trait."""
+    """Return the token that identifies a repeated request, or ""; SDKs fill it in (Smithy's idempotencyToken trait)."""
     names = [name for name, member in shape.members.items() if member.metadata.get("idempotencyToken")]
     return next((parameters[name] for name in names if name in parameters), "")
 
 
 def check_tags(parameters: dict[str, Any]) -> None:
-    """Raise ValidationException for tags that only AWS may set (SageMaker's API reference, Tag: the prefix aws:)."""
+    """Raise ValidationException for tag keys with AWS's own prefix aws: (SageMaker's API reference, Tag)."""
     reserved = [tag["Key"] for tag in parameters.get("Tags", []) if tag["Key"].lower().startswith("aws:")]
     if reserved:
         raise AwsError("ValidationException", f"Tag keys may not begin with aws: {', '.join(reserved)}.")
 
 
 def check(shape: botocore.model.Shape | None, parameters: dict[str, Any]) -> None:
-    """Raise ValidationException for what the service's model refuses: members, types, lengths and patterns."""
+    """Raise ValidationException for parameters that violate a service's model: members, types, lengths and patterns."""
     report = botocore.validate.ParamValidator().validate(parameters, shape)
     problems = [report.generate_report()] if report.has_errors() else list(pattern_problems(shape, parameters, ""))
     if problems:
@@ -159,7 +163,7 @@ def check(shape: botocore.model.Shape | None, parameters: dict[str, Any]) -> Non
 
 
 def pattern_problems(shape: botocore.model.Shape, value: Any, where: str) -> Iterator[str]:
-    """Yield what botocore's own validation leaves to the service: enums, patterns and longest lengths."""
+    """Yield what botocore's own validation leaves to the service: enums, patterns, and maximum lengths and values."""
     if shape.type_name == "structure":
         for name, member in value.items():
             yield from pattern_problems(shape.members[name], member, f"{where}{name}.")
@@ -184,57 +188,57 @@ def pattern_problems(shape: botocore.model.Shape, value: Any, where: str) -> Ite
 
 
 def matches(pattern: str, value: str) -> bool:
-    """Whether a value satisfies a model's pattern; one with Unicode classes, which Python lacks, counts as satisfied."""
+    """Return whether a value matches a model's pattern; Unicode classes, which `re` lacks, count as matching."""
     return "\\p{" in pattern or re.fullmatch(pattern, value) is not None
 
 
 def access_key_of(headers: dict[str, str]) -> str:
-    """The access key that signed a request."""
+    """Return the access key that signed a request, or "" for an unsigned one."""
     found = re.search(r"Credential=([^/,\s]+)/", headers.get("authorization", ""))
     return found.group(1) if found else ""
 
 
 def reply(answer: dict[str, Any]) -> adapter.Response:
-    """A successful JSON response."""
+    """Return a successful JSON response."""
     body = json.dumps(answer, default=to_json).encode()
     return 200, {"Content-Type": "application/x-amz-json-1.1"}, body
 
 
 def refuse(error: AwsError) -> adapter.Response:
-    """An error response that boto3 raises under its code."""
+    """Return an error response, which boto3 raises under its code."""
     body = json.dumps({"__type": error.code, "message": error.message, "Message": error.message}).encode()
     headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-errortype": error.code}
     return error.status, headers, body
 
 
 def to_json(value: Any) -> Any:
-    """Times as the JSON protocol writes them: seconds since 1970."""
+    """Return a time as the JSON protocol writes it: seconds since 1970. Raise TypeError for anything else."""
     if isinstance(value, datetime.datetime):
         return value.timestamp()
     raise TypeError(f"{type(value).__name__} cannot be sent")
 
 
 def now() -> datetime.datetime:
-    """The present, in UTC."""
+    """Return the current time in UTC."""
     return datetime.datetime.now(datetime.UTC)
 
 
 def short_id(length: int = 12) -> str:
-    """A random id in lower case letters and digits."""
+    """Return a random id of `length` (at most 32) lower-case hexadecimal digits."""
     return uuid.uuid4().hex[:length]
 
 
 def page(items: list[Any], parameters: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return one page of a list, filtered and sorted as the request says, with the token of the next one."""
+    """Return one page of a list, filtered and sorted as the request asks, with the next page's token, if any."""
     shown, token = lists.page(items, parameters, key)
     return {key: shown, **({TOKEN_MEMBERS.get(key, "NextToken"): token} if token else {})}
 
 
 def tags_of(tags: list[dict[str, str]] | dict[str, str] | None) -> dict[str, str]:
-    """Tags as a mapping, from either shape that AWS uses."""
+    """Return tags as a dict, from either form that AWS uses: a list of Key and Value, or a mapping."""
     return dict(tags) if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags or []}
 
 
 def public(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without the members that are the play's own (in lower case)."""
+    """Return a record without the emulator's own members, whose names begin in lower case."""
     return {key: value for key, value in record.copy().items() if key[0].isupper()}

@@ -1,4 +1,4 @@
-"""The model registry: groups, packages, their approval, and the events of it."""
+"""SageMaker's model registry: model package groups, model packages, their approval and events."""
 
 from typing import Any
 
@@ -102,7 +102,7 @@ class Registry:
         return {"ModelPackageArn": arn}
 
     def require_object(self, url: str | None, caller: Caller) -> None:
-        """Check that a package's model data is there."""
+        """Raise ValidationException unless a package's model data exists."""
         if not url:
             return
         bucket, key = split(url)
@@ -139,7 +139,8 @@ class Registry:
             for package in list(self.packages.values())
             if group in (None, package["ModelPackageGroupName"]) and wanted in (None, package["ModelApprovalStatus"])
         ]
-        # All that is emulated are versions; the default without a group is Unversioned (API reference, ListModelPackages).
+        # Only versioned packages are emulated. Without a group, the default is Unversioned (API reference,
+        # ListModelPackages).
         kind = parameters.get("ModelPackageType", "Versioned" if group else "Unversioned")
         found = [] if kind == "Unversioned" else found
         return page(found, parameters, "ModelPackageSummaryList")
@@ -169,7 +170,10 @@ class Registry:
         return self.packages[arn]
 
     def raise_change(self, package: dict[str, Any], what: str) -> None:
-        """The event of a change: docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html."""
+        """Raise the event of a changed model package.
+
+        docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
+        """
         keys = (
             "ModelPackageGroupName",
             "ModelPackageName",

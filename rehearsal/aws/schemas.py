@@ -1,8 +1,8 @@
 """Validate a resource's properties against its provider schema, as CloudFormation does before it calls the provider.
 
-docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/resource-type-schema.html says what a schema holds. cfn-lint has
-the schemas of AWS's types, and brings jsonschema and regex along; all are in the jobs' environment and not in the emulator's,
-whose boto3 ministack pins.
+docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/resource-type-schema.html describes the schemas. cfn-lint has
+those of AWS's types, and depends on jsonschema and regex. All three are in the jobs' environment and not in the
+emulator's, whose boto3 ministack pins.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 REGION = "us-east-1"
-# CloudFormation converts scalars: a template's parameters are strings, whatever the property's type is.
+# CloudFormation converts scalars: a template's parameters are strings, whatever type a property has.
 # .../UserGuide/parameters-section-structure.html: "CloudFormation stores numbers as strings".
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _JSON_NAMES = {dict: "JSONObject", list: "JSONArray", str: "String", bool: "Boolean", int: "Number", float: "Number"}
@@ -25,7 +25,7 @@ _JSON_NAMES = {dict: "JSONObject", list: "JSONArray", str: "String", bool: "Bool
 
 @cache
 def _site_packages() -> Path:
-    """Return the folder of the jobs' packages, where cfn-lint and jsonschema are."""
+    """Return the site-packages folder of the jobs' environment, which has cfn-lint and jsonschema."""
     program = "import sysconfig; print(sysconfig.get_path('purelib'))"
     python = os.environ["REHEARSAL_PYTHON"]
     return Path(subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout.strip())
@@ -33,7 +33,7 @@ def _site_packages() -> Path:
 
 @cache
 def schema_of(resource_type: str) -> dict[str, Any] | None:
-    """Return the provider schema of a resource type, None where AWS has no such type."""
+    """Return the provider schema of a resource type; None if AWS has no such type."""
     folder = _site_packages() / "cfnlint/data/schemas"
     files = json.loads((folder / f"providers/{REGION}.json").read_text())
     if resource_type not in files:
@@ -43,8 +43,8 @@ def schema_of(resource_type: str) -> dict[str, Any] | None:
 
 @cache
 def _import(name: str) -> Any:
-    """Import a package of the jobs' environment, which comes last and only for this import."""
-    # ministack must not see what else is installed there: it changes with what it can import.
+    """Import a package of the jobs' environment, which is last on the path, and only during this import."""
+    # ministack must not find the other packages there: its behaviour depends on what it can import.
     folder = str(_site_packages())
     sys.path.append(folder)
     try:
@@ -55,13 +55,14 @@ def _import(name: str) -> Any:
 
 @cache
 def _validator() -> Any:
-    """Return jsonschema's validator with CloudFormation's conversions and words."""
+    """Return a jsonschema validator class with CloudFormation's conversions and messages."""
     jsonschema = _import("jsonschema")
     keywords = {
         "type": _type, "enum": _enum, "required": _required, "additionalProperties": _additional, "pattern": _pattern, "patternProperties": _pattern_properties,
         "minimum": _minimum, "maximum": _maximum,
     }  # fmt: skip
 
+    # The checks yield messages, or errors of a nested schema; jsonschema expects errors.
     def failing(check: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
         failure = jsonschema.ValidationError
         return lambda *arguments: (failure(each) if isinstance(each, str) else each for each in check(*arguments))
@@ -135,8 +136,8 @@ def _number(value: Any) -> float | None:
 
 @cache
 def _compiled(pattern: str) -> Any:
-    """Return a compiled pattern of a schema. Raise ValueError where it is none."""
-    regex = _import("regex")  # Python's own has no \p{...}
+    """Return a schema's pattern, compiled. Raise ValueError if it is invalid."""
+    regex = _import("regex")  # Python's `re` has no \p{...}
     try:
         return regex.compile(pattern)
     except regex.error as error:
@@ -144,7 +145,7 @@ def _compiled(pattern: str) -> Any:
 
 
 def problems(resource_type: str, properties: dict[str, Any]) -> list[str]:
-    """Return what CloudFormation refuses of a resource's properties, as "#/<path>: <reason>"."""
+    """Return the reasons why CloudFormation would reject a resource's properties, as "#/<path>: <reason>"."""
     schema = schema_of(resource_type)
     if schema is None:
         return [f"#: the emulator has no provider schema of {resource_type}"]
@@ -157,6 +158,6 @@ def problems(resource_type: str, properties: dict[str, Any]) -> list[str]:
 
 
 def _names(schema: dict[str, Any], key: str) -> list[str]:
-    """Return the top-level properties that a schema lists as read-only, or as another kind."""
+    """Return the top-level properties in one of a schema's lists of paths, such as readOnlyProperties."""
     paths = (path.removeprefix("/properties/") for path in schema.get(key, []))
     return [path for path in paths if "/" not in path]

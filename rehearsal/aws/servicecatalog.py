@@ -1,4 +1,4 @@
-"""Service Catalog: portfolios, products with their versions, who may launch them and with which role."""
+"""Service Catalog: portfolios, products and their versions, who may launch them, and with which role."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,7 +8,7 @@ from rehearsal.aws.protocol import AwsError, Caller, Service, now, page, public,
 
 
 class ServiceCatalog(Service):
-    """What `templates/portfolio.yaml` declares and what Studio and its users ask of it."""
+    """The resource types in `templates/portfolio.yaml`, and the operations that Studio and its users call."""
 
     name = "servicecatalog"
     target_prefix = "AWS242ServiceCatalogService"
@@ -30,7 +30,7 @@ class ServiceCatalog(Service):
             update = self.update_product_resource if kind == "CloudFormationProduct" else replacing(create, delete)
             adapter.add_resource_type(f"AWS::ServiceCatalog::{kind}", create, update, delete)
 
-    # --- what the portfolio's template declares -----------------------------------------------------------------
+    # --- resources of the portfolio template --------------------------------------------------------------------
 
     def create_portfolio_resource(self, logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict]:
         portfolio_id = f"port-{short_id(13)}"
@@ -72,9 +72,9 @@ class ServiceCatalog(Service):
     def update_product_resource(
         self, physical_id: str, old: dict[str, Any], new: dict[str, Any], stack: str
     ) -> tuple[str, dict]:
-        """Change what is told of a product, add new artifacts, and take away those that are listed no more.
+        """Update a product's details, add new artifacts, and remove those that are no longer listed.
 
-        An artifact that stays the same keeps its id; one whose template changed is another
+        An artifact with the same name and template keeps its id; with another template it is a new artifact
         (docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-servicecatalog-cloudformationproduct.html).
         """
         product = self.products[physical_id]
@@ -122,7 +122,7 @@ class ServiceCatalog(Service):
             raise AwsError("ResourceNotFoundException", f"Portfolio {portfolio_id} not found")
         return self.portfolios[portfolio_id]
 
-    # --- what users ask -------------------------------------------------------------------------------------------
+    # --- operations that users call -------------------------------------------------------------------------------
 
     def search_products(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         role = adapter.role_of(caller.access_key)
@@ -188,7 +188,10 @@ class ServiceCatalog(Service):
     # --- provisioning, on behalf of SageMaker projects -------------------------------------------------------------
 
     def launch(self, details: dict[str, Any], caller: Caller) -> tuple[dict[str, Any], str]:
-        """The artifact and the launch role of a product that the caller may launch."""
+        """Return the artifact (the last one if none is named) and the launch role of a product.
+
+        Raise AccessDeniedException if the caller may not launch it, and ValidationException if it has no launch role.
+        """
         product = self.product({"Id": details["ProductId"]})
         role = adapter.role_of(caller.access_key)
         for portfolio in self.portfolios.values():
@@ -210,7 +213,7 @@ class ServiceCatalog(Service):
     def keep_record(
         self, provisioned_id: str, artifact: str, succeeded: bool, reason: str, stack_id: str | None
     ) -> None:
-        """Record how a change of a provisioned product ended, with the ARN of its stack among the outputs.
+        """Record how an operation on a provisioned product ended, with the ARN of its stack among the outputs.
 
         docs.aws.amazon.com/servicecatalog/latest/dg/API_DescribeRecord.html
         """
@@ -236,7 +239,7 @@ class ServiceCatalog(Service):
 
 
 def artifact_of(given: dict[str, Any]) -> dict[str, Any]:
-    """A provisioning artifact as a template declares it."""
+    """Return a provisioning artifact from its declaration in a template. Raise ValueError unless its URL is in S3."""
     url = given["Info"].get("LoadTemplateFromURL")
     if not url:
         raise ValueError("ProvisioningArtifactParameters.Info needs LoadTemplateFromURL")
@@ -262,7 +265,7 @@ def attributes_of(properties: dict[str, Any], artifacts: list[dict[str, Any]]) -
 
 
 def replacing(create: Any, delete: Any) -> Any:
-    """An update that makes the resource anew, for types whose changes replace them here."""
+    """Return an update handler that deletes and creates the resource, for types that have no in-place update here."""
 
     def update(physical_id: str, old: dict[str, Any], new: dict[str, Any], stack: str) -> tuple[str, dict]:
         delete(physical_id, old)
@@ -272,7 +275,7 @@ def replacing(create: Any, delete: Any) -> Any:
 
 
 def bucket_and_key(url: str) -> tuple[str, str]:
-    """Bucket and key of an https address of S3. Raises ValueError for another address."""
+    """Return the bucket and key of an https URL of S3. Raise ValueError for any other URL."""
     parts = urlsplit(url)
     host, path = parts.netloc, parts.path.lstrip("/")
     if parts.scheme == "https" and ".s3." in host and path:
@@ -284,5 +287,5 @@ def bucket_and_key(url: str) -> tuple[str, str]:
 
 
 def summary_of(product: dict[str, Any]) -> dict[str, Any]:
-    """A product as lists show it."""
+    """Return a product as lists show it, without the emulator's own members."""
     return {key: value for key, value in product.items() if key[0].isupper()}

@@ -1,6 +1,6 @@
-"""Check templates as CloudFormation does before it makes a stack, and find out whether an update changes anything.
+"""Check templates as CloudFormation does before it creates a stack, and compute whether an update changes anything.
 
-The words are AWS's, from repost.aws/knowledge-center/cloudformation-template-validation and from recordings of CloudFormation.
+The messages are AWS's, from repost.aws/knowledge-center/cloudformation-template-validation and from recordings.
 """
 
 import re
@@ -16,14 +16,14 @@ ATTRIBUTES = {
     "Condition", "CreationPolicy", "DeletionPolicy", "DependsOn", "Description", "Metadata", "Properties", "Type",
     "UpdatePolicy", "UpdateReplacePolicy",
 }  # fmt: skip
-# An update that changes nothing but these does not count; nor does one of conditions, mappings or descriptions alone.
+# Attributes whose change alone is no update; nor is a change of conditions, mappings or descriptions alone.
 UNCOMPARED = {"Condition", "DependsOn", "Description"}
 PSEUDO_PARAMETERS = "AWS::"
 _VARIABLE = re.compile(r"\$\{([^!}][^}]*)\}")
 
 
 def check_format(template: Template) -> None:
-    """Raise ValueError for what is wrong with a template whatever its parameters are."""
+    """Raise ValueError for errors in a template that do not depend on its parameters."""
     if template.get("Transform"):
         return  # a macro may rewrite everything
     _check_sections(template)
@@ -47,7 +47,7 @@ def check_format(template: Template) -> None:
 
 
 def check_dependencies(template: Template, conditions: dict[str, bool]) -> None:
-    """Raise ValueError for references to resources that are not made because their condition is false."""
+    """Raise ValueError for references to resources that are not created because their condition is false."""
     if template.get("Transform"):
         return
     active = {name for name, each in template["Resources"].items() if conditions.get(each.get("Condition"), True)}
@@ -59,7 +59,7 @@ def check_dependencies(template: Template, conditions: dict[str, bool]) -> None:
 
 
 def check_parameters(template: Template, provided: list[dict[str, Any]]) -> None:
-    """Raise ValueError for parameters that the template does not have, and for those that it lacks."""
+    """Raise ValueError for unknown and missing parameters, and for values that are not among AllowedValues."""
     declared = template.get("Parameters") or {}
     names = {each["Key"] for each in provided if "Key" in each}
     if unknown := sorted(names - declared.keys()):
@@ -73,10 +73,10 @@ def check_parameters(template: Template, provided: list[dict[str, Any]]) -> None
 
 
 def effective(template: Template, conditions: dict[str, bool], parameters: dict[str, str]) -> dict[str, Any]:
-    """Return what an update is compared by: resources and outputs that are made, with their parameters filled in.
+    """Return what updates are compared by: the resources and outputs that are created, with parameters filled in.
 
-    github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/2027: an update fails unless it changes what is in
-    Resources or Outputs; a parameter that gets another name, or a resource whose condition is false, does not count.
+    github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/2027: an update fails unless it changes
+    Resources or Outputs. Renaming a parameter, or changing a resource whose condition is false, does not count.
     """
     mappings = template.get("Mappings") or {}
     return {
@@ -90,7 +90,7 @@ def effective(template: Template, conditions: dict[str, bool], parameters: dict[
 
 
 def references(value: Any) -> Iterator[tuple[str, str]]:
-    """Yield name and function of each Ref, Fn::GetAtt and variable of Fn::Sub."""
+    """Yield (name, function) of each Ref, Fn::GetAtt and variable of Fn::Sub."""
     if isinstance(value, list):
         for each in value:
             yield from references(each)
@@ -109,7 +109,7 @@ def references(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def pruned(value: Any, conditions: dict[str, bool]) -> Any:
-    """Return a value with each Fn::If replaced by the branch that its condition takes."""
+    """Return a value with each Fn::If replaced by the branch that its condition selects."""
     if isinstance(value, list):
         return [pruned(each, conditions) for each in value]
     if not isinstance(value, dict):
@@ -121,7 +121,7 @@ def pruned(value: Any, conditions: dict[str, bool]) -> Any:
 
 
 def filled(value: Any, parameters: dict[str, str], mappings: dict[str, Any]) -> Any:
-    """Return a value with references to parameters and entries of mappings replaced by what they stand for."""
+    """Return a value with references to parameters and entries of mappings replaced by their values."""
     if isinstance(value, list):
         return [filled(each, parameters, mappings) for each in value]
     if not isinstance(value, dict):
@@ -155,7 +155,7 @@ def _check_resource(name: str, resource: Any) -> None:
 
 
 def _refuse_unresolved(section: str, parts: Any, names: Set[str], prefix: str = "Template format error: ") -> None:
-    """Raise ValueError when parts of a section refer to names that there are not."""
+    """Raise ValueError if parts of a section refer to names that do not exist."""
     missing: set[str] = set()
     for part in parts:
         used = [(name, function) for name, function in references(_without(part, {"DependsOn"}))]
@@ -186,7 +186,7 @@ def _tested(value: Any, section: str) -> Iterator[str]:
         for key, argument in value.items():
             if key == "Fn::If" and isinstance(argument, list) and argument and isinstance(argument[0], str):
                 yield argument[0]
-            # Outside of the section Conditions this is a word of policies, too.
+            # In other sections, Condition is also a key of IAM policies.
             if key == "Condition" and section == "Conditions" and isinstance(argument, str):
                 yield argument
             yield from _tested(argument, section)

@@ -1,7 +1,7 @@
-"""Hyperparameter tuning: a search whose every trial is a training job, several of them at the same time.
+"""Hyperparameter tuning: a search in which each trial is a training job, several of them in parallel.
 
-Both strategies are played by a random search with a seed. What AWS's Bayesian search would choose is not to be known
-here, and what is rehearsed is everything around it: the jobs, their metrics, the best of them.
+Both strategies are emulated by a seeded random search: what AWS's Bayesian search would choose cannot be known here.
+The rehearsal covers everything around it: the jobs, their metrics and the best job.
 """
 
 import random
@@ -25,7 +25,7 @@ NO_OBJECTIVE = (
     "No objective metrics found after running {} training jobs. Please ensure that the custom algorithm is emitting the "
     "objective metric as defined by the regular expression provided."
 )
-# What a training job takes from its definition as it is.
+# Members that a training job takes unchanged from its definition.
 TAKEN = (
     "CheckpointConfig", "EnableManagedSpotTraining", "EnableNetworkIsolation", "Environment", "InputDataConfig",
     "OutputDataConfig", "ResourceConfig", "RoleArn", "StoppingCondition", "VpcConfig",
@@ -83,7 +83,7 @@ class Tunings:
         found = [summary(job, trial) for trial in job["trials"]]
         found = [one for one in found if parameters.get("StatusEquals") in (None, one["TrainingJobStatus"])]
         by = parameters.get("SortBy", "Name")
-        if by == "FinalObjectiveMetricValue":  # which leaves out those without one
+        if by == "FinalObjectiveMetricValue":  # which drops jobs without one
             found = sorted((one for one in found if value_of(one) is not None), key=value_of)
         else:
             key = {"Name": "TrainingJobName", "Status": "TrainingJobStatus"}.get(by, by)
@@ -101,7 +101,11 @@ class Tunings:
 
 
 def check_search(parameters: dict[str, Any]) -> None:
-    """Refuse what is not played, and what AWS refuses."""
+    """Raise ValidationException for a tuning job that AWS rejects or that is not emulated.
+
+    It needs a training job definition, an objective among its metric definitions, and ranges for hyperparameters that
+    are not static.
+    """
     config = parameters["HyperParameterTuningJobConfig"]
     if "TrainingJobDefinition" not in parameters or "HyperParameterTuningJobObjective" not in config:
         raise AwsError("ValidationException", "A tuning job needs a TrainingJobDefinition and an objective.")
@@ -121,7 +125,7 @@ def check_search(parameters: dict[str, Any]) -> None:
 
 
 class Search:
-    """One tuning job from its first training job to the end of its last."""
+    """One tuning job, from the start of its first training job to the end of its last."""
 
     def __init__(self, service: Any, record: dict[str, Any]):
         self.service = service
@@ -143,7 +147,7 @@ class Search:
         self.record["ended"].set()
 
     def search(self) -> None:
-        """Start as many training jobs as are allowed at the same time, and the next one whenever one has ended."""
+        """Start training jobs, as many in parallel as allowed, until all have ended or the tuning job is stopped."""
         limits, trials = self.config["ResourceLimits"], self.record["trials"]
         stop = self.record["stop"]
         while not stop.is_set():
@@ -162,7 +166,7 @@ class Search:
             trial["ended"].wait()
 
     def start_trial(self) -> None:
-        """Start a training job with hyperparameters out of the ranges."""
+        """Start a training job with hyperparameters drawn from the ranges."""
         tuned = draw(self.config["ParameterRanges"], self.random)
         definition = self.record["TrainingJobDefinition"]
         number = len(self.record["trials"]) + 1
@@ -176,14 +180,14 @@ class Search:
                 **tuned,
             },
             "TuningJobArn": self.record["HyperParameterTuningJobArn"],
-            "Tags": self.record.get("Tags", []),  # which AWS gives to the training jobs too
+            "Tags": self.record.get("Tags", []),  # AWS also gives them to the training jobs
             "tuned": tuned,
         }
         self.record["trials"].append(self.service.start_job("training", request))
         self.record["LastModifiedTime"] = now()
 
     def stop_hopeless(self, running: list[dict[str, Any]]) -> None:
-        """Stop what is worse than the completed jobs were at the same epoch, where that is asked for."""
+        """Stop running jobs that are worse than the completed ones were at the same epoch, if early stopping is on."""
         if self.config.get("TrainingJobEarlyStoppingType") != "Auto":
             return
         name, maximize = self.objective["MetricName"], self.objective["Type"] == "Maximize"
@@ -193,7 +197,7 @@ class Search:
                 trial["stop"].set()
 
     def outcome(self) -> tuple[str, str]:
-        """How the tuning ended, and why if it failed."""
+        """Return the final status, and the failure reason if the tuning job failed."""
         if self.record["stop"].is_set():
             return "Stopped", ""
         if best_first(self.record):
@@ -203,7 +207,7 @@ class Search:
 
 
 def describe(job: dict[str, Any]) -> dict[str, Any]:
-    """A tuning job with what its training jobs have come to: how many to what, and the best one."""
+    """Return the description of a tuning job, with counters of its training jobs' statuses and the best job."""
     counters = dict.fromkeys(("Completed", "InProgress", "RetryableError", "NonRetryableError", "Stopped"), 0)
     objectives = {"Succeeded": 0, "Pending": 0, "Failed": 0}
     for trial in list(job["trials"]):
@@ -219,14 +223,14 @@ def describe(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def best_first(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """The summaries of the training jobs that completed with an objective, the best one first."""
+    """Return the summaries of the training jobs that completed with an objective value, best first."""
     maximize = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]["Type"] == "Maximize"
     completed = [summary(job, trial) for trial in list(job["trials"]) if trial["TrainingJobStatus"] == "Completed"]
     return sorted((one for one in completed if value_of(one) is not None), key=value_of, reverse=maximize)
 
 
 def summary(job: dict[str, Any], trial: dict[str, Any]) -> dict[str, Any]:
-    """A training job as its tuning job shows it; its objective is the last value that its log gave."""
+    """Return the summary of a training job in its tuning job; the objective value is the last one that it logged."""
     objective = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
     values = trial["metrics"].get(objective["MetricName"], [])
     keys = (
@@ -245,5 +249,5 @@ def summary(job: dict[str, Any], trial: dict[str, Any]) -> dict[str, Any]:
 
 
 def value_of(shown: dict[str, Any]) -> float | None:
-    """The objective of a training job's summary, if it has one."""
+    """Return the objective value in a training job's summary, or None."""
     return shown.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value")

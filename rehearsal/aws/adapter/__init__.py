@@ -1,6 +1,6 @@
-"""The one place that knows ministack's insides. `tests/test_adapter.py` tells when an upgrade breaks it.
+"""The only package that depends on ministack's internals; `tests/test_adapter.py` fails if an upgrade changes them.
 
-Importing it changes ministack: each module says for which service. What the rest of this package uses is listed here.
+Importing it patches ministack: each module's docstring names the service. `__all__` lists what `rehearsal.aws` uses.
 """
 
 from rehearsal.aws.adapter import (  # noqa: F401  (they change services)

@@ -1,7 +1,7 @@
-"""CloudWatch: the metrics of queues, and alarms that are evaluated by them and publish as far as topics let them.
+"""CloudWatch: metrics of SQS queues, and alarms that evaluate them and publish to the topics whose policies allow it.
 
-docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html; ministack ignores a metric's dimensions,
-missing data, the number of datapoints, and the policies of topics. What it returns and sends is as recorded from AWS.
+docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html. ministack ignores dimensions, missing
+data, DatapointsToAlarm and topic policies. Responses and messages are as recorded from AWS.
 """
 
 import json
@@ -19,7 +19,7 @@ from rehearsal.aws.adapter.running import ACCOUNT, every
 logger = logging.getLogger("rehearsal")
 Alarm = dict[str, Any]
 
-# Operator of an alarm -> how AWS words it, and the comparison.
+# ComparisonOperator -> its wording in AWS's state reasons, and the comparison.
 _OPERATORS = {
     "GreaterThanThreshold": ("greater than", lambda value, threshold: value > threshold),
     "GreaterThanOrEqualToThreshold": ("greater than or equal to", lambda value, threshold: value >= threshold),
@@ -29,11 +29,11 @@ _OPERATORS = {
 _ACTIONS = {"ALARM": "AlarmActions", "OK": "OKActions", "INSUFFICIENT_DATA": "InsufficientDataActions"}
 
 
-# --- the metrics of queues -------------------------------------------------------------------------------------------
+# --- metrics of queues -----------------------------------------------------------------------------------------------
 # docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 
-SECONDS_BETWEEN_DEPTHS = 50  # less than the shortest period of a queue's metrics, so that none is without a datapoint
-_depths: dict[str, tuple[int, float]] = {}  # queue -> messages visible when they were last recorded, and when that was
+SECONDS_BETWEEN_DEPTHS = 50  # shorter than the shortest period of a queue's metrics, so that each has a datapoint
+_depths: dict[str, tuple[int, float]] = {}  # queue name -> visible messages and time of the last record
 
 
 def _record(queue: str, metric: str, value: float, unit: str = "Count") -> None:
@@ -41,7 +41,7 @@ def _record(queue: str, metric: str, value: float, unit: str = "Count") -> None:
 
 
 def _record_depths() -> None:
-    """Record how many messages each queue has, when that changed and once a minute."""
+    """Record each queue's visible messages when their number changes, and at least every SECONDS_BETWEEN_DEPTHS."""
     for queue in list(sqs._queues.values()):
         sqs._refresh_counts(queue)
         visible = int(queue["attributes"]["ApproximateNumberOfMessages"])
@@ -52,7 +52,7 @@ def _record_depths() -> None:
 
 
 async def _dispatch(action: str, data: dict[str, Any], address: str) -> dict[str, Any]:
-    """Count the messages that a request sends, receives or deletes."""
+    """Handle an SQS request, and record the metrics of the messages that it sends, receives or deletes."""
     result = await _original_dispatch(action, data, address)
     queue = (data.get("QueueUrl") or address).rsplit("/", 1)[-1]
     if action == "SendMessage":
@@ -70,11 +70,14 @@ _original_dispatch = sqs._dispatch
 sqs._dispatch = _dispatch
 
 
-# --- the state of an alarm -------------------------------------------------------------------------------------------
+# --- states of alarms ------------------------------------------------------------------------------------------------
 
 
 def _datapoints(alarm: Alarm) -> list[tuple[float, float, float] | None]:
-    """Return (start, value, samples) of each period that an alarm evaluates, the newest first; None for one without."""
+    """Return (start, value, sample count) of each period that an alarm evaluates, newest first; None without data.
+
+    Starts are in seconds since 1970.
+    """
     dimensions = cloudwatch._dims_key({each["Name"]: each["Value"] for each in alarm.get("Dimensions") or []})
     points = cloudwatch._metrics.get((alarm["Namespace"], alarm["MetricName"], dimensions)) or []
     period, now = alarm.get("Period", 60), time.time()
@@ -90,7 +93,7 @@ def _datapoints(alarm: Alarm) -> list[tuple[float, float, float] | None]:
 
 
 def _evaluate_alarm(alarm: Alarm) -> None:
-    """Move an alarm into the state that its metric's datapoints call for."""
+    """Set an alarm to the state that its metric's datapoints call for."""
     if not alarm.get("Namespace") or not alarm.get("MetricName"):
         return
     datapoints = _datapoints(alarm)
@@ -98,6 +101,8 @@ def _evaluate_alarm(alarm: Alarm) -> None:
     missing, needed = alarm.get("TreatMissingData", "missing"), alarm.get("DatapointsToAlarm") or len(datapoints)
     words, compare = _OPERATORS[alarm["ComparisonOperator"]]
     breaching = [datapoint for datapoint in present if compare(datapoint[1], alarm["Threshold"])]
+    # If every period is without data, "ignore" keeps the state and "missing" sets INSUFFICIENT_DATA. Otherwise a period
+    # without data counts as breaching only if TreatMissingData is "breaching".
     if not present and missing in ("ignore", "missing"):
         if missing == "missing" and alarm["StateValue"] != "INSUFFICIENT_DATA":
             _move(alarm, "INSUFFICIENT_DATA", "Insufficient Data: no datapoints were received.", [])
@@ -125,7 +130,7 @@ def _reason(alarm: Alarm, present: list[tuple[float, float, float]], words: str,
 
 
 def _move(alarm: Alarm, state: str, reason: str, present: list[tuple[float, float, float]]) -> None:
-    """Move an alarm into a state, note it in its history, and do what it is to do."""
+    """Set an alarm's state, record it in the history, run its actions, and evaluate the composite alarms above it."""
     data: dict[str, Any] = {
         "version": "1.0",
         "queryDate": _iso(time.time()),
@@ -161,11 +166,11 @@ def _iso(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.000+0000"
 
 
-# --- what an alarm sends ---------------------------------------------------------------------------------------------
+# --- notifications of alarms -----------------------------------------------------------------------------------------
 
 
 def _dispatch_alarm_actions(alarm: Alarm, old_state: str, new_state: str, reason: str) -> None:
-    """Publish a change of state to an alarm's topics, as far as their policies let CloudWatch.
+    """Publish a state change to those of an alarm's topics whose policies let CloudWatch publish.
 
     docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Notify_Users_Alarm_Changes.html
     """
@@ -214,11 +219,14 @@ def _message(alarm: Alarm, old_state: str, new_state: str, reason: str) -> dict[
     }
 
 
-# --- what is described -----------------------------------------------------------------------------------------------
+# --- requests and responses ------------------------------------------------------------------------------------------
 
 
 def _put_metric_alarm(params: dict[str, Any], decoded: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Any:
-    """Keep what ministack drops of an alarm, and leave out what it adds."""
+    """Create or update an alarm: keep the members that ministack drops, and drop its TreatMissingData default.
+
+    Return a ValidationError for a ComparisonOperator that is not emulated.
+    """
     request = decoded if is_cbor or is_json else params
     operator = cloudwatch._p(request, "ComparisonOperator")
     if operator not in _OPERATORS:
@@ -235,20 +243,20 @@ def _put_metric_alarm(params: dict[str, Any], decoded: dict[str, Any], is_cbor: 
 
 
 def _record_history(name: str, old_state: str, new_state: str, *more: Any, **named: Any) -> None:
-    """Leave out the change of state that creating an alarm is not."""
+    """Record a state change, unless the state is the same: ministack also records the creation of an alarm."""
     if old_state != new_state:
         _original_record_history(name, old_state, new_state, *more, **named)
 
 
 def _get_metric_data(params: dict[str, Any], decoded: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Any:
-    """Label a metric by its name where the request has no label."""
+    """Return metric data; a metric without a label in the request gets its name as label."""
     for query in decoded.get("MetricDataQueries", []) if is_cbor or is_json else []:
         query.setdefault("Label", query.get("MetricStat", {}).get("Metric", {}).get("MetricName", query["Id"]))
     return _original_get_metric_data(params, decoded, is_cbor, is_json)
 
 
 def _with_messages(respond: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    """Give a response with the data of metrics its list of messages."""
+    """Wrap a function that returns a response: add the empty list of messages that AWS has in metric data."""
     return lambda data: respond({"Messages": []} | data if "MetricDataResults" in data else data)
 
 

@@ -1,4 +1,4 @@
-"""S3: the key of a bucket, its deletion, and its events."""
+"""S3 buckets: deletion, template properties that ministack drops, KMS keys, CORS, and versions in events."""
 
 import contextvars
 import json
@@ -16,7 +16,7 @@ from rehearsal.aws.adapter.services import Response
 
 
 def _delete_bucket(physical_id: str, properties: dict[str, Any]) -> None:
-    """As AWS: a bucket that holds anything, were it a delete marker, is not deleted with its stack."""
+    """Delete a stack's bucket. Raise ValueError, as AWS does, if it still has versions or delete markers."""
     held = client("s3", root_credentials()).list_object_versions(Bucket=physical_id, MaxKeys=1)
     if held.get("Versions") or held.get("DeleteMarkers"):
         raise ValueError(f"The bucket you tried to delete is not empty. You must delete all versions in {physical_id}.")
@@ -31,7 +31,7 @@ def _update_bucket(physical_id: str, old: dict[str, Any], new: dict[str, Any], *
 
 
 def _apply_settings(bucket: str, properties: dict[str, Any]) -> None:
-    """Apply the lifecycle rules and the tags of a template, which ministack drops."""
+    """Apply a template's lifecycle rules and tags, which ministack drops."""
     s3_client, rules = client("s3", root_credentials()), properties.get("LifecycleConfiguration", {}).get("Rules", [])
     if rules:
         configuration = {"Rules": [_lifecycle_rule(rule) for rule in rules]}
@@ -41,7 +41,7 @@ def _apply_settings(bucket: str, properties: dict[str, Any]) -> None:
     s3_client.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": properties.get("Tags", [])})
 
 
-# Property of a template's rule -> member of the API's rule, and of that.
+# Property of a template's rule -> member of the API's rule, and the member within it (None: the same structure).
 _LIFECYCLE = {
     "ExpirationInDays": ("Expiration", "Days"),
     "ExpiredObjectDeleteMarker": ("Expiration", "ExpiredObjectDeleteMarker"),
@@ -51,7 +51,7 @@ _LIFECYCLE = {
 
 
 def _lifecycle_rule(rule: dict[str, Any]) -> dict[str, Any]:
-    """Return a template's rule as the API takes it. Raise ValueError for a property that is not emulated."""
+    """Return a template's lifecycle rule in the API's form. Raise ValueError for a property that is not emulated."""
     made: dict[str, Any] = {"ID": rule["Id"]} if "Id" in rule else {}
     made |= {"Status": rule["Status"], "Filter": {"Prefix": rule.get("Prefix", "")}}
     for name in rule.keys() - {"Id", "Status", "Prefix"}:
@@ -71,15 +71,17 @@ provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"] = _delete_bucket
 runs_on_worker_thread("AWS::S3::Bucket")
 
 
-_bucket_keys: dict[str, str] = {}  # bucket -> ARN of the key that encrypts what is written to it
-# docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html: what a caller needs besides its rights in S3.
+_bucket_keys: dict[str, str] = {}  # bucket -> ARN of its default KMS key
+# HTTP method -> KMS actions that a caller needs besides its S3 permissions:
+# docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
 _KEY_ACTIONS = {"GET": ["kms:Decrypt"], "PUT": ["kms:GenerateDataKey"], "POST": ["kms:GenerateDataKey", "kms:Decrypt"]}
 
+# Query parameters of requests that neither read nor write an object's content.
 _NOT_CONTENT = {"acl", "attributes", "legal-hold", "retention", "tagging"}
 
 
 def _note_key(bucket: str, properties: dict[str, Any]) -> None:
-    """Remember the key of a bucket, where its template gives it one."""
+    """Remember the KMS key of a bucket if its template sets one, and forget the previous one."""
     _bucket_keys.pop(bucket, None)
     for rule in properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", []):
         if key := rule["ServerSideEncryptionByDefault"].get("KMSMasterKeyID"):
@@ -87,11 +89,11 @@ def _note_key(bucket: str, properties: dict[str, Any]) -> None:
 
 
 async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]) -> Response:
-    """Ask for the rights on a bucket's key, as S3 does; what is stored is not encrypted."""
+    """Require permissions on the KMS keys of the request's buckets, as S3 does; stored data is not encrypted."""
     bucket, _, name = path.lstrip("/").partition("/")
     asked = [(bucket, action) for action in _KEY_ACTIONS.get(method, []) if name and not _NOT_CONTENT & query.keys()]
     if source := headers.get("x-amz-copy-source"):
-        asked.append((source.lstrip("/").split("/")[0], "kms:Decrypt"))
+        asked.append((source.lstrip("/").split("/")[0], "kms:Decrypt"))  # a copy reads its source
     access_key = router.extract_access_key_id(headers, query)
     for of, action in asked:
         try:
@@ -103,12 +105,12 @@ async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, quer
 
 
 def key_of(bucket: str) -> str | None:
-    """Return the ARN of the key that encrypts what is written to a bucket, None for S3's own."""
+    """Return the ARN of a bucket's KMS key; None if it uses S3's own keys (SSE-S3)."""
     return _bucket_keys.get(bucket)
 
 
 def bucket_allows_origin(method: str, path: str, headers: dict[str, str]) -> bool:
-    """Whether the CORS configuration of the bucket in a path allows a request's origin, for a preflight its method too."""
+    """Return whether the bucket's CORS configuration allows the request's origin and, for a preflight, its method."""
     bucket, _, key = path.lstrip("/").partition("/")
     if not bucket or s3._bucket_owner_account(bucket) is None:
         return False
@@ -123,6 +125,7 @@ _original_s3 = ministack_app.SERVICE_HANDLERS["s3"]
 ministack_app.SERVICE_HANDLERS["s3"] = _s3
 
 
+# Version id of the S3 event that is being sent: `s3._fire_s3_event` gets it, but does not pass it to EventBridge.
 _version_of_event: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_of_event", default=None)
 
 
@@ -135,7 +138,7 @@ def _fire_s3_event(*arguments: Any, version_id: str | None = None, **more: Any) 
 
 
 def _dispatch_event(event: dict[str, Any], view: Any = None) -> Any:
-    """ministack's S3 events to EventBridge lack the version, which AWS's have for a versioned bucket."""
+    """Add the version id to S3's EventBridge events, as AWS does for a versioned bucket; ministack omits it."""
     version = _version_of_event.get()
     if event.get("Source") == "aws.s3" and version:
         detail = json.loads(event["Detail"])

@@ -1,4 +1,4 @@
-"""CodeBuild: run builds by ourselves, as many at once as there are places, and keep their records."""
+"""CodeBuild: queue builds, run a limited number of them at a time, and keep their records."""
 
 import contextvars
 import copy
@@ -18,9 +18,10 @@ Build = dict[str, Any]
 
 
 def run_builds(execute: Callable[[Build, dict[str, Any]], None], stop: Callable[[Build], None], places: int) -> None:
-    """Run builds by `execute(build, project)`, which keeps the build's record up to date; the others wait in a queue.
+    """Run builds with `execute(build, project)`, at most `places` of them at a time; the others wait in phase QUEUED.
 
-    `execute` ends a build at once that was stopped before; `stop(build)` ends what one runs.
+    `execute` keeps the build's record up to date, and ends a build at once that was stopped before it started.
+    `stop(build)` ends the command that a build is running.
     docs.aws.amazon.com/codebuild/latest/APIReference/API_BuildPhase.html: QUEUED is waiting behind other builds.
     """
     pool, lock = ThreadPoolExecutor(places), threading.Lock()
@@ -42,10 +43,10 @@ def run_builds(execute: Callable[[Build, dict[str, Any]], None], stop: Callable[
             leave_queue(build_id)
 
     def leave_queue(build_id: str) -> None:
-        """Let a stopped build come to its end at once, where it still waits for its place."""
+        """End a stopped build at once if it is still queued, instead of when a place becomes free."""
         with lock:
             future, start = waiting.pop(build_id, (None, None))
-        if future and future.cancel():
+        if future and future.cancel():  # false once the build is running: `stop` ends that one
             threading.Thread(target=start, daemon=True).start()
 
     def stop_build(data: dict[str, Any]) -> Response:
@@ -61,18 +62,18 @@ def run_builds(execute: Callable[[Build, dict[str, Any]], None], stop: Callable[
 
     original_stop = codebuild._stop_build
     codebuild.EXECUTE_BUILDS = True
-    codebuild._get_docker = lambda: None
+    codebuild._get_docker = lambda: None  # no build has a Docker container
     codebuild._execute_build, codebuild._stop_build = enqueue, stop_build
 
 
 def begin_phase(build: Build, name: str) -> None:
-    """Note in a build's record that a phase began."""
+    """Record the start of a build's phase."""
     build["phases"].append({"phaseType": name, "startTime": int(time.time())})
     build["currentPhase"] = name
 
 
 def end_phase(build: Build, name: str, status: str, message: str = "") -> None:
-    """Note how a phase ended, with what went wrong; one that was stopped did not fail."""
+    """Record the end of a build's phase, with an error message if given; in a stopped build, FAILED becomes STOPPED."""
     if status == "FAILED" and stop_requested(build):
         status, message = "STOPPED", ""
     codebuild._record_phase(build, name, status)
@@ -83,10 +84,10 @@ def end_phase(build: Build, name: str, status: str, message: str = "") -> None:
 
 
 def stop_requested(build: Build) -> bool:
-    """Return whether somebody stopped a build."""
+    """Return whether a build was stopped by StopBuild."""
     return codebuild._stop_requested(build["id"])
 
 
 def finish_build(build: Build, status: str) -> None:
-    """Note a build's end, unless somebody stopped it first."""
+    """Record a build's end, as STOPPED if it was stopped first."""
     codebuild._finish_build(build, "STOPPED" if stop_requested(build) else status)

@@ -1,4 +1,4 @@
-"""CloudFormation: resource types of our own, and the role that a stack acts with."""
+"""CloudFormation: additional resource types, the role that a stack acts as, and checks that ministack lacks."""
 
 import re
 import uuid
@@ -20,7 +20,7 @@ from rehearsal.aws.adapter.identities import AccessDenied, caller_may, credentia
 from rehearsal.aws.adapter.services import Response
 
 _worker_thread_types: set[str] = set()
-# Resource type -> what is done with the physical id and the properties of one that was made.
+# Resource type -> callbacks that get the physical id and the properties of a created or updated resource.
 _also_made: dict[str, list[Callable[[str, dict[str, Any]], None]]] = {}
 
 
@@ -30,18 +30,22 @@ Delete = Callable[[str, dict[str, Any]], None]
 
 
 def add_resource_type(name: str, create: Create, update: Update, delete: Delete) -> None:
-    """Teach CloudFormation a resource type: create(logical id, properties, stack) -> (physical id, attributes)."""
+    """Register a resource type with CloudFormation; its handlers run on a worker thread.
+
+    create(logical id, properties, stack name) and update(physical id, old properties, new properties, stack name)
+    return (physical id, attributes); delete(physical id, properties) returns nothing.
+    """
     provisioners._RESOURCE_HANDLERS[name] = {"create": create, "update": update, "delete": delete}
     _worker_thread_types.add(name)
 
 
 def runs_on_worker_thread(resource_type: str) -> None:
-    """Say that a resource type's handlers wait for this server's own answers, and so may not run on its event loop."""
+    """Run a resource type's handlers on a worker thread: they call this server, and would block its event loop."""
     _worker_thread_types.add(resource_type)
 
 
 def when_made(resource_type: str, also: Callable[[str, dict[str, Any]], None]) -> None:
-    """Apply what ministack drops of a resource's properties: also(physical id, properties), once it was made."""
+    """Call `also(physical id, properties)` after a create or update, to apply properties that ministack drops."""
     _also_made.setdefault(resource_type, []).append(also)
 
 
@@ -70,17 +74,17 @@ _original_worker = stacks._runs_on_worker_thread
 stacks._runs_on_worker_thread = _runs_on_worker_thread
 
 
-# --- who a stack acts as --------------------------------------------------------------------------------------------
+# --- roles of stacks ------------------------------------------------------------------------------------------------
 
-_acts_as: dict[str, dict[str, str]] = {}  # stack name -> credentials of the role that it acts with
-# Stack name -> custom resource that could not be deleted: AWS keeps what that needs, ministack goes on with it.
+_acts_as: dict[str, dict[str, str]] = {}  # stack name -> credentials of the role that it acts as
+# Stack name -> custom resource whose deletion failed: AWS then keeps what it depends on, ministack deletes that, too.
 _stopped_deletes: dict[str, str] = {}
 
 
 async def _cloudformation(
     method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
 ) -> Response:
-    """Remember who a stack acts as: the role that its request hands over, or whoever sends the request."""
+    """Remember the role that a stack acts as: the request's RoleARN, else the caller's. Reject invalid operations."""
     form = {key: values[0] for key, values in {**parse_qs(body.decode()), **query}.items()}
     name = form.get("StackName", "").rsplit(":stack/", 1)[-1].split("/")[0]
     if form.get("Action") in ("CreateStack", "UpdateStack", "DeleteStack"):
@@ -107,7 +111,7 @@ async def _cloudformation(
 def _require(
     resource_type: str, operation: str, properties: dict[str, Any], stack_name: str | None, **more: Any
 ) -> None:
-    """Raise ValueError unless the stack's role may do what CloudFormation does to a resource."""
+    """Raise ValueError unless the stack's role has the permissions that an operation on a resource needs."""
     credentials = _acts_as.get(stack_name or "")
     for action, resource, context in acting.needed(resource_type, operation, properties, **more) if credentials else []:
         try:
@@ -117,7 +121,7 @@ def _require(
 
 
 def _validate(resource_type: str, logical_id: str, properties: dict[str, Any]) -> None:
-    """Raise ValueError with CloudFormation's reason for a resource whose properties its schema does not permit."""
+    """Raise ValueError with CloudFormation's reason if a resource's properties do not match its schema."""
     if _is_custom(resource_type):
         return
     if problems := schemas.problems(resource_type, _own(properties)):
@@ -126,7 +130,7 @@ def _validate(resource_type: str, logical_id: str, properties: dict[str, Any]) -
 
 
 def _own(properties: dict[str, Any]) -> dict[str, Any]:
-    """Return the properties without the tags that CloudFormation adds itself, whose keys no template may use."""
+    """Return the properties without CloudFormation's own tags, whose keys no template may use."""
     tags = properties.get("Tags")
     if isinstance(tags, list):
         own = [tag for tag in tags if not str(tag.get("Key")).startswith("aws:cloudformation:")]
@@ -174,7 +178,7 @@ def _update_resource(
 def _deletion_events(
     resource_type: str, physical_id: str, stack_name: str | None, logical_id: str | None
 ) -> Iterator[None]:
-    """Add the events of a deletion that ministack adds none for: of what an update replaces or no longer has."""
+    """Add a deletion's events if ministack does not: when an update replaces or removes a resource."""
     stack = cloudformation_state._stacks.get(stack_name or "")
     last = stack_descriptions.last_event(stack["StackId"], logical_id or "") if stack else {}
     silent = stack and logical_id and last["ResourceStatus"] != "DELETE_IN_PROGRESS"
@@ -209,12 +213,12 @@ _original_update = stacks._update_resource
 stacks._update_resource = _update_resource
 
 
-# --- custom resources that fail at their creation --------------------------------------------------------------------
-# docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html: the response to a Create that failed has
-# a PhysicalResourceId, too. The rollback sends a Delete with it, as the deletion of a stack that was not rolled back does.
+# --- custom resources whose creation fails ---------------------------------------------------------------------------
+# docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html: the response to a failed Create has a
+# PhysicalResourceId, too. The rollback sends a Delete with it; so does deleting a stack that was not rolled back.
 
 _CREATE_FAILED = "CREATE_FAILED"
-_physical_ids: dict[tuple[str, str], str] = {}  # stack and logical id -> what the last response called the resource
+_physical_ids: dict[tuple[str, str], str] = {}  # (stack id, logical id) -> physical id in the last response
 
 
 def _is_custom(resource_type: str) -> bool:
@@ -228,7 +232,7 @@ def _deliver_response(token: str, response: dict) -> bool:
 
 
 def _keep_failed(resource_type: str, logical_id: str, properties: dict[str, Any], stack_name: str) -> None:
-    """Keep a custom resource that could not be created in its stack, so that it gets a Delete."""
+    """Keep a custom resource whose creation failed among its stack's resources, so that it gets a Delete."""
     stack = cloudformation_state._stacks[stack_name]
     stack["_resources"][logical_id] = {
         "PhysicalResourceId": _physical_ids.pop((stack["StackId"], logical_id), "")
@@ -283,7 +287,7 @@ def _has_no_updates(
     use_previous_template: bool = False,
     tags_given: bool = False,
 ) -> bool:
-    """Return whether an update changes nothing that counts: see `templates.effective`."""
+    """Return whether an update changes nothing that CloudFormation compares: see `templates.effective`."""
     dynamic = not use_previous_template and engine._has_dynamic_references(template)
     if dynamic or stacks._stack_tags_changed(stack, tags, tags_given):
         return False
@@ -303,7 +307,7 @@ handlers._stack_has_no_updates = _has_no_updates
 
 
 def _refused(form: dict[str, str], name: str) -> Response | None:
-    """Return AWS's refusal of an operation that a stack's status does not permit, if it is one."""
+    """Return AWS's error for an operation that the stack's status does not permit, else None."""
     stack = cloudformation_state._stacks.get(name)
     if not stack or stack["StackStatus"] == "DELETE_COMPLETE":
         return None
@@ -314,7 +318,8 @@ def _refused(form: dict[str, str], name: str) -> Response | None:
         changes = form.get("ChangeSetName", "")
         reason = f"Stack [{name}] already exists and cannot be created again with the changeSet [{changes}]."
         return handlers._error("ValidationError", reason)
-    # docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html: what rolled back can only be deleted.
+    # docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html: a stack whose creation was rolled
+    # back can only be deleted.
     if action == "UpdateStack" and status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"):
         reason = f"Stack:{stack['StackId']} is in {status} state and can not be updated."
         return handlers._error("ValidationError", reason)
@@ -322,13 +327,13 @@ def _refused(form: dict[str, str], name: str) -> Response | None:
 
 
 def _keep_deleted(action: str | None, name: str) -> None:
-    """Keep a deleted stack under its id when another one takes its name, as AWS does for 90 days."""
+    """Keep a deleted stack under its id when a new one takes its name; AWS keeps it for 90 days."""
     stack = cloudformation_state._stacks.get(name)
     if action in ("CreateStack", "CreateChangeSet") and stack and stack["StackStatus"] == "DELETE_COMPLETE":
         cloudformation_state._stacks[stack["StackId"]] = cloudformation_state._stacks.pop(name)
 
 
 def physical_name(stack: str, logical_id: str, longest: int) -> str:
-    """A name as CloudFormation makes it: stack, logical id and a random end."""
+    """Return a name as CloudFormation generates it: stack name (cut to fit `longest`), logical id, random suffix."""
     tail = f"-{logical_id}-{uuid.uuid4().hex[:12]}"
     return stack[: longest - len(tail)] + tail

@@ -1,4 +1,4 @@
-"""What AWS's own service models forbid, for the services that ministack does not hold to them."""
+"""Check parameters against AWS's service models, for services whose parameters ministack does not check."""
 
 import re
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ _models: dict[str, ServiceModel] = {}
 
 
 def violation(service: str, operation: str, parameters: dict[str, Any], *, complete: bool = False) -> str | None:
-    """Return AWS's message about the parameters that break the model of an operation; None where none does.
+    """Return AWS's message about parameters that violate the model of an operation, or None.
 
-    Members that it requires may be missing unless the parameters are `complete`.
+    Required members may be missing unless the parameters are `complete`.
     """
     if service not in _models:
         _models[service] = ServiceModel(_loader.load_service_model(service, "service-2"), service)
@@ -45,12 +45,13 @@ def _broken(shape: Shape, value: Any, where: str, complete: bool) -> Iterator[st
         yield from _outside(shape, value, where, len(value), "length")
     elif shape.type_name == "string" and isinstance(value, str):
         yield from _outside(shape, value, where, len(value), "length")
+        # Patterns with Unicode classes (\p{...}), which Python's `re` lacks, are not checked.
         pattern = shape.metadata.get("pattern", "")
         if shape.enum and value not in shape.enum:
             yield _failed(value, where, f"Member must satisfy enum value set: [{', '.join(shape.enum)}]")
         elif pattern and "\\p{" not in pattern and not re.fullmatch(pattern, value):
             yield _failed(value, where, f"Member must satisfy regular expression pattern: {pattern}")
-    elif shape.type_name in ("integer", "long") and str(value).lstrip("-").isdigit():  # text in forms and templates
+    elif shape.type_name in ("integer", "long") and str(value).lstrip("-").isdigit():  # a string in forms and templates
         yield from _outside(shape, value, where, int(value), "value")
 
 

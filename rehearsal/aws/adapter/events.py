@@ -1,4 +1,4 @@
-"""EventBridge: events of AWS services, targets of our own, and what its targets' policies allow."""
+"""EventBridge: events of AWS services, additional targets, and the quotas and target policies that AWS enforces."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ _target_services: dict[str, Deliver] = {}
 
 
 def raise_event(source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
-    """Raise an event of an AWS service, which its rules then match."""
+    """Put an event of an AWS service on the default bus."""
     entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail), "Resources": resources}
 
     def put() -> None:
@@ -31,13 +31,16 @@ def raise_event(source: str, detail_type: str, detail: dict[str, Any], resources
     on_loop(put)
 
 
-# docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html: the first is not adjustable, the second only by request.
+# docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html: the first is fixed, the second adjustable on request.
 MAX_WILDCARD_RULES = 30
 MAX_PATTERN_CHARACTERS = 2048
 
 
 def _quota_refusal(name: str, bus: str, pattern: str) -> tuple[str, str] | None:
-    """Return the error code and message of what AWS refuses and ministack takes: too many wildcards, too long a pattern."""
+    """Return error code and message for a rule over a quota that ministack does not enforce, else None.
+
+    The quotas are the length of a pattern, and the rules with wildcards on a bus.
+    """
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         reason = f"it has {len(pattern)} characters, and at most {MAX_PATTERN_CHARACTERS} are allowed"
         return "InvalidEventPatternException", f"Event pattern is not valid. Reason: {reason}"
@@ -50,17 +53,18 @@ def _quota_refusal(name: str, bus: str, pattern: str) -> tuple[str, str] | None:
 
 
 def _has_wildcard(pattern: str) -> bool:
-    """Whether an event pattern uses the operator: an object in an array, where fields have their names outside."""
+    """Return whether an event pattern uses the wildcard operator."""
     try:
         return _uses_wildcard(json.loads(pattern or "{}"), in_array=False)
     except json.JSONDecodeError:
-        return False  # which PutRule refuses by itself
+        return False  # PutRule rejects it itself
 
 
 def _uses_wildcard(value: Any, in_array: bool) -> bool:
     if isinstance(value, list):
         return any(_uses_wildcard(item, True) for item in value)
     if isinstance(value, dict):
+        # An operator is the key of an object in an array; anywhere else, "wildcard" is the name of a field.
         return (in_array and "wildcard" in value) or any(_uses_wildcard(item, in_array) for item in value.values())
     return False
 
@@ -71,7 +75,7 @@ def _put_rule(data: dict[str, Any]) -> Any:
 
 
 def _create_rule(logical_id: str, properties: dict[str, Any], stack: str) -> Any:
-    """Create a stack's rule: CloudFormation sends its pattern without spaces."""
+    """Create a stack's rule. CloudFormation sends its pattern without spaces, and that length counts for the quota."""
     pattern = properties.get("EventPattern") or ""
     text = pattern if isinstance(pattern, str) else json.dumps(pattern, separators=(",", ":"))
     if refusal := _quota_refusal(properties.get("Name", ""), properties.get("EventBusName", "default"), text):
@@ -85,14 +89,17 @@ _original_create_rule, _rule_handlers["create"] = _rule_handlers["create"], _cre
 
 
 def add_target(service: str, deliver: Deliver) -> None:
-    """Deliver events to targets of a service: deliver(rule's ARN, target, transformed input)."""
+    """Deliver events to a service's targets with `deliver(rule ARN, target, input)`.
+
+    The input is None unless the target has an Input, InputPath or InputTransformer.
+    """
     _target_services[service] = deliver
 
 
 def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> None:
     view = view or eventbridge._pattern_event_view(event)
     spec = parse_arn(target["Arn"])
-    if spec.service == "events":  # another bus: it gets the event itself
+    if spec.service == "events":  # another bus, which gets the event itself
         _original_invoke(target, event, rule, view)
         return
     try:
@@ -102,7 +109,7 @@ def _invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str
         targets.put_aside(target, json.dumps(view.event_with_detail()), rule, problem)
         return
     if spec.service in _target_services:
-        is_own = {"Input", "InputPath", "InputTransformer"} & target.keys()  # else it is the event, which builds ignore
+        is_own = {"Input", "InputPath", "InputTransformer"} & target.keys()  # else: the event, which builds ignore
         in_background(_target_services[spec.service], rule["Arn"], target, payload if is_own else None)
     else:
         bare = {name: value for name, value in target.items() if name not in ("InputPath", "InputTransformer")}
@@ -117,13 +124,13 @@ def _require_permission(service: str, arn: str, rule: str) -> None:
 
 
 def _rule_may_invoke(rule: str, function: str) -> bool:
-    """Whether a function's own policy lets a rule invoke it: ministack does not ask, AWS does."""
+    """Return whether a function's own policy lets a rule invoke it, which AWS checks and ministack does not."""
     record = lambda_svc._functions.get(function.rsplit(":", 1)[-1])
     return record is not None and _rule_may(rule, "lambda:InvokeFunction", function, record["policy"])
 
 
 def _rule_may_publish(rule: str, topic: str) -> bool:
-    """Whether a topic's own policy lets a rule publish to it: a statement with a Condition never does.
+    """Return whether a topic's own policy lets a rule publish to it; an Allow with a Condition does not count.
 
     docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html, Amazon SNS permissions: "You can't use
     Condition blocks in Amazon SNS topic policies for EventBridge."
@@ -144,17 +151,17 @@ def _rule_may_send(rule: str, queue: str) -> bool:
 
 
 def _rule_may(rule: str, action: str, resource: str, policy: str | dict[str, Any] | None) -> bool:
-    """Whether a resource's policy allows EventBridge an action on behalf of a rule."""
+    """Return whether a resource's policy allows EventBridge an action on behalf of a rule."""
     return service_may("events.amazonaws.com", action, resource, policy, rule)
 
 
 def _dispatch_to_sns(topic: str, message: str) -> None:
-    """Publish an event without a subject: ministack gives it one."""
+    """Publish an event to a topic, without the subject that ministack adds."""
     sns.publish_internal(topic, message)
 
 
 def _dispatch_to_lambda(function: str, payload: str) -> None:
-    """As AWS: Lambda takes an event at once, tries it three times, and then puts it into the dead-letter queue."""
+    """Invoke a function asynchronously, as AWS does: up to three attempts, then the dead-letter queue."""
     record, config, _ = lambda_svc._get_func_record_for_ref(function)
     if record and config:
         lambda_svc.invoke_async_with_retry(lambda_svc._execution_record_for_config(record, config), json.loads(payload))
@@ -168,7 +175,7 @@ eventbridge._invoke_target = _invoke_target
 def _add_stack_event(
     stack_id: str, stack_name: str, logical_id: str, resource_type: str, status: str, *more: Any, **named: Any
 ) -> None:
-    """Record a stack's event, and raise it where it is the stack's own: ministack keeps it to itself.
+    """Record a stack event, and put it on the event bus if it is about the stack itself, which ministack does not do.
 
     docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/eventbridge-events-reference.html
     """

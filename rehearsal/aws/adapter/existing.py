@@ -1,4 +1,4 @@
-"""Refuse to create a resource under a name that another one has: ministack's provisioners take it over."""
+"""Refuse to create a resource under a name that is taken: ministack's provisioners would take over the existing one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ def _rule_exists(name: str, properties: dict[str, Any]) -> bool:
     return eventbridge._rule_key(name, bus) in eventbridge._rules
 
 
-# Resource type -> the property with its name, and whether there is one of that name.
+# Resource type -> its name property, and a function that returns whether a resource of that name exists.
 _NAMED: dict[str, tuple[str, Callable[[str, dict[str, Any]], bool]]] = {
     "AWS::CloudWatch::Alarm": ("AlarmName", lambda name, _: name in cloudwatch._alarms),
     "AWS::CodeBuild::Project": ("Name", lambda name, _: name in codebuild._projects),
@@ -27,7 +27,7 @@ _NAMED: dict[str, tuple[str, Callable[[str, dict[str, Any]], bool]]] = {
 
 
 def refuse_existing(resource_type: str, properties: dict[str, Any]) -> None:
-    """Raise ValueError with CloudFormation's reason where a named resource exists already.
+    """Raise ValueError with CloudFormation's reason if a resource of the same type and name already exists.
 
     docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-test-contract-errors.html, AlreadyExists: a
     create handler must not succeed when the resource with that identifier exists.

@@ -1,4 +1,4 @@
-"""Lambda: what it refuses of a function, how a function's error looks, and where an event goes that it failed on."""
+"""Lambda: check and describe functions as AWS does, report handler errors, and serve destinations and dead letters."""
 
 import contextvars
 import json
@@ -21,7 +21,7 @@ from rehearsal.aws.adapter.running import ACCOUNT, REGION
 logger = logging.getLogger("rehearsal")
 Response = tuple[int, dict[str, str], bytes]
 
-# docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html: Python's runtimes that are no longer supported.
+# docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html: Python runtimes that are no longer supported.
 _DEPRECATED = {"python2.7", "python3.6", "python3.7", "python3.8", "python3.9"}
 MAX_ENVIRONMENT_BYTES, MAX_TIMEOUT_SECONDS = (
     4096,
@@ -30,7 +30,7 @@ MAX_ENVIRONMENT_BYTES, MAX_TIMEOUT_SECONDS = (
 
 
 def _error(code: str, message: str, status: int = 400, extra: dict[str, Any] | None = None, **more: Any) -> Response:
-    """Return an error of Lambda's, whose members are named by the kind of error."""
+    """Return an error of Lambda; the name of its message member depends on the error code."""
     key = "Message" if code == "ResourceNotFoundException" else "message"
     return responses.error_response_json(
         code, message, status, {"Type": "User"} | (extra or {}), message_key=key, **more
@@ -40,11 +40,14 @@ def _error(code: str, message: str, status: int = 400, extra: dict[str, Any] | N
 lambda_svc.error_response_json = _error
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- checks ----------------------------------------------------------------------------------------------------------
 
 
 def problem_of_function(request: dict[str, Any], role: str | None = None) -> str | None:
-    """Return AWS's message about what a request asks of a function, or of one that has a role; None where it is right."""
+    """Return AWS's message about an invalid request to create or update a function, or None.
+
+    `role` is the function's present role, for requests that name none.
+    """
     runtime = request.get("Runtime", "")
     if runtime in _DEPRECATED:
         return (
@@ -110,7 +113,7 @@ def _update_config(name: str, data: dict[str, Any]) -> Response:
         return _original_update(name, data)
     if problem := problem_of_function(data, record["config"]["Role"]):
         return _error("InvalidParameterValueException", problem)
-    if data.get("DeadLetterConfig") == {}:  # as recorded: it is an empty ARN that removes the queue
+    if data.get("DeadLetterConfig") == {}:  # as recorded from AWS: only an empty ARN removes the queue
         data = {member: value for member, value in data.items() if member != "DeadLetterConfig"}
     if "LoggingConfig" in data:
         present = record["config"].get("LoggingConfig", {})
@@ -134,7 +137,10 @@ def _update_code(name: str, data: dict[str, Any]) -> Response:
 
 
 def _create_resource(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
-    """Hold a template's function to the same: ministack writes its record past the API."""
+    """Create a stack's function. Raise ValueError if the API would reject it.
+
+    ministack's provisioner bypasses the API.
+    """
     if problem := problem_of_function(properties):
         raise ValueError(f"{problem} (Service: Lambda, Status Code: 400)")
     name, attributes = _original_create_resource(logical_id, properties, stack_name)
@@ -144,9 +150,9 @@ def _create_resource(logical_id: str, properties: dict[str, Any], stack_name: st
 
 
 def logging_of(name: str, present: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return a function's logging configuration after a change of parts of it.
+    """Return a function's logging configuration after `changes`; `present` is the one before.
 
-    docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html: levels are JSON's alone.
+    docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html: only the format JSON has log levels.
     """
     merged = {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{name}"} | present | changes
     if merged["LogFormat"] == "JSON":
@@ -162,11 +168,11 @@ _original_create_resource = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Functi
 provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]["create"] = _create_resource
 
 
-# --- what is described -----------------------------------------------------------------------------------------------
+# --- descriptions ----------------------------------------------------------------------------------------------------
 
 
 def _respond(body: Any, status: int = 200, *more: Any, **named: Any) -> Response:
-    """Respond as AWS does, without the members that a function has nothing for."""
+    """Return a JSON response; a function is described as AWS does it, without its empty members."""
     if isinstance(body, dict) and "FunctionArn" in body and "CodeSha256" in body:
         body = _described(body, new=status == 201)
     elif isinstance(body, dict) and "Configuration" in body and "Code" in body:
@@ -194,7 +200,7 @@ lambda_svc.json_response = _respond
 
 
 def _qualifier_problem(name: str, qualifier: str | None) -> Response | None:
-    """Return AWS's error for a version or an alias that a function does not have."""
+    """Return AWS's error if a function does not have a version or alias, else None."""
     record = lambda_svc._functions.get(name)
     if record is None or not qualifier or lambda_svc._function_qualifier_exists(record, qualifier):
         return None
@@ -245,20 +251,22 @@ lambda_svc._add_permission, lambda_svc._remove_permission = _add_permission, _re
 lambda_svc._get_policy = _get_policy
 
 
-# --- a function's errors ---------------------------------------------------------------------------------------------
+# --- errors of handlers ----------------------------------------------------------------------------------------------
 
+# In a traceback: lines of markers below the source, and a frame (file, line number, function) with its source lines.
 _CARETS = re.compile(r"^[ ~^]+\n", re.MULTILINE)
 _FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)\n(?:    .*\n)*', re.MULTILINE)
 
 
 def _execute(function: dict[str, Any], event: dict[str, Any], request_id: str) -> dict[str, Any]:
-    """Run a function; an exception of its handler is reported with its type, its stack and the request, as AWS does."""
+    """Run a function; report an exception of its handler with type, stack trace and request id, as AWS does."""
     result = _original_execute(function, event, request_id)
     body = result.get("body")
     if result.get("error") and isinstance(body, dict) and "Traceback (most recent call last):" in result.get("log", ""):
         trace = _CARETS.sub("", result["log"].rpartition("Traceback (most recent call last):\n")[2] + "\n")
         kind = re.match(r"([\w.]+)", _FRAME.sub("", trace).lstrip("\n"))
         root = _root_of(trace, function)
+        # Only frames in the function's own code are reported, below the folder where AWS has it.
         frames = [match[0].replace(root, "/var/task") for match in _FRAME.finditer(trace) if root and root in match[1]]
         if kind:
             body["errorType"] = kind[1].rsplit(".", 1)[-1]
@@ -267,7 +275,7 @@ def _execute(function: dict[str, Any], event: dict[str, Any], request_id: str) -
 
 
 def _root_of(trace: str, function: dict[str, Any]) -> str | None:
-    """Return the folder of a function's code: that of the first frame whose file is the handler's."""
+    """Return the folder of a function's code, from the first frame in the handler's file; None if there is none."""
     module = function["config"]["Handler"].rpartition(".")[0].replace(".", "/")
     for match in _FRAME.finditer(trace):
         if match[1].endswith(f"/{module}.py"):
@@ -279,14 +287,14 @@ _original_execute = lambda_svc._execute_function_warm
 lambda_svc._execute_function_warm = _execute
 
 
-# --- what fails for good ---------------------------------------------------------------------------------------------
+# --- asynchronous invocations ----------------------------------------------------------------------------------------
 
 
 def _route_async_failure(target: str, name: str, event: Any, result: dict[str, Any]) -> None:
-    """Send an event on which every try failed to the function's destination, and to its dead-letter queue.
+    """Send an event whose attempts all failed to the function's on-failure destination and its dead-letter queue.
 
     docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html: the queue gets the event itself, with
-    attributes; the destination gets a record of the invocation, in which the event is.
+    attributes about the error; the destination gets a record of the invocation, which contains the event.
     """
     error = result["body"] if isinstance(result.get("body"), dict) else {}
     if destination := _destination_of(name, "OnFailure"):
@@ -302,7 +310,7 @@ def _route_async_failure(target: str, name: str, event: Any, result: dict[str, A
 
 
 def _record_of(name: str, event: Any, result: dict[str, Any], tries: int) -> dict[str, Any]:
-    """Return the record of an asynchronous invocation that a destination gets."""
+    """Return the record of an asynchronous invocation that its destination gets."""
     failed, body = result.get("error"), result.get("body")
     request_id = body.get("requestId") if failed and isinstance(body, dict) else str(uuid.uuid4())
     kind = {"functionError": result.get("function_error") or "Unhandled"} if failed else {}
@@ -327,13 +335,13 @@ _asynchronous: contextvars.ContextVar[bool] = contextvars.ContextVar("asynchrono
 def _invoke_async(function: dict[str, Any], event: Any) -> None:
     token = _asynchronous.set(True)
     try:
-        _original_invoke_async(function, event)  # on a thread, which takes this context along
+        _original_invoke_async(function, event)  # starts a thread with a copy of this context
     finally:
         _asynchronous.reset(token)
 
 
 def _execute_any(function: dict[str, Any], event: Any) -> dict[str, Any]:
-    """Run a function; what an asynchronous one returns goes to its destination, which ministack ignores."""
+    """Run a function, and send an asynchronous result to its on-success destination, which ministack ignores."""
     result = _original_execute_any(function, event)
     name = (function.get("config") or function)["FunctionName"]
     if (
@@ -357,7 +365,7 @@ def _invoke_settings(name: str) -> dict[str, Any]:
 
 
 def _send(name: str, target: str, body: str, attributes: dict[str, Any]) -> None:
-    """Send to a queue or a topic with the function's role, which has to allow it; to a function without."""
+    """Send to a queue, topic or function with the function's role; log a warning if the role does not allow it."""
     role = lambda_svc._functions[name]["config"]["Role"]
     try:
         key = credentials_of(role, name, "lambda.amazonaws.com")["AWS_ACCESS_KEY_ID"]
@@ -375,7 +383,7 @@ def _send(name: str, target: str, body: str, attributes: dict[str, Any]) -> None
 
 
 def _put_event_invoke_config(name: str, qualifier: str | None, data: dict[str, Any]) -> Response:
-    """Keep of a configuration for asynchronous invocations what the request sets."""
+    """Store a configuration for asynchronous invocations, without the defaults that ministack adds to the request."""
     status, headers, body = _original_put_invoke(name, qualifier, data)
     if status != 200:
         return status, headers, body

@@ -1,4 +1,4 @@
-"""Evaluate IAM as ministack does, where it does not ask itself: trust, implied actions, git."""
+"""Evaluate IAM where ministack does not: trust policies, actions that a request implies, and git."""
 
 import hmac
 import json
@@ -17,13 +17,14 @@ from rehearsal.aws.adapter.running import ACCOUNT, REGION
 
 
 class AccessDenied(Exception):
-    """A principal may not do what it tried; the message is AWS's."""
+    """A principal lacks a permission; the message is worded as AWS's."""
 
 
 def credentials_of(role_arn: str, session_name: str, service: str, source_arn: str = "") -> dict[str, str]:
-    """Return what a service gets when it assumes a role for one of its resources, which its trust policy may ask for.
+    """Return the credentials, as environment variables, of a service that assumes a role.
 
-    Raises AccessDenied when the trust policy refuses it.
+    The role's trust policy is evaluated with the condition keys that the service sends; `source_arn` is the resource
+    that it acts for. Raise AccessDenied if the policy does not let the service assume the role.
     """
     name = role_arn.rsplit("/", 1)[-1]
     with request_scope(ACCOUNT, REGION):
@@ -44,7 +45,7 @@ def credentials_of(role_arn: str, session_name: str, service: str, source_arn: s
 
 
 def _trusts(document: str | dict[str, Any], service: str, source_arn: str = "") -> bool:
-    """Whether a trust policy lets a service of this account assume the role, with the keys that it really sends."""
+    """Return whether a trust policy lets a service assume the role, given the condition keys that the service sends."""
     policy = json.loads(document) if isinstance(document, str) else document
     context = iam_evaluator.EvalContext(
         principal_arn=f"arn:aws:iam::{ACCOUNT}:service/{service}",
@@ -64,7 +65,7 @@ def _trusts(document: str | dict[str, Any], service: str, source_arn: str = "") 
 
 
 def caller_may(access_key: str, action: str, resource: str, context: dict[str, Any] | None = None) -> None:
-    """Raise AccessDenied unless the caller's policies allow an action that its request implies (as iam:PassRole)."""
+    """Raise AccessDenied unless the caller's policies allow an action that a request implies, such as iam:PassRole."""
     denied = iam_evaluator.enforce(access_key, action, action.split(":")[0], REGION, resource, context)
     if denied is not None:
         who = getattr(denied, "principal_arn", None) or "the caller"
@@ -72,7 +73,7 @@ def caller_may(access_key: str, action: str, resource: str, context: dict[str, A
 
 
 def role_of(access_key: str) -> str | None:
-    """The ARN of the role behind an access key; None for the account's root user."""
+    """Return the ARN of the role behind a session's access key; None for other keys, such as the root user's."""
     found = iam_evaluator.resolve_credential(access_key, ACCOUNT)
     if isinstance(found, iam_evaluator.CredentialResolutionError) or ":assumed-role/" not in found.principal_arn:
         return None
@@ -81,9 +82,9 @@ def role_of(access_key: str) -> str | None:
 
 
 def verify_git_signature(username: str, password: str, host: str, path: str) -> str:
-    """The access key behind what a credential helper for CodeCommit gave git. Raises AccessDenied for a wrong signature.
+    """Return the access key in the user name that git sends, after verifying the signature in the password.
 
-    rehearsal/git_credentials.py says what is signed.
+    Raise AccessDenied for an unknown key or a wrong signature. rehearsal/git_credentials.py describes what is signed.
     """
     access_key, _, token = username.partition("%")
     found = iam_evaluator.resolve_credential(access_key, ACCOUNT, token or None)
@@ -101,7 +102,7 @@ def verify_git_signature(username: str, password: str, host: str, path: str) -> 
 
 
 def git_may(access_key: str, action: str, resource: str) -> None:
-    """Raise AccessDenied unless the policies behind an access key, verified before, allow a git action."""
+    """Raise AccessDenied unless the policies behind an access key, whose signature was verified, allow a git action."""
     with request_scope(ACCOUNT, REGION):
         principal = iam_evaluator.resolve_principal(access_key, ACCOUNT)
         if isinstance(principal, iam_evaluator.AuthError):
@@ -123,7 +124,7 @@ def git_may(access_key: str, action: str, resource: str) -> None:
 
 
 def vpc_of(kind: str, name: str) -> str | None:
-    """The VPC that a subnet or a security group is in; None where there is no such one."""
+    """Return the VPC of a subnet or security group; None if there is no such subnet or group."""
     with request_scope(ACCOUNT, REGION):
         ec2._init_defaults()
         found = (ec2._subnets if kind == "subnet" else ec2._security_groups).get(name)

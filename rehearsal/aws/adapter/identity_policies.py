@@ -1,4 +1,4 @@
-"""IAM: malformed policies, policies that are too long, and names that are none, refused with AWS's messages.
+"""IAM: reject malformed policies, policies over their quota and invalid names, with AWS's messages.
 
 docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html and reference_iam-quotas.html
 """
@@ -15,7 +15,7 @@ from rehearsal.aws.adapter.running import ACCOUNT
 from rehearsal.aws.adapter.templates import hold_to
 
 Statement = dict[str, Any]
-MAX_INLINE_CHARACTERS = 10_240  # of all inline policies of a role, without white space
+MAX_INLINE_CHARACTERS = 10_240  # all inline policies of a role together, without white space
 MAX_TRUST_CHARACTERS = 2_048
 _MEMBERS = {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 _OPERATOR = re.compile(
@@ -26,7 +26,7 @@ _OPERATOR = re.compile(
 
 
 def problem_of_trust(document: str | dict[str, Any]) -> str | None:
-    """Return AWS's message about a role's malformed trust policy; None where it is right."""
+    """Return AWS's message about a malformed trust policy, or None."""
     statements = _statements(document)
     if isinstance(statements, str):
         return "This policy contains invalid Json" if statements == "json" else statements
@@ -44,7 +44,7 @@ def problem_of_trust(document: str | dict[str, Any]) -> str | None:
 
 
 def problem_of_identity_policy(document: str | dict[str, Any]) -> str | None:
-    """Return AWS's message about a malformed policy of an identity; None where it is right."""
+    """Return AWS's message about a malformed identity policy, or None."""
     statements = _statements(document)
     if isinstance(statements, str):
         return "Syntax errors in policy." if statements == "json" else statements
@@ -55,7 +55,7 @@ def problem_of_identity_policy(document: str | dict[str, Any]) -> str | None:
 
 
 def problem_of_resource_policy(document: str | dict[str, Any]) -> str | None:
-    """Return what is wrong with the policy of a topic or a queue; None where it is right."""
+    """Return what is wrong with the policy of a topic or a queue, or None."""
     statements = _statements(document)
     if isinstance(statements, str):
         return "The policy is no JSON object." if statements == "json" else statements
@@ -85,7 +85,7 @@ def _problem_of_statement(statement: Statement) -> str | None:
 
 
 def _statements(document: str | dict[str, Any]) -> list[Statement] | str:
-    """Return a document's statements, the message about its grammar, or "json" where it is none."""
+    """Return a policy's statements, or a message about its grammar, or "json" if it is not a JSON object."""
     try:
         policy = json.loads(document) if isinstance(document, str) else document
     except (ValueError, RecursionError):
@@ -107,7 +107,7 @@ def _statements(document: str | dict[str, Any]) -> list[Statement] | str:
 
 
 def statements_of(policy: dict[str, Any]) -> list[Statement]:
-    """Return the statements of a policy; none where one of them has a member of a type that it cannot have.
+    """Return the statements of a policy; [] if it has none, or if a member of any of them has an invalid type.
 
     docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
     """
@@ -137,7 +137,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def _unknown_principal(statement: Statement) -> str | None:
-    """Return a role of this account that a trust policy names and that does not exist."""
+    """Return the ARN of a role of this account that a trust policy names and that does not exist, or None."""
     principals = statement.get("Principal")
     for arn in _list(principals.get("AWS")) if isinstance(principals, dict) else []:
         if arn.startswith(f"arn:aws:iam::{ACCOUNT}:role/") and arn.rsplit("/", 1)[-1] not in iam._roles:
@@ -150,13 +150,13 @@ def _list(value: Any) -> list[str]:
 
 
 def _length(document: str | dict[str, Any]) -> int:
-    """Return the characters of a policy that count for its quota: white space does not."""
+    """Return the number of characters that count for a policy's quota: all but white space."""
     text = document if isinstance(document, str) else json.dumps(document)
     return len(re.sub(r"\s", "", text))
 
 
 def require_inline(role: str, documents: Iterable[str | dict[str, Any]]) -> tuple[str, str] | None:
-    """Return code and message about the inline policies of a role that are longer than all may be."""
+    """Return error code and message if the inline policies of a role are too long together, else None."""
     if sum(_length(document) for document in documents) <= MAX_INLINE_CHARACTERS:
         return None
     return "LimitExceeded", f"Maximum policy size of {MAX_INLINE_CHARACTERS} bytes exceeded for role {role}"
@@ -166,7 +166,7 @@ def require_inline(role: str, documents: Iterable[str | dict[str, Any]]) -> tupl
 
 
 def problem_of_request(operation: str, request: dict[str, Any]) -> tuple[str, str] | None:
-    """Return code and message of AWS's refusal of a request; None where it takes it."""
+    """Return code and message of AWS's error for a request, or None if IAM would accept it."""
     checked = {name: value for name, value in request.items() if not name.endswith("Document")}
     if broken := violation("iam", operation, checked):
         return "ValidationError", broken
@@ -213,7 +213,7 @@ for _operation, _name in _HANDLERS.items():
 
 
 def _require_role(name: str, properties: dict[str, Any]) -> None:
-    """Raise ValueError for a template's role that IAM would refuse: ministack writes its record past the API."""
+    """Raise ValueError for a template's role that IAM would reject: ministack's provisioner bypasses the API."""
     trust = properties.get("AssumeRolePolicyDocument", {})
     request = {member: properties[member] for member in ("RoleName", "Path", "Description") if member in properties}
     problem = problem_of_request("CreateRole", request | {"AssumeRolePolicyDocument": trust})

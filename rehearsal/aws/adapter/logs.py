@@ -1,4 +1,4 @@
-"""CloudWatch Logs: write the logs of what runs."""
+"""CloudWatch Logs: write the logs of builds, jobs, pipelines and endpoints."""
 
 import time
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from rehearsal.aws.adapter.running import ACCOUNT, REGION
 
 
 def write_log(group: str, stream: str, lines: Iterable[str]) -> None:
-    """Append lines to a log stream, making group and stream on first use as the services do."""
+    """Append lines to a log stream; create the group and the stream on first use, as AWS services do."""
     now = int(time.time() * 1000)
     with request_scope(ACCOUNT, REGION):
         streams = cloudwatch_logs._log_groups.setdefault(

@@ -1,4 +1,4 @@
-"""S3: the bodies of objects are in files, and not in the emulator's memory."""
+"""S3: keep the bodies of large objects in files instead of the emulator's memory."""
 
 import uuid
 import weakref
@@ -7,11 +7,11 @@ from typing import Any, Self
 
 from ministack.services import s3
 
-SMALL = 64 * 1024  # what is no larger stays in memory
+SMALL = 64 * 1024  # bytes; bodies up to this size stay in memory
 
 
 class StoredBody:
-    """A body in a file, which goes with the last record that has it: of an object, or of one of its versions."""
+    """A body in a file, which is deleted with the last record (of an object or a version) that refers to it."""
 
     def __init__(self, folder: Path, data: bytes):
         self.path = folder / uuid.uuid4().hex
@@ -23,12 +23,12 @@ class StoredBody:
         return self.path.read_bytes()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return itself: copies of a record have one file."""
+        """Return self: copies of a record share the file."""
         return self
 
 
 def keep_bodies_in(folder: Path) -> None:
-    """Keep every body that is not small in a file of a new folder."""
+    """Keep every body larger than SMALL in a file of `folder`, which is created."""
     folder.mkdir(parents=True)
 
     def record_version(bucket: str, key: str, prior: dict[str, Any] | None, record: dict[str, Any], data: bytes) -> Any:
@@ -38,7 +38,7 @@ def keep_bodies_in(folder: Path) -> None:
         return original_record(bucket, key, prior, record, data)
 
     original_record = s3._record_object_version
-    s3._record_object_version = record_version  # every write of an object comes past it
+    s3._record_object_version = record_version  # every write of an object calls it
 
 
 def _version_of(record: dict[str, Any], version: str, data: bytes) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _read_body(bucket: str, key: str, record: dict[str, Any]) -> bytes:
 
 
 def _delete_version(bucket: dict[str, Any], name: str, key: str, version: str) -> tuple[bool, bool]:
-    """Delete a version; ministack takes the body of the one that is the newest now into memory."""
+    """Delete a version, and drop the body of the one that is now current, which ministack reads into memory."""
     result = _original_delete(bucket, name, key, version)
     newest = bucket["objects"].get(key, {})
     if newest.get("stored"):

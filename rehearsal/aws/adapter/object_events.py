@@ -1,4 +1,4 @@
-"""S3: the shape of its events, as they were recorded, by way of EventBridge and of notifications.
+"""S3: give EventBridge events and notifications the form that was recorded from AWS.
 
 docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html and ev-events.html
 """
@@ -15,11 +15,11 @@ from rehearsal.aws.adapter.policies import service_may
 
 logger = logging.getLogger("rehearsal")
 Event = dict[str, Any]
-EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()  # of a delete marker, which has no content
+EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()  # ETag of a delete marker, which has no content
 
 
 def _record_as_aws(record: Event) -> Event:
-    """Return the record of a notification as AWS writes it."""
+    """Return the record of a notification in AWS's form."""
     name, place = record["eventName"], record["s3"]
     kept = dict(place["object"])
     if name.startswith("ObjectRemoved:"):
@@ -47,7 +47,7 @@ def _deliver(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def _invoke(arn: str, payload: Event, *more: Any) -> None:
-    """Invoke a function of a notification, if its policy lets the bucket: ministack does not ask."""
+    """Invoke the function of a notification if its policy allows the bucket to, which ministack does not check."""
     bucket = payload["Records"][0]["s3"]["bucket"]["arn"]
     record = lambda_svc._get_func_record_for_ref(arn)[0]
     if record and not service_may("s3.amazonaws.com", "lambda:InvokeFunction", arn, record["policy"], bucket):
@@ -63,7 +63,7 @@ s3._deliver_event_to_lambda = _deliver(_invoke)
 
 
 def _detail_as_aws(kind: str, detail: Event) -> Event:
-    """Return the detail of an event in EventBridge as AWS writes it."""
+    """Return the detail of an EventBridge event in AWS's form."""
     detail = {member: value for member, value in detail.items() if member != "event-version"}
     place = dict(detail["object"])
     if kind == "Object Deleted":
@@ -93,7 +93,7 @@ eventbridge._dispatch_event = _dispatch_event
 
 
 def _put_object_acl(bucket: str, key: str, body: bytes, headers: dict[str, str], query: Any = None) -> Any:
-    """Raise the event of an access control list that changed, which ministack does not."""
+    """Set an object's access control list; if it changed, send the event, which ministack does not."""
     before = s3._get_object_acl(bucket, key, query)
     response = _original_put_acl(bucket, key, body, headers, query)
     if response[0] == 200 and s3._get_object_acl(bucket, key, query)[2] != before[2]:

@@ -1,4 +1,4 @@
-"""S3: what it refuses, and what it returns about an object."""
+"""S3: reject the requests that AWS rejects, and return the members and headers that AWS returns about objects."""
 
 import json
 import re
@@ -24,7 +24,7 @@ MAX_DELETED = 1000  # docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.
 
 
 async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]) -> Response:
-    """Refuse an id of a version that has not the form of one."""
+    """Handle a request to S3: reject a version id of invalid form, and complete the content of errors."""
     version = (query.get("versionId") or ["null"])[0]
     if version != "null" and not _is_uuid(version):
         argument = {"ArgumentName": "versionId", "ArgumentValue": version}
@@ -37,7 +37,7 @@ async def _s3(method: str, path: str, headers: dict[str, str], body: bytes, quer
 
 
 def _explained(method: str, path: str, status: int, headers: dict[str, str], content: bytes, version: str) -> bytes:
-    """Return the content of an error with the members that AWS gives it beyond code and message."""
+    """Return the content of an error with the members that AWS adds to code and message."""
     bucket, _, key = unquote(path).lstrip("/").partition("/")
     code = re.search(rb"<Code>(\w+)</Code>", content) if status >= 400 else None
     more = {
@@ -50,7 +50,7 @@ def _explained(method: str, path: str, status: int, headers: dict[str, str], con
     if more is None:
         return content
     root = s3.fromstring(content)
-    for resource in root.findall("Resource"):  # AWS names it in other errors
+    for resource in root.findall("Resource"):  # AWS has it in other errors only
         root.remove(resource)
     for name, value in more.items():
         SubElement(root, name).text = value
@@ -68,7 +68,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def _delete_objects(bucket: str, body: bytes, headers: dict[str, str] | None = None) -> Response:
-    """Refuse more objects than AWS takes, and report the versions that are not there: ministack says it deleted them."""
+    """Delete objects: reject more than AWS accepts, and report missing versions, which ministack reports as deleted."""
     try:
         root = s3.fromstring(body)
     except ParseError:
@@ -96,7 +96,7 @@ def _members(element: Element) -> dict[str, str]:
 
 
 def _is_there(bucket: str, element: Element) -> bool:
-    """Return whether what is to be deleted names no version, or one that there is."""
+    """Return whether an entry of a deletion names no version, or one that exists."""
     named = _members(element)
     version = named.get("VersionId", "null")
     versions = s3._object_versions.get((bucket, named.get("Key", ""))) or []
@@ -113,7 +113,7 @@ s3._delete_objects = _delete_objects
 
 
 def _put_object(bucket: str, key: str, body: bytes, headers: dict[str, str]) -> Response:
-    """Return the checksums that came with what was written, and its encryption."""
+    """Write an object; return the checksums that came with it and its encryption in the response's headers."""
     status, response_headers, content = _original_put_object(bucket, key, body, headers)
     if status == 200:
         present = s3._buckets[bucket]["objects"][key].get("checksums") or {}
@@ -128,7 +128,7 @@ def _object_response_headers(record: dict[str, Any], bucket: str = "", key: str 
 
 
 def encryption_of(bucket: str) -> dict[str, str]:
-    """Return the headers about an object's encryption: with the bucket's key, or S3's own as all are since 2023.
+    """Return the headers about encryption: the bucket's KMS key, or SSE-S3, which all objects have had since 2023.
 
     docs.aws.amazon.com/AmazonS3/latest/userguide/default-encryption-faq.html
     """
@@ -145,7 +145,7 @@ s3._put_object, s3._object_response_headers = _put_object, _object_response_head
 
 
 def problem_of_policy(bucket: str, text: str) -> str | None:
-    """Return AWS's message about a malformed policy of a bucket; None where it is right."""
+    """Return AWS's message about a malformed bucket policy, or None."""
     try:
         policy = json.loads(text) if text.startswith("{") else None
     except (ValueError, RecursionError):
@@ -196,9 +196,9 @@ s3._put_bucket_policy = _put_bucket_policy
 hold_to("AWS::S3::BucketPolicy", _require_policy)
 
 
-# --- configurations of a bucket ----------------------------------------------------------------------------------------
+# --- configurations of buckets ---------------------------------------------------------------------------------------
 
-# ministack's function for each, and the root of its document: docs.aws.amazon.com/AmazonS3/latest/API, PutBucket...
+# ministack's function -> root element of its document: docs.aws.amazon.com/AmazonS3/latest/API, PutBucket...
 _DOCUMENTS = {
     "_put_bucket_accelerate": "AccelerateConfiguration",
     "_put_bucket_cors": "CORSConfiguration",
@@ -214,7 +214,7 @@ _DOCUMENTS = {
     "_put_bucket_website": "WebsiteConfiguration",
     "_put_public_access_block": "PublicAccessBlockConfiguration",
 }
-# Those that say nothing when they hold nothing.
+# Functions whose document may have an empty root.
 _MAY_BE_EMPTY = {
     "_put_bucket_logging",
     "_put_bucket_notification",
@@ -224,7 +224,7 @@ _MAY_BE_EMPTY = {
 
 
 def _is_malformed(function: str, body: bytes) -> bool:
-    """Whether a document is no XML, has another root than its own, or holds nothing where it has to."""
+    """Return whether a document is not XML, has the wrong root, or has an empty root where that is not allowed."""
     try:
         root = s3.fromstring(body)
     except ParseError:

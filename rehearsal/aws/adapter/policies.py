@@ -1,4 +1,4 @@
-"""Policies of resources: what they let an AWS service do. Deny, conditions, actions and resources all count."""
+"""Resource policies: what they allow an AWS service. Deny, conditions, actions and resources are all evaluated."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from rehearsal.aws.adapter.running import ACCOUNT, REGION
 
 
 def service_may(service: str, action: str, resource: str, policy: str | dict[str, Any] | None, source: str) -> bool:
-    """Return whether a resource's policy lets a service act on behalf of `source`, an ARN of this account."""
-    # The policy that SNS gives a topic has a condition on its owner, which lets services of its account publish, but not
-    # EventBridge (docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html).
+    """Return whether a resource's policy allows a service an action on behalf of `source`, an ARN of this account."""
+    # The default policy of an SNS topic has a condition on aws:SourceOwner. It lets the services of the owner's account
+    # publish, except EventBridge (docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html).
     owner = {} if service == "events.amazonaws.com" else {"aws:sourceowner": ACCOUNT}
     context = EvalContext(
         principal_arn="*",
@@ -33,7 +33,7 @@ def service_may(service: str, action: str, resource: str, policy: str | dict[str
 
 
 def _queue_policy_allows(queue: str, service: str, source: str, account: str) -> bool:
-    """Return whether a queue takes a message of a service; ministack's own answer takes services for plain HTTP."""
+    """Return whether a queue's policy lets a service send; ministack's own check assumes plain HTTP."""
     record = sqs._queue_by_arn(queue)
     return record is not None and service_may(
         service, "sqs:SendMessage", queue, record["attributes"].get("Policy"), source

@@ -1,4 +1,4 @@
-"""SQS: messages that AWS services send, and what it refuses."""
+"""SQS: send messages as AWS services do, and reject the requests that AWS rejects."""
 
 import re
 from typing import Any
@@ -10,7 +10,10 @@ from rehearsal.aws.adapter.policies import service_may
 
 
 def send_as_service(service: str, queue: str, source: str, body: str, attributes: dict[str, Any] | None = None) -> None:
-    """Send a message to a queue, by its ARN. Raises LookupError or PermissionError where AWS would not send it."""
+    """Send a message to a queue, an ARN, on behalf of a service.
+
+    Raise LookupError if there is no such queue, and PermissionError if its policy does not allow it.
+    """
     record = sqs._queue_by_arn(queue)
     if record is None:
         raise LookupError(f"the queue {queue} does not exist")
@@ -20,14 +23,17 @@ def send_as_service(service: str, queue: str, source: str, body: str, attributes
 
 
 def put_message(queue: str, body: str, attributes: dict[str, Any] | None = None) -> None:
-    """Put a message into a queue for somebody who may send to it. Raises LookupError for a queue that does not exist."""
+    """Put a message into a queue, an ARN, without checking permissions: the caller has done so.
+
+    Raise LookupError if there is no such queue.
+    """
     record = sqs._queue_by_arn(queue)
     if record is None:
         raise LookupError(f"the queue {queue} does not exist")
     sqs._act_send_message({"MessageBody": body, "MessageAttributes": attributes or {}}, record["url"])
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- checks ----------------------------------------------------------------------------------------------------------
 # docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
 
 _SETTABLE = {

@@ -1,4 +1,4 @@
-"""Serve the emulated AWS, and run things in its account: on its event loop, or on a thread of their own."""
+"""Serve the emulated AWS, and run functions in its account: on its event loop, or on threads."""
 
 import asyncio
 import contextvars
@@ -16,22 +16,22 @@ ACCOUNT, REGION = "111122223333", "us-east-1"
 
 
 def endpoint() -> str:
-    """The address of the played AWS."""
+    """Return the URL of the emulated AWS."""
     return f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
 
 
 def root_credentials() -> dict[str, str]:
-    """Of the account itself, for what AWS does on its own behalf."""
+    """Return the credentials of the account's root user, for what AWS does on its own behalf."""
     return {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"]}
 
 
-# One session, so that service models are read once; it may make one client at a time.
+# One session, so that service models are loaded once. Creating clients from it is not thread-safe: hence the lock.
 _session = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
 _session_lock = threading.Lock()
 
 
 def client(service: str, credentials: dict[str, str]) -> Any:
-    """A botocore client of the played AWS with somebody's credentials."""
+    """Return a botocore client of the emulated AWS with the given credentials."""
     with _session_lock:
         return _session.create_client(
             service,
@@ -48,7 +48,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def on_loop(function: Callable[[], Any]) -> Any:
-    """Run something on the server's event loop and wait for it; from the loop itself, run it at once."""
+    """Call a function on the server's event loop and return its result; if already on the loop, call it directly."""
     try:
         asyncio.get_running_loop()
         return function()
@@ -63,7 +63,7 @@ def on_loop(function: Callable[[], Any]) -> Any:
 
 
 def in_background(function: Callable[..., Any], *arguments: Any) -> threading.Thread:
-    """Run something on a thread of its own, in the account and region of the play."""
+    """Call a function on a new daemon thread, in the emulator's account and region; return the thread."""
 
     def run() -> None:
         with request_scope(ACCOUNT, REGION):
@@ -79,7 +79,7 @@ _repeated: list[tuple[float, Callable[[], None]]] = []
 
 
 def every(seconds: float, function: Callable[[], None]) -> None:
-    """Run something on the server's event loop, in the account and region, again and again while it serves."""
+    """Call a function every `seconds` on the server's event loop, in the emulator's account and region."""
     _repeated.append((seconds, function))
 
 
@@ -94,9 +94,9 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
 async def serve(wrap: Callable[[Application], Application], port: int, ready: Callable[[], None]) -> None:
-    """Serve the emulated AWS on the loopback interface until the process is told to stop.
+    """Serve the emulated AWS on the loopback interface until SIGINT or SIGTERM.
 
-    `wrap` puts what stands in front of ministack's ASGI application around it.
+    `wrap` adds the emulator's own layers around ministack's ASGI application; `ready` is called soon after the start.
     """
     from hypercorn.asyncio import serve as hypercorn_serve
     from hypercorn.config import Config
@@ -115,7 +115,7 @@ async def serve(wrap: Callable[[Application], Application], port: int, ready: Ca
 
     async def over_tls(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            # The emulator has no certificate; on the loopback interface, a request counts as one over TLS.
+            # The emulator has no certificate: on the loopback interface, every request counts as sent over TLS.
             scope = {**scope, "headers": [*scope["headers"], (b"x-forwarded-proto", b"https")]}
         await ministack_app.app(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""Add services of our own to ministack's, and say what IAM evaluates their requests against."""
+"""Add services to ministack's, and set the actions, ARNs and tags that IAM evaluates their requests against."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -18,9 +18,9 @@ _resources_of: dict[str, ResourceOf] = {}
 
 
 def add_service(name: str, target_prefix: str | None, handle: Handler, resource_of: ResourceOf) -> None:
-    """Route a service's requests to `handle`, on a thread of its own, after IAM allowed its action on its resource.
+    """Route a service's requests to `handle`, each on its own thread, after IAM has allowed the action.
 
-    `resource_of(operation, body, path)` answers the ARN that the operation's policy is evaluated against.
+    `resource_of(operation, parameters, path)` returns the ARN that policies are evaluated against.
     """
 
     async def on_thread(
@@ -35,17 +35,17 @@ def add_service(name: str, target_prefix: str | None, handle: Handler, resource_
 
 
 def call_in_policies(service: str, namespace: str) -> None:
-    """Say by which name policies know a service, where it is another than the service's own."""
+    """Set the prefix of a service's IAM actions, if it differs from the service's name."""
     iam_actions.SERVICE_TO_IAM_NAMESPACE[service] = namespace
 
 
 def authorize_on(service: str, resource_of: ResourceOf) -> None:
-    """Say which ARN the policies for a service's operations are evaluated against."""
+    """Set the function that returns the ARN against which policies for a service's operations are evaluated."""
     _resources_of[service] = resource_of
 
 
 def add_tags(service: str, tagged: Callable[[], Iterable[tuple[str, list[dict[str, str]]]]]) -> None:
-    """Say which resources of a service have which tags, for policies with a condition on aws:ResourceTag."""
+    """Set the function that returns (ARN, tags) of a service's resources, for conditions on aws:ResourceTag."""
     tagging._RESOURCE_TAG_COLLECTORS[service] = tagged
 
 
@@ -83,7 +83,7 @@ def _request_context(service: str, action: str, body: bytes, query: dict[str, An
         try:
             context |= acting.network_context(json.loads(body or b"{}"))
         except (ValueError, AttributeError, LookupError, TypeError):
-            pass  # no such request: its own checks say so
+            pass  # malformed: the operation's own checks report it
     return context
 
 

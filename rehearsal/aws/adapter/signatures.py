@@ -1,4 +1,4 @@
-"""Signature Version 4 of every request, the root key's too: ministack takes that key's word for it."""
+"""Verify Signature Version 4 of every request, including those with the root key, which ministack does not verify."""
 
 import os
 from typing import Any
@@ -15,7 +15,7 @@ Query = dict[str, list[str]]
 
 
 class BadSignature(Exception):
-    """A request is not signed as it has to be: AWS's error code, in the words of Signature Version 4, and its message."""
+    """A request is not signed correctly: AWS's error code for Signature Version 4, and its message."""
 
     def __init__(self, code: str, message: str):
         super().__init__(message)
@@ -24,7 +24,7 @@ class BadSignature(Exception):
 
 
 def _is_root_access_key(access_key_id: str) -> bool:
-    """ministack knows more root keys: none at all, `test` and every account's number."""
+    """Return whether a key is this rehearsal's root key; ministack also accepts "", `test` and any account number."""
     return access_key_id == os.environ["AWS_ACCESS_KEY_ID"]
 
 
@@ -32,10 +32,10 @@ iam_evaluator.is_root_access_key = _is_root_access_key
 
 
 class Signature:
-    """A request's signature, and what is left to check of it once the body is there."""
+    """A request's signature: checked at once as far as possible without the body, and completely by `verify`."""
 
     def __init__(self, method: str, raw_path: str, query: Query, headers: Headers):
-        """Read the signature and look the key up. Raises BadSignature for what needs no body to be refused."""
+        """Parse the signature, check its time and look up the key. Raise BadSignature for errors that need no body."""
         self.request = (method, raw_path, query, headers)
         self.presigned = "authorization" not in headers
         self.parts = _parse(query, headers, self.presigned)
@@ -53,7 +53,7 @@ class Signature:
 
     @property
     def waits_for_body(self) -> bool:
-        """Whether the signature covers a body whose hash no header says."""
+        """Whether verifying needs the body: no header has its hash, or its chunks are signed."""
         if self.presigned and self.service == "s3":
             return False
         return not self.payload_hash or self.payload_hash.startswith(NEEDS_CHUNKS)
@@ -71,7 +71,7 @@ class Signature:
             raise BadSignature(*skewed)
 
     def verify(self, body: bytes = b"") -> None:
-        """Compare the signature with what the secret gives. Raises BadSignature when they differ."""
+        """Raise BadSignature unless the signature matches the one computed with the secret key."""
         failure = sigv4.header_signature_failure(self.parts, self.secret, *self.request, body, presigned=self.presigned)
         if failure:
             raise BadSignature(*failure)
@@ -79,7 +79,7 @@ class Signature:
 
 def _parse(query: Query, headers: Headers, presigned: bool) -> Any:
     if "AWSAccessKeyId" in query or headers.get("authorization", "").startswith("AWS "):
-        # No bucket since June 2020 takes Signature Version 2, which boto3 still gives presigned addresses by default:
+        # Buckets created since June 2020 do not accept Signature Version 2, still boto3's default for presigned URLs:
         # aws.amazon.com/blogs/aws/amazon-s3-update-sigv2-deprecation-period-extended-modified/
         message = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
         raise BadSignature("InvalidRequest", message)
@@ -96,7 +96,7 @@ def _parse(query: Query, headers: Headers, presigned: bool) -> Any:
 
 
 def awaits_response(token: str) -> bool:
-    """Whether a custom resource was sent this token, and has not responded yet."""
+    """Return whether a token was sent to a custom resource that has not responded yet."""
     with custom_resource._lock:
         entry = custom_resource._pending.get(token)
         return entry is not None and not entry["event"].is_set()

@@ -1,6 +1,6 @@
-"""Describe stacks and their events as CloudFormation does, where ministack has other members, times or events.
+"""Describe stacks and their events as CloudFormation does, where ministack's members, times or events differ.
 
-What AWS returns is known from recordings, and from
+What AWS returns is known from recordings and from
 docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_Stack.html and API_StackEvent.html.
 """
 
@@ -17,7 +17,7 @@ _STACK = "AWS::CloudFormation::Stack"
 _STARTED, _BY_USER = "Resource creation Initiated", "User Initiated"
 _REVIEWED = "REVIEW_IN_PROGRESS"
 _DELETING = ("DELETE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS")
-# AWS leaves these out where there is nothing to say.
+# AWS omits these if they are empty.
 _EMPTY = re.compile(r"<(Description|StackStatusReason|StatusReason|Parameters|Outputs|Tags|LastUpdatedTime)></\1>")
 _ALWAYS = "<NotificationARNs/><RollbackConfiguration/>"
 _PROTECTION = re.compile(r"<EnableTerminationProtection>\w+</EnableTerminationProtection>")
@@ -34,7 +34,10 @@ def _add_event(
     physical_id: str = "",
     detailed_status: str = "",
 ) -> None:
-    """Add an event, for a creation with the one before it that has the physical id, and note when a deletion began."""
+    """Add a stack event, with the reasons that AWS gives, and record the time when a deletion begins.
+
+    The completion of a resource's creation or replacement is preceded by an event that has the new physical id.
+    """
     of_stack = physical_id == stack_id
     if status == _REVIEWED:
         reason = reason or _BY_USER
@@ -59,13 +62,13 @@ def _add(stack_id: str, stack_name: str, logical_id: str, resource_type: str, st
 
 
 def _replaced(stack_id: str, logical_id: str, physical_id: str) -> bool:
-    """Return whether an update replaced the resource: then its last event had the physical id of the one before."""
+    """Return whether an update replaced a resource: then its last event has the old physical id."""
     last = last_event(stack_id, logical_id)
     return last["ResourceStatus"] == "UPDATE_IN_PROGRESS" and last["PhysicalResourceId"] not in ("", physical_id)
 
 
 def last_event(stack_id: str, logical_id: str) -> dict[str, Any]:
-    """Return the last event of a resource, one without members where it had none."""
+    """Return the last event of a resource; if it has none, an event with an empty status and physical id."""
     events = reversed(cloudformation._stack_events.get(stack_id, []))
     none = {"ResourceStatus": "", "PhysicalResourceId": ""}
     return next((event for event in events if event["LogicalResourceId"] == logical_id), none)
@@ -73,7 +76,7 @@ def last_event(stack_id: str, logical_id: str) -> dict[str, Any]:
 
 def _describe_stack_events(params: dict[str, Any]) -> Response:
     name = handlers._p(params, "StackName")
-    # A deleted stack is known by its id alone.
+    # A deleted stack can be described only by its id.
     if (stack := cloudformation._stacks.get(name)) and name == stack["StackName"] and _is_deleted(stack):
         return handlers._error("ValidationError", f"Stack [{name}] does not exist")
     status, headers, content = _original_events(params)
@@ -93,7 +96,7 @@ def _describe_change_set(params: dict[str, Any]) -> Response:
 
 
 def _create_stack(params: dict[str, Any]) -> Response:
-    """Create a stack; the time of its last update is that of an update, and there was none."""
+    """Create a stack, without a time of the last update: there has been none."""
     response = _original_create(params)
     if response[0] == 200:
         cloudformation._stacks[handlers._p(params, "StackName")]["LastUpdatedTime"] = ""
@@ -108,7 +111,7 @@ def _describe_stacks(params: dict[str, Any]) -> Response:
 
 
 def _described(member: str) -> str:
-    """Return a stack's part of a response as AWS has it."""
+    """Return a stack's part of a DescribeStacks response in AWS's form."""
     match = re.search(r"<StackId>(.*?)</StackId>", member)
     stack = handlers._resolve_stack(match[1]) if match else None
     if stack is None:

@@ -1,4 +1,4 @@
-"""EventBridge: the targets of rules, what they get, and where it goes when it cannot be delivered."""
+"""EventBridge: targets of rules, the input that they get, and dead-letter queues for what cannot be delivered."""
 
 import datetime
 import json
@@ -15,31 +15,32 @@ from rehearsal.aws.adapter.templates import hold_to
 
 logger = logging.getLogger("rehearsal")
 
-MAX_TARGETS = 5  # a rule; docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
+MAX_TARGETS = 5  # per rule; docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
 _PLACEHOLDER = re.compile(r"<([^<>\s]+)>")
 _STRING_OR_PLACEHOLDER = re.compile(r'"(?:\\.|[^"\\])*"|<[^<>\s]+>')
 _PREDEFINED = {
     "aws.events.rule-arn", "aws.events.rule-name", "aws.events.event.ingestion-time", "aws.events.event",
     "aws.events.event.json",
 }  # fmt: skip
+# Members of an event, in AWS's order.
 _MEMBERS = ("version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail")
 
 
 class UndeliverableError(Exception):
-    """An event cannot be delivered to a target, and a retry would change nothing; `code` is EventBridge's."""
+    """An event cannot be delivered to a target, and a retry would not help; `code` is EventBridge's error code."""
 
     def __init__(self, code: str, message: str):
         super().__init__(message)
         self.code = code
 
 
-# --- what a rule may have --------------------------------------------------------------------------------------------
+# --- checks ----------------------------------------------------------------------------------------------------------
 
 
 def problem_of_targets(
     rule: str, targets: list[dict[str, Any]], present: list[dict[str, Any]]
 ) -> tuple[str, str] | None:
-    """Return code and message of AWS's refusal of targets for a rule that has some already; None where it takes them."""
+    """Return code and message of AWS's error for `targets` of a rule that already has `present`, or None."""
     if broken := violation("events", "PutTargets", {"Rule": rule, "Targets": targets}, complete=True):
         return "ValidationException", broken
     if len({target["Id"] for target in [*present, *targets]}) > MAX_TARGETS:
@@ -72,7 +73,7 @@ def _put_targets(data: dict[str, Any]) -> Any:
 
 
 def _list_targets_by_rule(data: dict[str, Any]) -> Any:
-    """Return the targets in pages, or the refusal of a rule that does not exist: ministack has neither."""
+    """Return a page of a rule's targets, or an error if the rule does not exist; ministack has neither."""
     rule, bus = data.get("Rule", ""), data.get("EventBusName", "default")
     key = eventbridge._rule_key(rule, bus)
     if key not in eventbridge._rules:
@@ -96,13 +97,13 @@ eventbridge._put_targets, eventbridge._list_targets_by_rule = _put_targets, _lis
 hold_to("AWS::Events::Rule", _require_rule)
 
 
-# --- what a target gets ----------------------------------------------------------------------------------------------
+# --- input of targets ------------------------------------------------------------------------------------------------
 
 
 def input_of(target: dict[str, Any], rule: dict[str, Any], view: Any) -> str:
-    """Return what a target gets of an event. Raises UndeliverableError for a transformed input that is no JSON.
+    """Return the input that a target gets for an event. Raise UndeliverableError if a transformed input is not JSON.
 
-    docs.aws.amazon.com/eventbridge/latest/userguide/eb-transform-target-input.html; the details are recorded ones.
+    docs.aws.amazon.com/eventbridge/latest/userguide/eb-transform-target-input.html; details are as recorded from AWS.
     """
     event = _ordered(view.event_with_detail())
     if target.get("Input"):
@@ -128,7 +129,7 @@ def _transformed(transformer: dict[str, Any], rule: dict[str, Any], view: Any) -
 
     def in_string(match: re.Match) -> str:
         value = values[match[1]]
-        # In a template that is an object, a list or an object within a string keeps its quotes, which end the string.
+        # If the template is an object, a list or object inside a string keeps its quotes, which end the string.
         return _text(value) if is_object or isinstance(value, str) else _text(value).replace('"', "")
 
     def anywhere(match: re.Match) -> str:
@@ -138,7 +139,7 @@ def _transformed(transformer: dict[str, Any], rule: dict[str, Any], view: Any) -
         return _compact("" if value is None else value)
 
     result = _STRING_OR_PLACEHOLDER.sub(anywhere, template)
-    # Several strings, each on a line of its own, are delivered as they are.
+    # Several JSON values, one per line, are delivered unchanged.
     if not _is_json(result) and not all(_is_json(line) for line in result.splitlines()):
         raise UndeliverableError("INVALID_JSON", f"the transformed input is no JSON: {result}")
     return result
@@ -150,7 +151,7 @@ def _ordered(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _value_at(event: Any, path: str) -> Any:
-    """Return the value at a JSON path, None where there is none."""
+    """Return the value at a JSON path, or None."""
     for part in re.findall(r"[^.\[\]]+", path.removeprefix("$")):
         if isinstance(event, dict) and part in event:
             event = event[part]
@@ -162,7 +163,7 @@ def _value_at(event: Any, path: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Return a value as it stands within a string; nothing where the event lacks it."""
+    """Return a value as text inside a string; a value that the event lacks (None) is empty."""
     return "" if value is None else value if isinstance(value, str) else _compact(value)
 
 
@@ -178,14 +179,14 @@ def _is_json(text: str) -> bool:
     return True
 
 
-# --- what is not delivered -------------------------------------------------------------------------------------------
+# --- undeliverable events --------------------------------------------------------------------------------------------
 
 
 def put_aside(target: dict[str, Any], event: str, rule: dict[str, Any], problem: UndeliverableError) -> None:
-    """Put an event that cannot be delivered into its target's dead-letter queue, if there is one that takes it.
+    """Send an event that cannot be delivered to its target's dead-letter queue, if there is one that accepts it.
 
-    docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html: without a retry where a permission or the
-    target is missing.
+    docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html: not retried if a permission or the target is
+    missing.
     """
     logger.warning("rule %s: an event for %s is dropped: %s", rule["Name"], target["Arn"], problem)
     queue = target.get("DeadLetterConfig", {}).get("Arn")

@@ -1,4 +1,4 @@
-"""CloudFormation: hold a template's resource to what its service's API refuses. ministack writes records past the APIs."""
+"""CloudFormation: check template resources as their service's API does; ministack's provisioners bypass the APIs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,10 @@ from ministack.services.cloudformation import provisioners
 
 
 def hold_to(resource_type: str, require: Callable[[str, dict[str, Any]], None]) -> None:
-    """Call `require(name, properties)`, which raises ValueError for a refusal, before a resource is made or changed."""
+    """Call `require(name, properties)` before a resource of a type is created or updated.
+
+    It raises ValueError to reject the properties. The name is the logical id, or the physical id in an update.
+    """
     handlers = provisioners._RESOURCE_HANDLERS[resource_type]
     create, update = handlers["create"], handlers.get("update")
 

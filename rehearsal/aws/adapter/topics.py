@@ -1,4 +1,4 @@
-"""SNS: what it refuses, and how it invokes functions.
+"""SNS: reject the requests that AWS rejects, and invoke functions asynchronously.
 
 docs.aws.amazon.com/sns/latest/api/API_Publish.html, API_CreateTopic.html, API_Subscribe.html
 """
@@ -25,7 +25,7 @@ MAX_SUBJECT = 100
 
 
 def problem_of_message(subject: str, message: str) -> str | None:
-    """Return what is wrong with a message's subject or text; None where SNS takes it."""
+    """Return what is wrong with a message's subject or text, or None."""
     if not message:
         return "Empty message"
     if len(subject) > MAX_SUBJECT or re.search(r"[\x00-\x1f\x7f]", subject):
@@ -69,7 +69,7 @@ def _set_topic_attributes(params: dict[str, Any]) -> Any:
 
 
 def _error(code: str, message: str, status: int) -> Any:
-    """Say of a topic that does not exist what AWS says."""
+    """Return an error; for a topic that does not exist, with AWS's message."""
     return _original_error(
         code, "Topic does not exist" if message.startswith("Topic does not exist") else message, status
     )
@@ -84,7 +84,10 @@ def _deliver_to_lambda(
     message: str,
     attributes: dict[str, Any],
 ) -> None:
-    """Invoke a function that lets the topic do it, three times if need be: ministack asks nobody and tries once."""
+    """Invoke a function if its policy allows the topic, with up to three attempts.
+
+    ministack does not check the policy, and tries once.
+    """
     record, config, _ = lambda_svc._get_func_record_for_ref(function)
     policy = record and record["policy"]
     if not record or not service_may("sns.amazonaws.com", "lambda:InvokeFunction", function, policy, topic):

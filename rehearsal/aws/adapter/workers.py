@@ -1,7 +1,7 @@
-"""Lambda: the processes in which functions run end with their functions.
+"""Lambda: end the worker processes of a function when it is deleted.
 
-ministack ends them in DeleteFunction, and keeps for good those of a function that a stack deletes or renames, and of
-one that is deleted while it still runs or is tried again.
+ministack ends them in DeleteFunction only, and would keep the workers of a function that a stack deletes or renames, or
+that is deleted while it runs or is retried.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from rehearsal.aws.adapter.running import ACCOUNT, REGION
 
 
 def _end_idle(name: str) -> None:
-    """End the workers of a deleted function that run nothing: an invocation that has begun comes to its own end."""
+    """End the idle workers of a deleted function; running invocations may finish."""
     prefix = f"{ACCOUNT}:{REGION}:{name}:"
     idle = []
     with lambda_runtime._lock:
@@ -32,7 +32,7 @@ def _delete_resource(physical_id: str, properties: dict[str, Any]) -> None:
 
 
 def _execute(function: dict[str, Any], event: dict[str, Any], request_id: str) -> dict[str, Any]:
-    """Run a function; where it was deleted meanwhile, this was its worker's last invocation."""
+    """Run a function; if it was deleted meanwhile, end its worker afterwards."""
     try:
         return _original_execute(function, event, request_id)
     finally:
@@ -42,6 +42,6 @@ def _execute(function: dict[str, Any], event: dict[str, Any], request_id: str) -
 
 
 _original_delete, _original_execute = provisioners._lambda_delete, lambda_svc._execute_function_warm
-provisioners._lambda_delete = _delete_resource  # what a replacement calls
+provisioners._lambda_delete = _delete_resource  # called when an update replaces a function
 provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]["delete"] = _delete_resource
 lambda_svc._execute_function_warm = _execute
