@@ -1,9 +1,9 @@
-"""Folders of code, samples and deployment templates, each under the hash of its content, and their upload.
+"""Bundle code, sample data and deployment templates under the hash of their content, and upload them.
 
     python bundle.py publish     upload what is new, then the definition (the build does this)
 
-A step's folder holds just the files that its script imports, and the settings that it reads. So a change of train.py
-changes the address of Train's code and of nothing else, and a change of the README changes no address at all.
+A step's bundle holds only the files that its script imports and the settings that it reads. So a change to train.py
+changes the S3 prefix of Train's code and nothing else, and a change to the README changes no prefix at all.
 """
 
 import ast
@@ -26,7 +26,8 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import settings  # noqa: E402  (src/ is not a package: the jobs run its files as they are)
 
-# What each step's script reads from settings.toml. The keys that are pipeline parameters are left out.
+# The settings that each step's script reads, which are part of its bundle and so of its hash. Keys that are pipeline
+# parameters are not listed: every run passes their values.
 READS = {
     "preprocess": ("data.columns", "data.label", "data.problem", "data.positive", "data.label_separator", "data.labels", "data.balance",
                    "data.unreadable_share", "data.min_examples", "data.split", "data.group", "data.limit",
@@ -36,52 +37,55 @@ READS = {
               "training.compile", "training.workers", "training.checkpoint_seconds", "gate.metric"),
     "evaluate": ("gate.metric", "gate.not_below_baseline"),
 }  # fmt: skip
-# Not imported by the script, but needed beside it: what starts it, and what Train packs into the model.
+# Files that the script needs but does not import: the serving code that Train packs into the model, and the packages
+# for tracking.
 BESIDE = {"preprocess": (), "train": ("inference.py", "requirements-tracking.txt"), "evaluate": ()}
-# What the jobs' image runs: wheels are chosen for it. uv has no download of its own.
+# Wheels are selected for the jobs' image, not for this machine. With pip, because uv has no download command.
 PLATFORMS = [*(f"manylinux_2_{minor}" for minor in range(35, 16, -1)), "manylinux2014"]  # Ubuntu 22.04 has glibc 2.35
 IMAGE = ("--python-version=3.12", *(f"--platform={name}_x86_64" for name in PLATFORMS))
 PIP = "pip==26.3"
-COMPLETE = "complete.txt"  # uploaded after all wheels
+COMPLETE = "complete.txt"  # uploaded last: it marks that all wheels are there
 START = ("start.py", "job.py", "meeting.py", "requirements.txt")
 DEFINITION = ROOT / "pipeline.json"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Files under the hash of their names and contents."""
+    """Files that are stored under the hash of their names and contents."""
 
     kind: str
     files: dict[str, bytes]
 
     @property
     def digest(self) -> str:
+        # Hash the pairs of name and hash: a file that is renamed changes the digest, too.
         hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(self.files.items())}
         return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:20]
 
     @property
     def prefix(self) -> str:
-        """Return where the files lie in the project's bucket."""
+        """Prefix of the files in the project's bucket."""
         return f"{self.kind}/{self.digest}"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A bundle as one sourcedir.tar.gz, which the images' toolkit unpacks: how the jobs of a tuning get their code.
+    """A bundle as one sourcedir.tar.gz, which the images' training toolkit unpacks: the code of tuning jobs.
 
-    It lies under the hash of its files, since two versions of zlib compress the same files to different bytes.
+    Its prefix is the hash of the files, not of the archive: two versions of zlib compress the same files to different
+    bytes.
     """
 
     content: Bundle
 
     @property
     def prefix(self) -> str:
-        """Not below the bundle's own prefix, which training jobs download as a whole."""
+        """Prefix of the archive. It is not below the bundle's prefix, which training jobs download completely."""
         return f"code/sourcedir/{self.content.digest}"
 
     @property
     def files(self) -> dict[str, bytes]:
-        """The archive; equal files give equal bytes: sorted by name, without times and owners."""
+        """The archive. Equal files give equal bytes: members are sorted, without times and owners."""
         packed = io.BytesIO()
         with (
             gzip.GzipFile(fileobj=packed, mode="wb", filename="", mtime=0) as compressed,
@@ -96,19 +100,23 @@ class Archive:
 
 @dataclass(frozen=True)
 class Packages:
-    """Hold what jobs without internet may have to install: wheels for the image, under the hash of what was asked for."""
+    """Wheels that jobs without internet install from.
+
+    They are stored under the hash of the requirements and the platform, since the definition needs the prefix before
+    the wheels are downloaded.
+    """
 
     requirements: tuple[str, ...]
 
     @property
     def prefix(self) -> str:
-        """The wheels are downloaded when they are uploaded, after the definition was written with this."""
+        """Prefix of the wheels, known without downloading them."""
         asked = json.dumps([*self.requirements, *IMAGE])
         return f"code/packages/{hashlib.sha256(asked.encode()).hexdigest()[:20]}"
 
     @property
     def files(self) -> dict[str, bytes]:
-        """The wheels, with those that they need. Raises ValueError where pip cannot have one."""
+        """The wheels of the requirements and of their dependencies. Raises ValueError if pip cannot get one."""
         with tempfile.TemporaryDirectory() as folder:
             pip = [sys.executable, "-m", "uv", "tool", "run", "--quiet", "--python", sys.executable, PIP]
             command = [*pip, "download", "--quiet", "--only-binary=:all:", *IMAGE, "--dest", folder]
@@ -122,7 +130,7 @@ class Packages:
 
 
 def packages(step: str, chosen: settings.Settings) -> Packages:
-    """The packages of a step's jobs; training's with those that track it, where settings.toml asks for that."""
+    """Return the packages that a step's jobs install; train's include those for tracking, if [tracking] is set."""
     tracked = step == "train" and any(chosen["tracking"].values())
     names = ["requirements.txt", *(["requirements-tracking.txt"] if tracked else [])]
     lines = [line.split("#")[0].strip() for name in names for line in (ROOT / "src" / name).read_text().splitlines()]
@@ -130,7 +138,7 @@ def packages(step: str, chosen: settings.Settings) -> Packages:
 
 
 def code(step: str) -> Bundle:
-    """The code of a step: its script, what that imports from src/, and its part of the settings."""
+    """Return the code of a step: its script, all that the script imports from src/, and its part of the settings."""
     names = {*START, *BESIDE[step], f"{step}.py"}
     for script in [name for name in names if name.endswith(".py")]:
         names |= imported(script)
@@ -142,7 +150,10 @@ def code(step: str) -> Bundle:
 
 
 def tuning_code() -> Archive:
-    """The code of a tuning's jobs. The toolkit installs requirements.txt alone: what tracks training is put in there."""
+    """Return the code of tuning jobs.
+
+    The training toolkit installs requirements.txt only, so the tracking packages are appended to it.
+    """
     train, tracking = code("train"), settings.load()["tracking"]
     files = dict(train.files)
     if any(tracking.values()):
@@ -151,7 +162,7 @@ def tuning_code() -> Archive:
 
 
 def imported(script: str, seen: frozenset[str] = frozenset()) -> set[str]:
-    """A script of src/ and every file of src/ that it imports, however indirectly."""
+    """Return a script of src/ and every file of src/ that it imports, directly or indirectly."""
     tree = ast.parse((ROOT / "src" / script).read_text())
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
@@ -163,7 +174,7 @@ def imported(script: str, seen: frozenset[str] = frozenset()) -> set[str]:
 
 
 def part(chosen: settings.Settings, paths: tuple[str, ...]) -> dict[str, Any]:
-    """The sections, or single keys of them, that `paths` name."""
+    """Return the sections ("task") and single keys ("data.label") of the settings that `paths` names."""
     result: dict[str, Any] = {}
     for path in paths:
         section, _, key = path.partition(".")
@@ -172,13 +183,13 @@ def part(chosen: settings.Settings, paths: tuple[str, ...]) -> dict[str, Any]:
 
 
 def folder(kind: str) -> Bundle:
-    """All files below `sample` or `deploy`."""
+    """Return all files below `sample` or `deploy`."""
     files = sorted(path for path in (ROOT / kind).rglob("*") if path.is_file())
     return Bundle(kind, {str(path.relative_to(ROOT / kind)): path.read_bytes() for path in files})
 
 
 def upload(s3: Any, bucket: str, prefix: str, files: dict[str, bytes]) -> None:
-    """Upload files, and what says that they are complete after all others."""
+    """Upload files; COMPLETE goes last, so that it is never there without the others."""
 
     def put(name: str) -> None:
         s3.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=files[name])
@@ -190,18 +201,22 @@ def upload(s3: Any, bucket: str, prefix: str, files: dict[str, bytes]) -> None:
 
 
 def publish(bucket: str) -> None:
-    """Upload what the definition refers to and is not there yet, and then it, whose arrival runs the pipeline."""
+    """Upload the bundles, as far as S3 lacks their files, and then the definition that refers to them.
+
+    The arrival of the definition starts the pipeline.
+    """
     import boto3
 
     s3, chosen, definition = boto3.client("s3"), settings.load(), DEFINITION.read_bytes()
     bundles = [*map(code, READS), folder("sample"), folder("deploy")]
     if chosen["tuning"]["jobs"]:
         bundles.append(tuning_code())
-    wheels = dict.fromkeys(packages(step, chosen) for step in READS)
+    wheels = dict.fromkeys(packages(step, chosen) for step in READS)  # steps share them unless training is tracked
     bundles += [each for each in wheels if each.prefix.encode() in definition]
     for bundle in bundles:
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{bundle.prefix}/")
         there = {found["Key"].removeprefix(f"{bundle.prefix}/") for page in pages for found in page.get("Contents", [])}
+        # If COMPLETE is there, do not evaluate `files`: it would download all wheels.
         missing = {} if COMPLETE in there else {n: body for n, body in bundle.files.items() if n not in there}
         upload(s3, bucket, bundle.prefix, missing)
         counts = f"{len(missing)} of {len(missing.keys() | there)}"

@@ -4,20 +4,21 @@
 
     Preprocess -> Train (spot | on_demand | both to compare), or Tune -> Evaluate -> Gate -> Register, or Fail
 
-Nothing is uploaded and AWS is not asked anything: equal inputs give the same bytes, on any machine.
+Nothing is uploaded and no request is sent to AWS: equal inputs give the same bytes on any machine.
 """
 
 import os
 
-# The SDK reads these while it is imported. The credentials are not real: no request is ever signed.
+# The SDK reads these at import. The credentials are placeholders: no request is ever signed. ENVIRONMENT keeps the real
+# variables.
 ENVIRONMENT = dict(os.environ)
 os.environ.update(
-    AWS_DEFAULT_REGION="us-east-1",  # the SDK insists on one; the definition gets its own from Project
+    AWS_DEFAULT_REGION="us-east-1",  # the SDK requires a region; the definition gets its own from Project
     AWS_ACCESS_KEY_ID="unused",
     AWS_SECRET_ACCESS_KEY="unused",
     AWS_EC2_METADATA_DISABLED="true",
-    SAGEMAKER_VALIDATE_ROLE="false",  # else the SDK simulates the role's policies in IAM
-    SAGEMAKER_ADMIN_CONFIG_OVERRIDE=os.devnull,  # else a file on this machine would change the result
+    SAGEMAKER_VALIDATE_ROLE="false",  # otherwise the SDK has IAM simulate the role's policies
+    SAGEMAKER_ADMIN_CONFIG_OVERRIDE=os.devnull,  # otherwise a file on this machine would change the result
     SAGEMAKER_USER_CONFIG_OVERRIDE=os.devnull,
 )
 for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
@@ -33,7 +34,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-gc.disable()  # a program of two seconds; collecting would take another
+gc.disable()  # the program runs for two seconds; garbage collection would add another
 logging.disable(logging.WARNING)
 warnings.simplefilter("ignore")
 
@@ -80,22 +81,23 @@ from sagemaker.train import ModelTrainer
 from sagemaker.train.tuner import HyperparameterTuner
 
 import bundle
-import settings  # src/settings.py: bundle puts src/ on the path
+import settings  # src/settings.py: bundle adds src/ to sys.path
 from tracking import METRICS
 
-# Telemetry off: it would ask AWS who we are. The SDK's own switch makes every look-up validate a configuration.
+# Disable telemetry, which would look up the account's id. The SDK's own opt-out is slower: with it, every look-up of a
+# default validates a configuration.
 telemetry_logging._send_telemetry_request = lambda *event: None
 
 HOUR = 3600
-# Their disks are encrypted in hardware, and a key is refused.
+# Instance types with local NVMe disks, which are encrypted in hardware: SageMaker rejects a volume KMS key for them.
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
 NVME = re.compile(r"ml\.(g4dn|g5|g6|g6e|p3dn|p4d|p4de|p5|p5e|p5en|trn1|trn1n|trn2|[cmr]\d[a-z]*d|i\d\w*)\.")
-INFERENCE_INSTANCE_TYPES = ["ml.m5.large", "ml.m5.xlarge", "ml.c5.xlarge"]  # the image is the one for CPUs
+INFERENCE_INSTANCE_TYPES = ["ml.m5.large", "ml.m5.xlarge", "ml.c5.xlarge"]  # the inference image is for CPUs
 
 
 @dataclass(frozen=True)
 class Project:
-    """Hold what the build knows and a run cannot change."""
+    """What is fixed when the pipeline is built, and cannot be changed when it is started."""
 
     name: str
     id: str
@@ -111,7 +113,7 @@ class Project:
 
     @classmethod
     def from_environment(cls, environment: dict[str, str]) -> "Project":
-        """The variables of the build project; an example account's where there are none, as on a laptop."""
+        """Return the project of the build's variables; an example account's where they are unset, as on a laptop."""
         return cls(
             name=environment.get("PROJECT_NAME", "example"),
             id=environment.get("PROJECT_ID", "p-example"),
@@ -127,34 +129,34 @@ class Project:
         )
 
     def address(self, content: bundle.Bundle | bundle.Archive | bundle.Packages) -> str:
-        """Return where the build uploads a bundle."""
+        """Return the S3 address to which the build uploads a bundle."""
         return f"s3://{self.bucket}/{content.prefix}"
 
     def run(self, *names: Any) -> Join:
-        """An address below this execution's own folder: no execution writes over another's results."""
+        """Return an S3 address below this execution's own prefix: no execution overwrites another's results."""
         return Join("/", [f"s3://{self.bucket}/runs", ExecutionVariables.PIPELINE_EXECUTION_ID, *names])
 
     def tags(self, step: str) -> dict[str, str]:
-        """Jobs do not inherit the pipeline's tags; Studio and the bill find them by these."""
+        """Return the tags of a step's jobs, which do not inherit the pipeline's. Studio and the bill use them."""
         return {"sagemaker:project-name": self.name, "sagemaker:project-id": self.id, "Step": step}
 
     def disk_key(self, instance_type: str) -> str | None:
-        """The key for a job's disk, where there is one and the instance type takes it."""
+        """Return the KMS key for a job's volume; None without a key, or if the instance type does not accept one."""
         return self.kms_key if self.kms_key and not NVME.match(instance_type) else None
 
     @property
     def network(self) -> dict[str, Any]:
-        """Return which network jobs are in, as the SDK's Networking and NetworkConfig both take it; empty for SageMaker's own."""
+        """VPC and isolation of jobs, as the SDK's Networking and NetworkConfig both take them; empty without either."""
         vpc = {"subnets": [*self.subnets], "security_group_ids": [*self.security_groups]} if self.subnets else {}
         return vpc | ({"enable_network_isolation": True} if self.isolated else {})
 
     def pip_variables(self, folder: str) -> dict[str, str]:
-        """Return what makes pip install from a folder, and ask nobody, where jobs cannot count on the internet."""
+        """Return variables that make pip use `folder` as its only source; empty if jobs have internet access."""
         return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder} if self.network else {}
 
     @cached_property
     def training_image(self) -> str:
-        """Runs every job: what preprocesses and evaluates is what trains."""
+        """Image of every job: what preprocesses and evaluates is what trains."""
         return self.image("training", "ml.g4dn.xlarge", version="5.3.0", base_framework_version="pytorch2.9.0")
 
     @cached_property
@@ -162,7 +164,7 @@ class Project:
         return self.image("inference", "ml.m5.xlarge", version="5.5.3", base_framework_version="pytorch2.6.0")
 
     def image(self, scope: str, instance_type: str, **versions: str) -> str:
-        """A Hugging Face image of AWS, from the tables that come with the SDK."""
+        """Return the URI of a Hugging Face Deep Learning Container of AWS, from the tables in the SDK."""
         return image_uris.retrieve(
             "huggingface", self.region, image_scope=scope, instance_type=instance_type, py_version="py312", **versions
         )
@@ -170,7 +172,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Hold what can be chosen each time the pipeline is started; the defaults are those of settings.toml."""
+    """Pipeline parameters, which can be set at each start of the pipeline; the defaults are those of settings.toml."""
 
     input_data: ParameterString
     processing_instance: ParameterString
@@ -201,13 +203,13 @@ class Parameters:
         )
 
     def used(self, chosen: settings.Settings) -> list[Any]:
-        """All, without those whose value the jobs of a tuning do not take from here."""
+        """Return all parameters, except those whose values tuning jobs do not take from the pipeline."""
         tuned = {*chosen["tuning"]["ranges"], "training_instances"} if chosen["tuning"]["jobs"] else set()
         return [parameter for name, parameter in vars(self).items() if name not in tuned]
 
 
 class OfflineSession(PipelineSession):
-    """A session that does not look for, or create, a bucket in the account."""
+    """A session that does not look up or create a default bucket in the account."""
 
     def __init__(self, bucket: str):
         super().__init__()
@@ -218,9 +220,9 @@ class OfflineSession(PipelineSession):
 
 
 class ScriptTrainingStep(TrainingStep):
-    """A training step that starts our script itself, so that SIGTERM reaches it before a Spot reclaim.
+    """A training step whose container starts our script itself, so that SIGTERM reaches it before a Spot interruption.
 
-    ModelTrainer can only set an entrypoint together with source code that it uploads.
+    ModelTrainer accepts an entrypoint only together with source code that it uploads.
     """
 
     @property
@@ -235,7 +237,10 @@ class ScriptTrainingStep(TrainingStep):
 
 
 class IsolatedTuningStep(TuningStep):
-    """A tuning step whose jobs have no network: the SDK's tuner takes a trainer's VPC over, and forgets its isolation."""
+    """A tuning step whose jobs have no network.
+
+    The SDK's tuner copies the VPC of its trainer, but not EnableNetworkIsolation.
+    """
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -245,7 +250,7 @@ class IsolatedTuningStep(TuningStep):
 
 
 class RegisterModelStep(ConfigurableRetryStep):
-    """A step that registers a model package: the request of CreateModelPackage as it is.
+    """A step that registers a model package, with the unchanged request of CreateModelPackage.
 
     ModelBuilder.register() adds variables to the container, SAGEMAKER_SUBMIT_DIRECTORY="" among them.
     """
@@ -255,7 +260,7 @@ class RegisterModelStep(ConfigurableRetryStep):
         self.request = request
 
     arguments = property(lambda self: self.request)
-    properties = None  # nothing follows this step
+    properties = None  # no other step refers to this one
 
 
 def preprocess(
@@ -303,20 +308,20 @@ def tune(
     preprocessing: ProcessingStep,
     spot: bool,
 ) -> TuningStep:
-    """Several trainings, with hyperparameters out of [tuning.ranges], in place of one.
+    """Return the step that takes Train's place: several training jobs, with hyperparameters from [tuning.ranges].
 
-    The API gives these jobs no entrypoint: the image's toolkit unpacks an archive and starts train.py. It keeps SIGTERM
-    to itself, so that an interruption costs what was trained since the last checkpoint ([training] checkpoint_seconds).
-    The archive comes as a channel, since a job without network could not fetch it.
+    The API accepts no entrypoint for these jobs: the image's toolkit unpacks an archive and starts train.py. It does
+    not pass SIGTERM on, so an interruption costs what was trained since the last checkpoint ([training]
+    checkpoint_seconds). The archive is an input channel because a job without network could not download it.
     """
     tuning = chosen["tuning"]
     trainer = trainer_of(project, parameters, session, chosen, "Tune", spot)
-    trainer.compute.instance_count = 1  # the toolkit starts one process, and it trains alone
+    trainer.compute.instance_count = 1  # the toolkit starts one process, without torchrun
     trainer.hyperparameters |= {
         "sagemaker_program": "train.py",
         "sagemaker_submit_directory": "/opt/ml/input/data/code/sourcedir.tar.gz",
     }
-    # This execution's: the cache does not compare it here
+    # The address may hold the execution's id: for a tuning step, the cache does not compare it
     # (https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html). job.checkpoints() keeps jobs apart.
     trainer.with_checkpoint_config(
         CheckpointConfig(local_path="/opt/ml/checkpoints", s3_uri=project.run("Tune", "checkpoints"))
@@ -339,7 +344,7 @@ def tune(
 
 
 def parameter_range(name: str, values: list[Any]) -> ParameterRange:
-    """A range of settings.toml as the SDK's: learning rates are searched by their magnitude."""
+    """Return a range of settings.toml as the SDK's; the learning rate is searched on a logarithmic scale."""
     if not settings.is_interval(values):
         return CategoricalParameter(values)
     if settings.KNOWN["training"][name] is int:
@@ -350,7 +355,7 @@ def parameter_range(name: str, values: list[Any]) -> ParameterRange:
 def training_inputs(
     project: Project, chosen: settings.Settings, preprocessing: ProcessingStep, code: bundle.Bundle | bundle.Archive
 ) -> list[InputData]:
-    """The channels of a training job."""
+    """Return the input channels of a training job."""
     channels = {name: output(preprocessing, name) for name in ("train", "validation")}
     channels["code"] = project.address(code)
     if chosen["model"]["weights"].startswith("s3://"):
@@ -368,7 +373,7 @@ def trainer_of(
     name: str,
     spot: bool,
 ) -> ModelTrainer:
-    """Return what a training step and a tuning step have in common."""
+    """Return the trainer that a training step and a tuning step have in common."""
     compute = chosen["compute"]
     tags = project.tags(name) | {"TrainingType": "Spot" if spot else "OnDemand"}
     return ModelTrainer(
@@ -399,11 +404,11 @@ def trainer_of(
 
 
 def checkpoints(parameters: Parameters, preprocessing: ProcessingStep, name: str) -> CheckpointConfig:
-    """Return where training resumes from: an address made only of what training depends on.
+    """Return where training keeps checkpoints and resumes from: an address that depends on the same things as training.
 
-    With the execution's id in it, the step would differ in each execution and never come from the cache; a fixed one
-    would bring the state of old data into a new run. It is beside the report, since a folder beside the training data
-    would be downloaded with it.
+    With the execution's id in it, the step would differ in every execution and never come from the cache; with a fixed
+    address, a new run would load checkpoints of old data. The address is below Preprocess's report, which stands for
+    the data, and not below the training data, which jobs download with everything under it.
     """
     depends_on = [bundle.code("train").digest, parameters.epochs, parameters.batch_size, parameters.learning_rate]
     return CheckpointConfig(
@@ -413,12 +418,12 @@ def checkpoints(parameters: Parameters, preprocessing: ProcessingStep, name: str
 
 
 def metrics() -> list[MetricDefinition]:
-    """Return what SageMaker reads off train.py's output and draws."""
+    """Return the metric definitions by which SageMaker finds the metrics in train.py's log."""
     return [MetricDefinition(name=name, regex=regex) for name, regex in METRICS.items()]
 
 
 def tracking(project: Project, chosen: dict[str, str]) -> dict[str, str]:
-    """The variables that tell src/tracking.py where to report; none of them is a secret."""
+    """Return the environment variables that configure src/tracking.py; none of them is a secret."""
     variables = {
         "MLFLOW_TRACKING_URI": chosen["mlflow"],
         "MLFLOW_EXPERIMENT_NAME": chosen["mlflow"] and project.model_group,
@@ -454,14 +459,17 @@ def evaluate(
         "Evaluate",
         request,
         property_files=[PropertyFile("Evaluation", "evaluation", "evaluation.json")],
-        # Which model is approved is no argument of the step: what the cache has would compare with an older one.
+        # The approved model is not an argument of the step: a cached result would compare with a stale champion.
         cache_config=None if challenged else cache(),
         retry_policies=job_retries(),
     )
 
 
 def model_of(step: TrainingStep | TuningStep) -> Any:
-    """Return where a step's model lies, of a tuning that of its best job; after a cache hit, where it was written first."""
+    """Return the S3 address of a step's model; for a tuning step, of its best job's.
+
+    It comes from the step's properties: after a cache hit they have the address of the original run.
+    """
     if isinstance(step, TrainingStep):
         return step.properties.ModelArtifacts.S3ModelArtifacts
     written = step.properties.TrainingJobDefinition.OutputDataConfig.S3OutputPath
@@ -469,7 +477,7 @@ def model_of(step: TrainingStep | TuningStep) -> Any:
 
 
 def training_times(training: list[TrainingStep | TuningStep]) -> dict[str, Any]:
-    """Seconds trained and seconds billed, as the text that an environment variable has to be; not told of a tuning."""
+    """Return seconds trained and billed as environment variables, which have to be text; a tuning step has none."""
     times = {}
     steps = [step for step in training if isinstance(step, TrainingStep)]
     for step, prefix in zip(steps, ("TRAIN", "TRAIN_ON_DEMAND"), strict=False):
@@ -527,7 +535,7 @@ def register(
             "SupportedTransformInstanceTypes": INFERENCE_INSTANCE_TYPES,
         },
         "ModelMetrics": {"ModelQuality": {"Statistics": statistics}},
-        # The deployment that this version was built with: approving it later deploys it just so.
+        # The deployment templates of this build: approving the version later deploys it with exactly these.
         "CustomerMetadataProperties": {"Deployment": project.address(bundle.folder("deploy"))},
     }
     return RegisterModelStep("Register", request, retry_policies=[service_retry()])
@@ -542,7 +550,7 @@ def processor_of(
     instances: int = 1,
     environment: dict[str, Any] | None = None,
 ) -> Processor:
-    """A processing job that runs a script of src/."""
+    """Return a processor that runs a script of src/."""
     tags = project.tags(script.title())
     variables = (environment or {}) | project.pip_variables("/opt/ml/processing/input/packages")
     return Processor(
@@ -561,7 +569,7 @@ def processor_of(
 
 
 def processing_packages(project: Project, chosen: settings.Settings, step: str) -> list[ProcessingInput]:
-    """The input with packages to install, where jobs cannot count on the internet, as in a VPC they cannot."""
+    """Return the input with wheels to install, if jobs may lack internet access: in a VPC, or isolated."""
     packages = project.address(bundle.packages(step, chosen))
     return [processing_input("packages", packages)] if project.network else []
 
@@ -589,7 +597,7 @@ def processing_output(name: str, uri: Any) -> ProcessingOutput:
 
 
 def output(step: ProcessingStep, name: str) -> Any:
-    """Return where a processing step wrote one of its outputs; after a cache hit, where it did so first."""
+    """Return the S3 address of an output of a processing step; after a cache hit, the one of the original run."""
     return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
 
 
@@ -621,7 +629,7 @@ def job_retries() -> list[StepRetryPolicy]:
 
 
 def build(project: Project, chosen: settings.Settings) -> Pipeline:
-    """The pipeline that settings.toml describes."""
+    """Return the pipeline that settings.toml describes."""
     session = OfflineSession(project.bucket)
     parameters = Parameters.with_defaults(project, chosen)
     mode = chosen["compute"]["mode"]
@@ -642,13 +650,13 @@ def build(project: Project, chosen: settings.Settings) -> Pipeline:
         name=project.model_group,
         parameters=parameters.used(chosen),
         steps=steps,
-        pipeline_experiment_config=None,  # else every run makes an experiment and a trial
+        pipeline_experiment_config=None,  # otherwise every run creates an experiment and a trial
         sagemaker_session=session,
     )
 
 
 def without_nulls(value: Any) -> Any:
-    """The SDK writes null for some of what is not set, such as MlflowConfig."""
+    """Return a value without its null members: the SDK writes null for some unset fields, such as MlflowConfig."""
     if isinstance(value, dict):
         return {key: without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
@@ -657,7 +665,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def require_weights_of_jobs(project: Project, chosen: settings.Settings) -> None:
-    """Raise ValueError for weights that are on this machine alone."""
+    """Raise ValueError if the weights are in a folder of this machine, which no job can read."""
     if (weights := chosen["model"]["weights"]).startswith("/"):
         raise ValueError(
             f"[model] weights is {weights!r}, a folder of this machine, which no job has. "
@@ -666,7 +674,7 @@ def require_weights_of_jobs(project: Project, chosen: settings.Settings) -> None
 
 
 def require_own_bucket(project: Project, chosen: settings.Settings) -> None:
-    """Raise ValueError for data or weights where the jobs' role reads nothing."""
+    """Raise ValueError if data or weights are in a bucket that the jobs' role cannot read."""
     readable = (project.bucket, *project.data_buckets)
     for section, key in (("data", "source"), ("model", "weights")):
         address = chosen[section][key]
@@ -678,18 +686,18 @@ def require_own_bucket(project: Project, chosen: settings.Settings) -> None:
 
 
 def require_own_secret(project: Project, chosen: settings.Settings) -> None:
-    """Raise ValueError for a secret that is not the project's: the jobs' role reads no other."""
+    """Raise ValueError if the secret is not the project's: the jobs' role can read no other."""
     secret, own = chosen["tracking"]["wandb_secret"], f"sagemaker-{project.id}/"
     if secret and not secret.startswith(own):
         raise ValueError(f"[tracking] wandb_secret is {secret!r}. Name it {own}..., as in {own}wandb.")
 
 
 def require_no_network(chosen: settings.Settings) -> None:
-    """Raise ValueError for a setting that would let a job ask somebody over the network, which it has not got."""
+    """Raise ValueError if a setting needs a network, which isolated jobs do not have."""
     asked = {f"[tracking] {name}": '""' for name, value in chosen["tracking"].items() if value}
     if chosen["model"]["weights"] == "hub":
         asked["[model] weights"] = '"scratch", or an address in S3'
-    if chosen["gate"]["allowed_drop"] < 1:  # the evaluation asks SageMaker for the approved model
+    if chosen["gate"]["allowed_drop"] < 1:  # the evaluation looks up the approved model in Model Registry
         asked["[gate] allowed_drop"] = "1.0"
     if asked:
         raise ValueError(

@@ -1,6 +1,6 @@
 """What a plain model reaches on the same split: fitted by preprocess.py in seconds, read by evaluate.py.
 
-A network that is no better than logistic regression over what plain.py counts is not worth its GPU.
+A network that does not beat logistic regression on the features of plain.py is not worth its GPU.
 """
 
 import time
@@ -18,41 +18,42 @@ import plain
 from examples import Prepared
 
 FILE = "baseline.npz"
-MOST = 20_000  # training examples that it is fitted on
+MOST = 20_000  # training examples to fit on, at most
 ROWS_A_PIECE = 2_000
 MAJORITY = "always the commonest class"
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The plain model, with the numbers of the classes that its scores are of."""
+    """The fitted baseline; `columns` holds the class numbers that its scores are for."""
 
     features: Any
     regression: Any
     columns: np.ndarray
 
     def scores(self, prepared: Prepared) -> np.ndarray:
-        """Scores of shape (examples, classes)."""
+        """Return scores of shape (examples, classes); 0 for classes that were not fitted."""
         found = np.zeros((len(prepared), len(prepared.labels)), dtype=np.float32)
         for start in range(0, len(prepared), ROWS_A_PIECE):
             rows = range(start, min(start + ROWS_A_PIECE, len(prepared)))
-            seen = self.features.transform(plain.contents(prepared, rows))
+            seen = self.features.transform(plain.contents(prepared, rows))  # (rows, features)
             found[rows.start : rows.stop, self.columns] = self.regression.predict_proba(seen)
         return found
 
 
 def fit(train: Prepared) -> Fitted | None:
-    """Fit the plain model to training examples, MOST at most; None where nothing can be learned from them."""
-    rows = range(min(len(train), MOST))  # their order is that of hashes
+    """Fit the baseline to MOST training examples at most; return None if nothing can be learned from them."""
+    rows = range(min(len(train), MOST))  # in the order of hashes, so the first rows are a random sample
     truth = train.truth[: len(rows)]
     several = train.problem == "multi_label"
+    # The classes that can be learned. For multi_label, not those that all or none of the examples have.
     columns = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0)) if several else np.unique(truth)
     if len(columns) < (1 if several else 2):
         return None
     features, regression = plain.features(), LogisticRegression(C=10, max_iter=100, tol=1e-3)
     try:
         seen = features.fit_transform(plain.contents(train, rows))
-    except ValueError:  # no word occurs twice
+    except ValueError:  # the vocabulary is empty: no word occurs in two texts
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -64,10 +65,10 @@ def fit(train: Prepared) -> Fitted | None:
 
 
 def write(output: Path, group: Any, facts: dict[str, Any]) -> str:
-    """Fit and score what was prepared, each instance its own part of it, and write FILE beside the test split.
+    """Fit the baseline, score both other splits, and write FILE beside the test split; return a line for the log.
 
-    The first instance's training examples are what is fitted; `facts` are those of the data report. Answers a line that
-    says what was done.
+    All instances of the job have to call this. The first one fits, on its own part of the training split; each scores
+    its own parts. `facts` are the statistics of the data report.
     """
     started = time.monotonic()
     parts = {
@@ -78,14 +79,16 @@ def write(output: Path, group: Any, facts: dict[str, Any]) -> str:
     fitted = group.gather(fit(train) if group.first and train else None)[0]
     whole = facts["splits"]["train"]
     counts = [whole["classes"].get(label, 0) for label in facts["classes"]]
+    # The scores of the majority baseline, for every example the same: (classes,)
     found: dict[str, np.ndarray] = {"share": np.array(counts) / whole["examples"]}
     for name in ("validation", "test") if fitted else ():
         part = parts[name]
         mine = (part.table["id"].to_numpy()[part.order], fitted.scores(part), part.truth) if part else None
         ids, scores, truth = map(np.concatenate, zip(*filter(None, group.gather(mine)), strict=True))
+        # By id, as Prepared orders them: the same for any number of instances.
         order = np.argsort(ids, kind="stable")
         found[name] = scores[order]
-        if name == "validation":  # thresholds are tuned on it; the evaluation has the test split itself
+        if name == "validation":  # to tune thresholds; evaluate.py has the test split's labels itself
             found["validation_truth"] = truth[order]
     if group.first:
         np.savez(output / "test" / FILE, **found)
@@ -94,8 +97,10 @@ def write(output: Path, group: Any, facts: dict[str, Any]) -> str:
 
 
 def read(test: Path) -> dict[str, dict[str, np.ndarray]]:
-    """The baselines by name, each with its scores of the "test" split and, where it has any, of "validation" with
-    "validation_truth"; none where the split was prepared by a version that fitted none.
+    """Return the baselines by name, each with its scores; {} if an older version prepared the split and fitted none.
+
+    "test" and "validation" are of shape (examples, classes), with "validation_truth"; a baseline that scores all
+    examples alike has "share" instead, of shape (classes,).
     """
     if not (test / FILE).exists():
         return {}

@@ -1,4 +1,4 @@
-"""How far the figures of a test split would be off by chance: intervals from resampling it (Efron 1979)."""
+"""95 % intervals for the metrics of a test split, by the bootstrap: how far chance could move them (Efron 1979)."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -10,25 +10,31 @@ import metrics
 import scoring
 
 RESAMPLES = 400
-INSIDE = (2.5, 97.5)  # per cent: a 95 % interval
-MOST_RANKED = 20_000_000  # scores; of more, what depends on their order gets no interval
+INSIDE = (2.5, 97.5)  # percentiles: a 95 % interval
+MOST_RANKED = 20_000_000  # scores; with more, ROC AUC and average precision get no interval
 
 
 class Judged:
-    """Scores and answers for a test split, measured again for any weights of its examples."""
+    """Scores and predictions for a test split, whose metrics can be measured again for any weights of its examples.
+
+    A bootstrap resample is nothing but weights: how many times each example is drawn. So a resample costs a few matrix
+    products, and no copy of the data.
+    """
 
     def __init__(self, scores: np.ndarray, truth: np.ndarray, problem: str, thresholds: list[float] | None):
         predicted = scoring.decide(scores, problem, thresholds)
         self.scores, self.problem, classes = scores, problem, scores.shape[1]
         self.truth = metrics.one_hot(truth, classes)
         self.predicted = metrics.one_hot(predicted, classes)
+        # truth and predicted: (examples, classes), zeros and ones
         self.right = (self.truth == self.predicted).all(axis=1).astype(float)
         self.hits = (self.truth & self.predicted).astype(float)
 
     def measure(self, weights: np.ndarray) -> dict[str, float]:
-        """The figures of `metrics.measure`, without calibration, as if each example were there so many times."""
+        """Return the metrics of `metrics.measure`, except for calibration, with example i counted weights[i] times."""
+        # Per class: true positives, positives, predicted positives; each of shape (classes,)
         hits, there, given = (weights @ each for each in (self.hits, self.truth, self.predicted))
-        present = there > 0
+        present = there > 0  # macro averages skip the other classes, as in metrics.measure
         f1 = 2 * hits / np.maximum(there + given, 1e-12)
         recall, precision = hits / np.maximum(there, 1e-12), hits / np.maximum(given, 1e-12)
         found = {
@@ -42,7 +48,10 @@ class Judged:
         return {name: float(value) for name, value in (found | self.ranking(weights)).items()}
 
     def ranking(self, weights: np.ndarray) -> dict[str, float]:
-        """ROC AUC and average precision, means of the classes that have examples and others (binary: the positive)."""
+        """Return ROC AUC and average precision; {} if there are more than MOST_RANKED scores.
+
+        They are means over the classes that have positive and negative examples; for binary, those of class 1 alone.
+        """
         if self.truth.size > MOST_RANKED:
             return {}
         columns = [1] if self.problem == "binary" else range(self.truth.shape[1])
@@ -50,9 +59,10 @@ class Judged:
         for column in columns:
             order, ends = self.ranks[column]
             weight = weights[order]
+            # True positives, and all that are taken, with the threshold at each distinct score.
             hits = np.cumsum(weight * self.truth[order, column])[ends]
             seen = np.cumsum(weight)[ends]
-            others = seen - hits
+            others = seen - hits  # false positives
             if hits[-1] > 0 and others[-1] > 0:
                 recall = np.append(0, hits) / hits[-1]
                 areas.append(auc(np.append(0, others) / others[-1], recall))
@@ -61,7 +71,7 @@ class Judged:
 
     @cached_property
     def ranks(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Of each class the examples by falling score, and the last places of equal scores."""
+        """For each class, the examples by descending score, and the last position of each run of equal scores."""
         found = []
         for column in self.scores.T:
             order = np.argsort(-column, kind="stable")
@@ -71,7 +81,7 @@ class Judged:
 
 
 def resamples(examples: int) -> Iterator[np.ndarray]:
-    """Yield how many times each example is drawn, of as many draws as there are examples; the same ones every time."""
+    """Yield weights of shape (examples,): how many times each example is drawn. They are the same in every call."""
     generator = np.random.Generator(np.random.Philox(key=[0, examples]))
     for _ in range(RESAMPLES):
         yield np.bincount(generator.integers(0, examples, examples), minlength=examples).astype(float)
@@ -80,7 +90,10 @@ def resamples(examples: int) -> Iterator[np.ndarray]:
 def intervals(
     judged: Judged, others: dict[str, Judged], metric: str
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """95 % intervals of all figures, and of how far one figure is above that of each other model (paired)."""
+    """Return 95 % intervals of all metrics, and of how far `metric` is above that of each other model.
+
+    The comparison is paired: each resample measures all models on the same examples.
+    """
     drawn: dict[str, list[float]] = {}
     above: dict[str, list[float]] = {name: [] for name in others}
     for weights in resamples(len(judged.right)):

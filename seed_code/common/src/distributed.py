@@ -1,7 +1,7 @@
-"""Who else works on this job: the processes of a training run, the instances of a processing job.
+"""Process groups: the processes of a training job, the instances of a processing job.
 
-Training: torchrun starts the processes (see start.py) and tells each its rank. Processing: every instance is one
-process, and they find each other by the names in resourceconfig.json.
+Training: torchrun starts the processes (see start.py) and gives each its rank. Processing: every instance is one
+process, and they find each other by the host names in resourceconfig.json.
 """
 
 import os
@@ -23,7 +23,7 @@ RENDEZVOUS = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that work together; one of `size`, with the number `rank`."""
+    """The process group, seen from the process with number `rank`; `size` is the world size."""
 
     rank: int = 0
     size: int = 1
@@ -31,11 +31,11 @@ class Group:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+        """Whether this process is rank 0, which writes and logs for all."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """What every process gives here, in the order of their ranks. All of them have to call it."""
+        """Return every process's `value`, in the order of their ranks. All of them have to call this."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -43,48 +43,49 @@ class Group:
         return values
 
     def wait(self) -> None:
-        """Wait until every process has come here."""
+        """Wait until every process has called this."""
         if self.size > 1:
             torch_distributed.barrier()
 
     def share(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Give every process the first one's values."""
+        """Overwrite the tensors of every process with those of rank 0."""
         if self.size > 1:
             for tensor in tensors:
                 torch_distributed.broadcast(tensor, 0)
 
     def leave(self) -> None:
-        """End the connection, if there is one."""
+        """Destroy the process group, if there is one."""
         if self.size > 1:
             torch_distributed.destroy_process_group()
 
 
 def join_instances() -> Group:
-    """The instances of a processing job, as one group."""
+    """Join the instances of a processing job into one group."""
     names, current = job.hosts()
     if len(names) == 1:
         return Group()
     rank, size = names.index(current), len(names)
     store = torch_distributed.TCPStore(names[0], PORT, size, is_master=rank == 0, timeout=RENDEZVOUS)
-    # One instance may have much more to read than another.
+    # The timeout is long because one instance may have much more to read than another.
     torch_distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=LONGEST)
     return Group(rank, size)
 
 
 def join_processes() -> Group:
-    """The processes that torchrun started, as one group; a single one without torchrun."""
+    """Join the processes that torchrun started into one group; without torchrun, a group of one."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
         return Group()
     local_rank = int(os.environ["LOCAL_RANK"])
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
+    # NCCL for tensors on GPUs, gloo for Python objects.
     backend = "cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo"
     torch_distributed.init_process_group(backend, timeout=LONGEST)
     return Group(int(os.environ["RANK"]), size, local_rank)
 
 
 def shared_folder(group: Group, own: Path) -> Path:
-    """A folder that the processes of this machine share: the one of its first process."""
+    """Return a folder that the processes of this machine share: the one of its local rank 0."""
     folders = group.gather(str(own))
     return Path(folders[group.rank - group.local_rank])

@@ -1,10 +1,10 @@
-"""Measure the trained model on the test split, which training never saw, and write the figures the gate reads.
+"""Measure the trained model on the test split, which training never saw, and write the metrics that the gate reads.
 
 Run it locally:  python src/evaluate.py --model work/model --test work/prepared/test --output work/evaluation
 In SageMaker:    a processing job; the trained model.tar.gz in /opt/ml/processing/input/model.
 
-With MODEL_PACKAGE_GROUP set (pipeline.py does so when [gate] allowed_drop asks for it), the approved model is measured
-too, on the same test split of today.
+With MODEL_PACKAGE_GROUP set (pipeline.py does so when [gate] allowed_drop is below 1), the approved model is measured
+too, on the same test split.
 """
 
 import argparse
@@ -32,12 +32,12 @@ import settings
 import task
 
 MOST_BYTES, MOST_FILES = 20 * 2**30, 1000
-MISTAKES = 12  # that the report shows
-UNTESTED = -1.0
-NAMED = 10  # classes in a sentence
-MANY_CLASSES = 10  # from which on the right class among the first few is a figure, too
-CONFUSED = 10  # pairs of classes that the report names
-MOST_CLASSES_DRAWN = 100  # in a matrix; beyond, evaluation.json has it
+MISTAKES = 12  # in the report
+UNTESTED = -1.0  # the gate's value for a refused model: below every threshold
+NAMED = 10  # classes listed in a sentence
+MANY_CLASSES = 10  # from so many classes on, top-3 and top-5 accuracy are reported
+CONFUSED = 10  # pairs of classes in the report
+MOST_CLASSES_DRAWN = 100  # in the plot of the confusion matrix; beyond, see evaluation.json
 
 
 def parse_arguments(given: list[str] | None) -> argparse.Namespace:
@@ -56,7 +56,10 @@ def parse_arguments(given: list[str] | None) -> argparse.Namespace:
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack model.tar.gz. Raises ValueError for anything but plain files of a sane size and number."""
+    """Unpack model.tar.gz into a folder, and return the folder.
+
+    Raise ValueError for anything but plain files and folders, a name that occurs twice, or too many files or bytes.
+    """
     total = 0
     seen: set[str] = set()
     try:
@@ -67,14 +70,14 @@ def unpack(archive: Path, folder: Path) -> Path:
                 if not plain or number > MOST_FILES or total > MOST_BYTES:
                     raise ValueError(f"{archive.name}: member {member.name!r} is not what a model archive holds.")
                 seen.add(member.name)
-                tar.extract(member, folder, filter="data")
+                tar.extract(member, folder, filter="data")  # "data" rejects paths outside the folder
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{archive.name} cannot be unpacked: {error}") from error
     return folder
 
 
 def load(folder: Path, scratch: Path) -> task.Classifier:
-    """The model in a folder, as it is or as the model.tar.gz of a training job."""
+    """Return the model in a folder: either unpacked, or in the model.tar.gz of a training job."""
     archive = folder / "model.tar.gz"
     if not archive.exists() and not (folder / "facts.json").exists():
         raise FileNotFoundError(
@@ -87,7 +90,10 @@ def load(folder: Path, scratch: Path) -> task.Classifier:
 
 
 def approved(group: str, scratch: Path) -> tuple[str, Path] | None:
-    """The newest approved model package of a group, with its archive downloaded; None where there is none."""
+    """Return the ARN of a group's newest approved model package, and the folder with its downloaded archive.
+
+    Return None if no package is approved.
+    """
     import boto3
 
     sagemaker, s3 = boto3.client("sagemaker"), boto3.client("s3")
@@ -109,7 +115,10 @@ def approved(group: str, scratch: Path) -> tuple[str, Path] | None:
 
 
 def score(classifier: task.Classifier, test: examples.Prepared, scratch: Path) -> np.ndarray:
-    """Scores of shape (examples, classes) for the whole test split."""
+    """Return scores of shape (examples, classes) for the whole test split.
+
+    Raise ValueError if the model was trained on other classes.
+    """
     if classifier.labels != test.labels:
         raise ValueError(
             f"the model knows the classes {', '.join(classifier.labels)}, and the test split has "
@@ -122,7 +131,10 @@ def score(classifier: task.Classifier, test: examples.Prepared, scratch: Path) -
 def measure_champion(
     arguments: argparse.Namespace, test: examples.Prepared, metric: str, scratch: Path
 ) -> dict[str, Any] | None:
-    """Measure what the approved model reaches on this test split; None where nobody asks or there is none."""
+    """Measure the approved model, or the one of --champion, on this test split.
+
+    Return None if no comparison is wanted or no model is approved.
+    """
     name, folder = str(arguments.champion), arguments.champion
     if group := os.environ.get("MODEL_PACKAGE_GROUP"):
         found = approved(group, scratch / "approved")
@@ -143,12 +155,13 @@ def measure_champion(
     return {"model_package": name, "value": measured[metric]}
 
 
-# --- what was found --------------------------------------------------------------------------------------------------
+# --- metrics ---------------------------------------------------------------------------------------------------------
 
 
 def spot_saving() -> dict[str, Any]:
-    """Return what spot saved, from the training times that pipeline.py passes on: 1 - billable / training seconds.
+    """Return training seconds, billable seconds and what Spot saved: 1 - billable / training seconds.
 
+    The times are environment variables, which pipeline.py sets.
     https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html
     """
     runs = {}
@@ -167,7 +180,7 @@ def spot_saving() -> dict[str, Any]:
 def registry_metrics(
     measured: dict[str, float], truth: np.ndarray, predicted: np.ndarray, problem: str, classes: int
 ) -> dict[str, Any]:
-    """The figures in the shape that Model Registry shows.
+    """Return the metrics in the format that Model Registry displays.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
     """
@@ -186,12 +199,15 @@ def registry_metrics(
 def find_mistakes(
     scores: np.ndarray, predicted: np.ndarray, test: examples.Prepared, thresholds: list[float] | None
 ) -> list[dict[str, Any]]:
-    """The wrong answers that the model was surest of; for multi_label the label that is furthest on the wrong side of
-    its threshold, as "label", with its "score" and "threshold".
+    """Return the wrong predictions that the model was most confident of, at most MISTAKES.
+
+    For multi_label, "label" is the label that is furthest on the wrong side of its threshold, with its "score" and
+    "threshold"; "given" is true if the model predicted it.
     """
     several, truth = test.problem == "multi_label", test.truth
     limits = scoring.limits_of(scores, thresholds)
     if several:
+        # (examples, classes): how far a wrong label is from its threshold; -1 for right ones
         off = np.where(predicted != truth, np.abs(scores - limits), -1)
         sure, wrong = off.max(axis=1), (predicted != truth).any(axis=1)
     else:
@@ -222,11 +238,14 @@ def find_mistakes(
 def beside(
     judged: bootstrap.Judged, test: examples.Prepared, folder: Path, metric: str
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """95 % intervals of the model's figures, and the plain baselines on the same examples: each with its "metrics", and
-    how far the gate's metric is "above" theirs, with the "interval" of that.
+    """Return 95 % intervals of the model's metrics, and the baselines on the same examples.
+
+    Each baseline has its "metrics" and, as "interval", the 95 % interval of how far the gate's metric is above the
+    baseline's.
     """
     measured, others = {}, {}
     for name, stored in baseline.read(folder).items():
+        # The majority baseline has one row of scores for all examples: repeat it to (examples, classes).
         scores = stored["test"] if "test" in stored else np.tile(stored["share"], (len(test), 1))
         thresholds = None
         if "validation" in stored:
@@ -241,9 +260,9 @@ def beside(
 
 
 def confused(truth: np.ndarray, predicted: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
-    """The pairs of classes that are most often taken for each other: which for which, and how often."""
+    """Return the most frequent confusions, each with the true class, the predicted one and their count."""
     matrix = confusion_matrix(truth, predicted, labels=range(len(labels)))
-    np.fill_diagonal(matrix, 0)
+    np.fill_diagonal(matrix, 0)  # leave only the wrong predictions
     most = np.argsort(-matrix, axis=None, kind="stable")[:CONFUSED]
     pairs = [(int(row), int(column)) for row, column in zip(*np.unravel_index(most, matrix.shape), strict=True)]
     return [
@@ -254,7 +273,7 @@ def confused(truth: np.ndarray, predicted: np.ndarray, labels: list[str]) -> lis
 
 
 def draw(scores: np.ndarray, predicted: np.ndarray, classes: dict[str, Any], test: examples.Prepared) -> dict[str, Any]:
-    """The figures of the report, by name."""
+    """Return the figures of the report, by name."""
     figures = {
         "classes": plots.class_scores(classes, test.labels),
         "curves": plots.curves(scores, metrics.one_hot(test.truth, len(test.labels)), test.labels),
@@ -266,13 +285,16 @@ def draw(scores: np.ndarray, predicted: np.ndarray, classes: dict[str, Any], tes
 
 
 def top_accuracy(scores: np.ndarray, truth: np.ndarray, most: int) -> float:
-    """The share of examples whose class is among the `most` with the highest scores."""
+    """Return the share of examples whose class is among the `most` classes with the highest scores."""
     first = np.argsort(-scores, axis=1, kind="stable")[:, :most]
     return float((first == truth[:, None]).any(axis=1).mean())
 
 
 def training_of(folder: Path, scratch: Path) -> dict[str, Any]:
-    """Read what train.py wrote beside the model that `load` read: its settings, seconds and epochs; nothing of older ones."""
+    """Return what train.py wrote beside the model: its settings, seconds and epochs.
+
+    Return {} for a model of an older version, which has no training.json.
+    """
     for path in (scratch / "training.json", folder / "training.json"):
         if path.exists():
             return json.loads(path.read_text())
@@ -286,11 +308,12 @@ def gate_of(
     untested: list[str],
     baselines: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return what the pipeline's Gate reads: the metric, and how far it is below the approved model's (-1: there is none).
+    """Return what the pipeline's Gate step reads: the metric, its value, its drop and a verdict.
 
-    A class without a test example is untested, whatever the other classes came to: then the value is UNTESTED, below
-    every threshold, and the verdict names it. So it is where the model is below a baseline, beyond the interval of that,
-    and [gate] not_below_baseline is set.
+    "drop" is how far the metric is below the approved model's; -1 if there is none.
+
+    "value" is UNTESTED, below every threshold, if a class has no test example, whatever the metric of the others; also
+    if the model is below a baseline, beyond the interval, and [gate] not_below_baseline is set. The verdict says which.
     """
     if metric not in measured:
         raise ValueError(f"[gate] metric is {metric!r}, which is not measured. Choose: {', '.join(measured)}.")
@@ -308,7 +331,10 @@ def gate_of(
 
 
 def reason_to_refuse(metric: str, untested: list[str], baselines: dict[str, Any]) -> str:
-    """Say why a model is refused whatever its metric is: a class is untested, or a baseline is better; else empty."""
+    """Return why a model is refused whatever its metric is; an empty string if it is not.
+
+    The reasons are a class without a test example, and a baseline that is better, beyond the interval.
+    """
     if untested:
         more = f" and {len(untested) - NAMED} more" if len(untested) > NAMED else ""
         return f"No test example of: {', '.join(untested[:NAMED])}{more}. Give more examples of it, or leave it out."
@@ -320,7 +346,7 @@ def reason_to_refuse(metric: str, untested: list[str], baselines: dict[str, Any]
 
 
 def figures_of(found: dict[str, float]) -> dict[str, float | None]:
-    """A class's precision, recall and F1; None where the test split has no example of it."""
+    """Return a class's precision, recall and F1; None for each if the test split has no example of it."""
     return {name: value if found["support"] or name == "support" else None for name, value in found.items()}
 
 
@@ -332,11 +358,14 @@ def judge(
     test: examples.Prepared,
     folder: Path,
 ) -> dict[str, Any]:
-    """Measure the answers for the test split, which lies in `folder`: what evaluation.json holds, but for the training."""
+    """Measure the predictions for the test split in `folder`.
+
+    Return the content of evaluation.json, without "training".
+    """
     metric = settings.load()["gate"]["metric"]
     measured = metrics.measure(scores, test.truth, test.problem, thresholds)
     numbers = list(range(len(test.labels)))
-    # By number: a class may be called "accuracy", as a line of the report is.
+    # By class number: a class that is named "accuracy" would collide with that row of the report.
     by_number = classification_report(test.truth, predicted, labels=numbers, output_dict=True, zero_division=0)
     classes = {label: figures_of(by_number[str(number)]) for number, label in enumerate(test.labels)}
     untested = [label for label, found in classes.items() if not found["support"]]
@@ -367,7 +396,7 @@ def judge(
 
 
 def speak(evaluation: dict[str, Any]) -> None:
-    """Say on standard output what was reached, beside the approved model and the baselines."""
+    """Print the metrics, and those of the approved model and the baselines."""
     gate = evaluation["gate"]
     metric = gate["metric"]
     if "champion" in evaluation:

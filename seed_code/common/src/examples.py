@@ -1,4 +1,4 @@
-"""Examples, as they are read and as they are prepared: Arrow files that training maps into memory."""
+"""Examples as they are read, and as they are prepared: Arrow files that training memory-maps."""
 
 import hashlib
 import json
@@ -12,31 +12,32 @@ from typing import Any
 
 import numpy as np
 
-ROWS_A_BATCH = 256  # at most, and
-BYTES_A_BATCH = 4 * 2**20  # of pictures: a writer keeps so many in memory, for each split
+# A writer, one for each split, keeps one record batch in memory: at most so many rows, and so many bytes of pictures.
+ROWS_A_BATCH = 256
+BYTES_A_BATCH = 4 * 2**20
 
 
 @dataclass(frozen=True)
 class Example:
-    """One example as `task.read` finds it.
+    """One example, as `task.read` yields it.
 
-    `key` is equal for examples that must not stand on both sides of a split (the text itself, the picture's bytes);
-    `where` is what a message calls it (a file, or a file and a line), and no two examples share it.
+    `key` is equal for examples that must not be in different splits (it is the text itself, or a hash of the pixels).
+    `where` names the example in messages (a file, or a file and a line) and is unique.
     """
 
     key: str
     labels: list[str]
     where: str
     content: Any = field(repr=False)
-    note: str = ""  # what the report counts it under
-    split: str = ""  # train, validation or test, where the data says it
-    group: str = ""  # whose it is (a patient, an author): all of a group stand in one split
-    measure: int = 0  # what `task.learned` is told the greatest of
+    note: str = ""  # a remark; the report counts examples by it
+    split: str = ""  # train, validation or test, if the data assigns it
+    group: str = ""  # a patient, an author: all examples of a group go to one split
+    measure: int = 0  # `task.learned` gets the greatest of the training examples
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """What `task.read` or `task.prepare` could not make an example of: it is left out, counted and named."""
+    """What `task.read` or `task.prepare` could not make an example of: it is dropped, counted and named."""
 
     where: str
     reason: str
@@ -44,24 +45,27 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Skipped:
-    """What `task.read` passed over on purpose: no example and no fault. It is counted by its reason, and named."""
+    """What `task.read` skipped on purpose: neither an example nor an error. It is counted by its reason, and named."""
 
     where: str
     reason: str
 
 
 class NothingToRead(ValueError):
-    """There is no file that `task.read` could read. Of several instances, one may have got none."""
+    """Raised if there is no file that `task.read` can read. With several instances, one may have received none."""
 
 
 SPLITS = ("train", "validation", "test")
 CALLED = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation",
           "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
-NUMBERED = re.compile(r"[-_.]?\d.*")  # train-00000-of-00002, test_1
+NUMBERED = re.compile(r"[-_.]?\d.*")  # what may follow: train-00000-of-00002, test_1
 
 
 def given_split(*names: str) -> str:
-    """The split that a folder or a file, without its suffix, is named for; the last of several names that are."""
+    """Return the split that a folder or a file (without its suffix) is named after; empty if none.
+
+    If several of the names are splits, the last one counts.
+    """
     for name in reversed(names):
         for called, split in CALLED.items():
             rest = name.lower().removeprefix(called)
@@ -71,19 +75,19 @@ def given_split(*names: str) -> str:
 
 
 def number_of(text: str) -> int:
-    """A 64-bit number that stands for a text, equal on every machine (BLAKE2b)."""
+    """Return a 64-bit hash of a text, equal on every machine (BLAKE2b)."""
     return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
 
 
 class Writer:
-    """Writes prepared rows (str, bytes of one length, int, or lists of class numbers) to an Arrow file.
+    """Writes prepared rows to an Arrow file: str, bytes of one length, int, or lists of class numbers.
 
-    The file gets its name when all is written; an error on the way leaves nothing. `columns` is a row that shows the
-    types; `about` (classes, problem, the task's settings) travels in the schema.
+    The file gets its name when all rows are written; after an exception there is no file. `columns` is an example row,
+    which sets the types; `about` (classes, problem, the task's settings) is stored in the schema's metadata.
     """
 
     def __init__(self, path: Path, columns: dict[str, Any], about: dict[str, Any]):
-        import pyarrow as pa  # here: the endpoint serves with task.py, and its image may lack pyarrow
+        import pyarrow as pa  # imported here: the endpoint imports this module, and its image may lack pyarrow
 
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.partial = path, path.with_suffix(".partial")
@@ -95,16 +99,17 @@ class Writer:
         self.file = pa.ipc.new_file(self.sink, self.schema)
         self.waiting: list[dict[str, Any]] = []
         width = sum(len(value) for value in columns.values() if isinstance(value, bytes))
+        # Rows of one batch: fewer if their pictures are large.
         self.most = min(ROWS_A_BATCH, BYTES_A_BATCH // max(1, width)) or 1
 
     def add(self, row: dict[str, Any]) -> None:
-        """Add a row; rows are written a batch at a time."""
+        """Add a row; rows are written in batches."""
         self.waiting.append(row)
         if len(self.waiting) == self.most:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that wait."""
+        """Write the rows that are waiting."""
         import pyarrow as pa
 
         self.file.write_batch(pa.RecordBatch.from_pylist(self.waiting, schema=self.schema))
@@ -125,14 +130,14 @@ class Writer:
 
 
 def batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Lists of `size` rows, the last one shorter (itertools.batched came with Python 3.12)."""
+    """Yield lists of `size` rows; the last one may be shorter (itertools.batched needs Python 3.12)."""
     rows = iter(rows)
     while batch := list(islice(rows, size)):
         yield batch
 
 
 def arrow_type(value: Any) -> Any:
-    """Text as large strings, pictures as bytes of a fixed length, labels as lists of class numbers."""
+    """Return the Arrow type of a value: text as large strings, pictures as fixed-size binary, labels as lists."""
     import pyarrow as pa
 
     if isinstance(value, str):
@@ -145,7 +150,7 @@ def arrow_type(value: Any) -> Any:
 
 
 class Prepared:
-    """The prepared examples of one split, in an order that does not depend on how many instances prepared them."""
+    """The prepared examples of one split, in an order that does not depend on the number of instances."""
 
     def __init__(self, folder: Path):
         import pyarrow as pa
@@ -172,23 +177,25 @@ class Prepared:
 
     @cached_property
     def truth(self) -> np.ndarray:
-        """Class numbers of shape (n,); for multi_label zeros and ones of shape (n, classes)."""
+        """Class numbers of shape (n,); for multi_label, zeros and ones of shape (n, classes)."""
         column = self.table["labels"].combine_chunks()
         values = column.flatten().to_numpy()
         if self.problem != "multi_label":
             return values[self.order].astype(np.int64)
+        # The row of each of the labels in `values`.
         rows = np.repeat(np.arange(len(self)), column.value_lengths().to_numpy())
         truth = np.zeros((len(self), len(self.labels)), dtype=np.float32)
         truth[rows, values] = 1
         return truth[self.order]
 
     def in_file_order(self, name: str) -> Iterator[list[Any]]:
-        """A column's values in lists, as they lie on the disk: the example number i is row `order[i]`."""
+        """Yield a column's values in lists, in the order of the files: example i is row `order[i]`."""
         for piece in self.table[name].chunks:
             yield piece.to_pylist()
 
     def pixels(self, name: str) -> list[np.ndarray]:
-        """A column of bytes of one length as arrays of shape (rows, bytes) that lie in the mapped file."""
+        """Return a column of fixed-size bytes as uint8 arrays (rows, bytes), which are views of the mapped files."""
+        # buffers()[1] holds the values of a chunk; a slice of an array shares them and starts at its offset.
         return [
             np.frombuffer(piece.buffers()[1], dtype=np.uint8).reshape(-1, piece.type.byte_width)[
                 piece.offset : piece.offset + len(piece)

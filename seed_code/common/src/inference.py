@@ -17,12 +17,15 @@ def model_fn(model_dir: str, context: Any = None) -> task.Classifier:
 
 
 def input_fn(body: bytes | str, content_type: str, context: Any = None) -> list[dict[str, Any]]:
-    """Read a request. Raises ValueError, which the caller sees, for what cannot be read."""
+    """Parse a request. Raise ValueError, whose message the caller sees, if it is invalid."""
     return task.decode(body.encode() if isinstance(body, str) else bytes(body), content_type)
 
 
 def predict_fn(rows: list[dict[str, Any]], classifier: task.Classifier, context: Any = None) -> list[dict[str, Any]]:
-    """For each row its label (multi_label: its labels) by the thresholds of training, and all scores, best first."""
+    """Return a prediction for each row: its label (multi_label: its labels), and all scores, best first.
+
+    The labels are decided by the thresholds that training tuned.
+    """
     scores = scoring.mean([scoring.score(classifier, classifier.items_of_request(rows))])
     decided = scoring.decide(scores, classifier.problem, classifier.facts.get("thresholds"))
     answers = []
@@ -38,5 +41,5 @@ def predict_fn(rows: list[dict[str, Any]], classifier: task.Classifier, context:
 
 
 def output_fn(answers: list[dict[str, Any]], accept: str = "application/json", context: Any = None) -> str:
-    """The answers as JSON, JSON lines or CSV. Raises ValueError where none of them is accepted."""
+    """Return predictions as JSON, JSON lines or CSV. Raise ValueError if `accept` allows none of them."""
     return media.written(answers, media.answer_as(accept))

@@ -1,4 +1,4 @@
-"""Find examples that look the same although they differ: a picture that was saved again, scaled, or brightened."""
+"""Find pictures that look the same although they differ: saved again, scaled, or brightened."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 
 MAX_COMPARED = 10_000
-# Correlation of two thumbnails. Copies saved as JPEG of quality 20, at half the size, or with noise: 0.996 and more;
-# different pictures: 0.993 at most among 10,000 MNIST digits, 0.873 among 600 birds of CUB-200.
+# Correlation of two thumbnails. Measured: at least 0.996 for copies that were saved as JPEG of quality 20, at half the
+# size, or with noise; for different pictures at most 0.993 (10,000 MNIST digits) and 0.873 (600 birds of CUB-200).
 MIN_CORRELATION = 0.995
-MIN_CONTRAST = 4.0  # standard deviation in grey levels: flatter thumbnails correlate by chance
+MIN_CONTRAST = 4.0  # standard deviation, in grey levels: flatter thumbnails correlate by chance
 ROWS_PER_PIECE = 1_000
 
 
 @dataclass
 class Thumbnails:
-    """Thumbnails of the MAX_COMPARED examples with the smallest ids: a random sample, the same on any number of instances."""
+    """Thumbnails of the MAX_COMPARED examples with the smallest ids: one random sample for any number of instances."""
 
     kept: list[tuple[int, str, str, str, np.ndarray]] = field(default_factory=list)  # id, key, split, where, thumbnail
 
@@ -33,9 +33,9 @@ class Thumbnails:
 
 
 def report(thumbnails: Thumbnails) -> dict[str, Any]:
-    """Return how many were compared, how many look like another, how many of those like one of another split, and pairs.
+    """Return how many examples were compared, how many look like another, and the pairs, those across splits first.
 
-    Equal pictures are not counted: they have one key, and duplicates are reported elsewhere.
+    Equal pictures are not counted: they share a key, and are reported as duplicates.
     """
     thumbnails.shorten()
     pairs = find(thumbnails)
@@ -51,19 +51,21 @@ def report(thumbnails: Thumbnails) -> dict[str, Any]:
 
 
 def find(thumbnails: Thumbnails) -> list[tuple[int, int]]:
-    """Return pairs of indices into `kept`, each example with the most similar one before it."""
+    """Return pairs of indices into `kept`: an example, and the most similar one before it."""
     if not thumbnails.kept:
         return []
     keys = np.unique([key for _, key, _, _, _ in thumbnails.kept], return_inverse=True)[1]
     values = np.stack([thumbnail.ravel() for *_, thumbnail in thumbnails.kept]).astype(np.float32)  # (examples, pixels)
+    # With zero mean and unit length, the product of two rows is their correlation.
     values -= values.mean(axis=1, keepdims=True)
     flat = values.std(axis=1) < MIN_CONTRAST
     values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
-    values[flat] = 0
+    values[flat] = 0  # correlates with nothing
     pairs = []
     for start in range(0, len(values), ROWS_PER_PIECE):
         stop = min(start + ROWS_PER_PIECE, len(values))
         correlation = values[start:stop] @ values[:stop].T  # (piece, examples up to its end)
+        # Ignore duplicates, which have equal keys, and all but earlier examples.
         correlation[keys[start:stop, None] == keys[None, :stop]] = 0
         correlation[np.arange(start, stop)[:, None] <= np.arange(stop)[None, :]] = 0
         nearest = correlation.argmax(axis=1)

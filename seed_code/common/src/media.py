@@ -1,4 +1,4 @@
-"""Requests and answers in the media types that SageMaker sends: one JSON document, JSON lines, CSV.
+"""Requests and responses in the media types that SageMaker sends: one JSON document, JSON lines, CSV.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/cdf-inference.html; batch transform sends its files line by line.
 """
@@ -14,11 +14,11 @@ from typing import Any
 ONE, LINES, CSV = "application/json", "application/jsonlines", "text/csv"
 SPELLED = {"application/x-ndjson": LINES, "application/x-jsonlines": LINES, "application/jsonl": LINES}
 WRITTEN = (ONE, LINES, CSV)
-SHOWN = 60  # characters of what is wrong
+SHOWN = 60  # characters of an invalid value in an error message
 
 
 def parse(content_type: str) -> tuple[str, str]:
-    """The media type in lower case, and its charset. Raises ValueError for a charset that nobody knows."""
+    """Return the media type in lower case, and the charset. Raise ValueError for an unknown charset."""
     content_type = content_type or ONE
     message = Message()
     message["Content-Type"] = content_type
@@ -32,7 +32,7 @@ def parse(content_type: str) -> tuple[str, str]:
 
 
 def text_of(body: bytes, charset: str) -> str:
-    """The text of a body. Raises ValueError for an empty one, and for bytes of another charset."""
+    """Return a body as text. Raise ValueError if it is empty or not in the charset."""
     try:
         text = body.decode(charset)
     except UnicodeDecodeError:
@@ -45,7 +45,7 @@ def text_of(body: bytes, charset: str) -> str:
 
 
 def items_of(text: str, media: str) -> list[Any]:
-    """The items of a JSON document, a value or a list of them, perhaps as "inputs", or one of each JSON line."""
+    """Return the items of a JSON document (a value or a list, also under "inputs"), or one for each JSON line."""
     if media == ONE:
         found = inputs_of(value_of(text, ""))
         return found if isinstance(found, list) else [found]
@@ -67,7 +67,7 @@ def value_of(text: str, where: str) -> Any:
 
 
 def rows_of(text: str) -> list[list[str]]:
-    """The rows of CSV, which has no header here: batch transform sends it in pieces. Raises ValueError for what is none."""
+    """Return the rows of CSV, which has no header: batch transform sends it in pieces. Raise ValueError if invalid."""
     try:
         found = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except csv.Error as error:
@@ -76,7 +76,7 @@ def rows_of(text: str) -> list[list[str]]:
 
 
 def one_by_one(items: list[Any], make: Callable[[Any], Any]) -> list[Any]:
-    """What a function makes of each item; of several, an error names the one that it is about."""
+    """Return `make(item)` for each item; if there are several, an error names the item."""
     made = []
     for number, item in enumerate(items, 1):
         try:
@@ -87,7 +87,10 @@ def one_by_one(items: list[Any], make: Callable[[Any], Any]) -> list[Any]:
 
 
 def rows_made(body: bytes, content_type: tuple[str, str], make: Callable[[Any], Any], form: str) -> list[Any]:
-    """Make a row of each item of a body in JSON or JSON lines; `form` says how a request looks, where it has none."""
+    """Return a row for each item of a body in JSON or JSON lines.
+
+    `form` says what a request looks like: the error message for one without items.
+    """
     media, charset = content_type
     items = items_of(text_of(body, charset), media)
     if not items:
@@ -96,13 +99,13 @@ def rows_made(body: bytes, content_type: tuple[str, str], make: Callable[[Any], 
 
 
 def shown(value: Any) -> str:
-    """What is wrong, as a message shows it."""
+    """Return an invalid value for an error message: in ASCII, and shortened."""
     text = ascii(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def answer_as(accept: str) -> str:
-    """The media type of the answer: the first that is asked for and can be written. Raises ValueError where none can."""
+    """Return the response's media type: the first in `accept` that can be written. Raise ValueError if none can."""
     asked = [part.split(";")[0].strip().lower() for part in (accept or "*/*").split(",")]
     for media in (SPELLED.get(media, media) for media in asked):
         if media in WRITTEN or media in ("*/*", "application/*"):
@@ -111,7 +114,7 @@ def answer_as(accept: str) -> str:
 
 
 def written(answers: list[dict[str, Any]], media: str) -> str:
-    """The answers in a media type; a row of CSV has the label, or the list of labels, and its score."""
+    """Return predictions in a media type; a row of CSV has the label and its score, or a JSON list of each."""
     if media == ONE:
         return json.dumps(answers)
     if media == LINES:

@@ -1,9 +1,9 @@
-"""Wait for the job's other instances before the work begins, and say by which interface they are reached.
+"""Wait for the job's other instances before work begins, and set the network interface that connects them.
 
-A job that starts by its own entrypoint does not run the script by which SageMaker's images give each host its name:
-gethostname() is "aws" everywhere. Gloo would then bind to the loopback interface, and NCCL might take a link-local
-address, and every host would wait for the others until the job's time is over. So both get the interface that SageMaker
-names, and the hosts meet first: one that does not come fails the job in ten minutes, with one sentence.
+A job with its own entrypoint does not run the script by which SageMaker's images name each host: gethostname() returns
+"aws" everywhere. Gloo would then bind to the loopback interface, and NCCL might choose a link-local address: every host
+would wait for the others until the job times out. So both get the interface that SageMaker names, and the hosts meet
+first: if one does not come, the job fails after ten minutes, with one sentence.
 """
 
 import os
@@ -14,12 +14,12 @@ import time
 import job
 
 PORT = 7776
-SECONDS = 600  # instances of one job can start minutes apart
+SECONDS = 600  # the instances of a job can start minutes apart
 GO = b"go"
 
 
 def join() -> None:
-    """Set the interface of Gloo and NCCL, unless somebody has, and meet the other hosts; end the job if one is missing."""
+    """Set the interface of Gloo and NCCL, unless it is set, and meet the other hosts; end the job if one is missing."""
     hosts, current = job.hosts()
     if len(hosts) == 1:
         return
@@ -38,7 +38,7 @@ def join() -> None:
 
 
 def meet(hosts: list[str], current: str, seconds: float) -> None:
-    """Return when every host is there. Raises TimeoutError that names those that are not."""
+    """Return when every host is there. Raise TimeoutError, with the names of the missing ones, if time is up."""
     deadline = time.monotonic() + seconds
     if current == hosts[0]:
         gather(hosts, deadline, seconds)
@@ -47,7 +47,7 @@ def meet(hosts: list[str], current: str, seconds: float) -> None:
 
 
 def gather(hosts: list[str], deadline: float, seconds: float) -> None:
-    """Take the name of every other host, and then let all of them go."""
+    """Receive the name of every other host, then release all of them. The first host calls this."""
     arrived: dict[str, socket.socket] = {}
     with socket.create_server((hosts[0], PORT)) as server:
         while missing := [host for host in hosts[1:] if host not in arrived]:
@@ -59,22 +59,25 @@ def gather(hosts: list[str], deadline: float, seconds: float) -> None:
             except TimeoutError:
                 raise TimeoutError(f"{', '.join(missing)} did not come to {hosts[0]} within {seconds:.0f} s") from None
             except (OSError, UnicodeDecodeError):
-                continue  # it was not one of ours, or comes again
+                continue  # not a host of this job, or one that will try again
         for connection in arrived.values():
             with connection:
                 connection.sendall(GO)
 
 
 def arrive(first: str, current: str, deadline: float, seconds: float) -> None:
-    """Give the first host one's name, again and again until it listens, and wait until it has seen everybody."""
+    """Send this host's name to the first host, and wait to be released.
+
+    Try again until the first host listens. Raise TimeoutError if it never does.
+    """
     while (left := deadline - time.monotonic()) > 0:
         try:
             with socket.create_connection((first, PORT), timeout=min(left, 10)) as connection:
                 connection.sendall(current.encode())
-                connection.settimeout(left + 10)  # the first host names who is missing
+                connection.settimeout(left + 10)  # let the first host fail first: its message names the missing hosts
                 if connection.recv(len(GO)) == GO:
                     return
         except OSError:
-            pass  # its name is not known yet, or it does not listen yet
+            pass  # the first host's name does not resolve yet, or it does not listen yet
         time.sleep(0.5)
     raise TimeoutError(f"{current} waited {seconds:.0f} s for {first}")

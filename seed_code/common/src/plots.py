@@ -1,6 +1,6 @@
-"""The figures of both reports. Every function returns a matplotlib Figure; `png` turns one into bytes.
+"""The figures of both reports. Every function returns a matplotlib Figure; `png` encodes it.
 
-Colours are those of Okabe and Ito, which colour-blind readers tell apart; markers and dashes say the same once more.
+The colours are those of Okabe and Ito, which colour-blind readers can distinguish; markers and dashes differ as well.
 """
 
 import io
@@ -22,15 +22,15 @@ BLUE, ORANGE, GREEN, PINK, AMBER, SKY = COLORS = ("#0072B2", "#D55E00", "#009E73
 FAINT = "#d5d5d5"
 WIDTH = 9.0  # inches
 MOST_CURVES, WORST_CURVES = 10, 5
-MOST_ROWS = 100  # classes in a plot; the tables have all
-MOST_LETTERS = 28  # of a class name beside an axis
-# Control characters and lone surrogates, which fonts and UTF-8 have no place for.
+MOST_ROWS = 100  # classes in a plot; the tables list all
+MOST_LETTERS = 28  # of a class name on an axis
+# Control characters, which fonts cannot draw, and lone surrogates, which UTF-8 cannot encode.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 THOUSANDS = StrMethodFormatter("{x:,.0f}")
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, labels: list[str]) -> Figure:
-    """Which class was taken for which, in percent of the true class: right answers in blue, wrong ones in orange.
+    """Plot which class was predicted for which, in percent of the true class: right in blue, wrong in orange.
 
     `truth` and `predicted` are class numbers of shape (n,).
     """
@@ -41,12 +41,12 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, labels: list[str]) -> Fi
     axes = figure.subplots()
     right = np.eye(count, dtype=bool)
     for cells, colors in ((right, "Blues"), (~right, "Oranges")):
-        # The square root lets a few percent of mistakes show.
+        # The square root makes a few percent of mistakes visible.
         axes.imshow(np.ma.masked_where(~cells | (shares == 0), shares), cmap=colors, norm=PowerNorm(0.5, 0, 1.2))
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title("percent of each true class", loc="left", fontsize=10)
     names = list(names_of(labels).values())
-    too_long = 0.09 * max(map(len, names)) > (size - 1.5) / count  # inches
+    too_long = 0.09 * max(map(len, names)) > (size - 1.5) / count  # a name's and a column's width, in inches
     axes.set_xticks(range(count), names, fontsize=font, parse_math=False, rotation=90 if too_long else 0)
     axes.set_yticks(range(count), names, fontsize=font, parse_math=False)
     axes.set_xticks(np.arange(count - 1) + 0.5, minor=True)
@@ -65,9 +65,10 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, labels: list[str]) -> Fi
 
 
 def class_scores(report: dict[str, dict[str, float]], labels: list[str]) -> Figure:
-    """Precision, recall and F1 of every class, the class with the lowest F1 on top.
+    """Plot precision, recall and F1 of every class, the lowest F1 on top.
 
-    `report` is what scikit-learn's classification_report(output_dict=True) returns.
+    `report` maps class names to what scikit-learn's classification_report(output_dict=True) returns for each. Classes
+    without test examples, whose F1 is None, are skipped.
     """
     called = names_of(labels)
     tested = [label for label in labels if report[label]["f1-score"] is not None]
@@ -83,9 +84,10 @@ def class_scores(report: dict[str, dict[str, float]], labels: list[str]) -> Figu
 
 
 def class_counts(counts: dict[str, dict[str, int]], noun: str = "examples") -> Figure:
-    """Examples (called `noun`) of every class in every split, the largest class on top; a log scale when classes differ 20-fold.
+    """Plot the number of examples (called `noun`) of every class in every split, the largest class on top.
 
-    `counts` is split -> class -> examples; a class that a split lacks has none there.
+    The scale is logarithmic if class sizes differ more than 20-fold. `counts` is split -> class -> examples; a class
+    that a split lacks counts as 0.
     """
     totals: dict[str, int] = {}
     for split in counts.values():
@@ -99,7 +101,7 @@ def class_counts(counts: dict[str, dict[str, int]], noun: str = "examples") -> F
     )
     most = max(number for split in counts.values() for number in split.values())
     if max(totals.values()) > 20 * min(totals.values()):
-        axes.set_xscale("symlog", linthresh=1)  # unlike "log", it has a place for 0
+        axes.set_xscale("symlog", linthresh=1)  # unlike "log", it can show 0
         axes.set(xlim=(-0.2, 1.5 * most), xlabel=f"{noun} (log scale)")
     else:
         axes.set(xlim=(-0.02 * most, 1.04 * most), xlabel=noun)
@@ -109,7 +111,7 @@ def class_counts(counts: dict[str, dict[str, int]], noun: str = "examples") -> F
 
 
 def dots(labels: list[str], series: dict[str, list[float]]) -> tuple[Figure, Axes]:
-    """A row for each label, the first on top, with a dot for the value in each series."""
+    """Plot a row for each label, the first on top, with a dot for its value in each series."""
     row, font = (0.32, 9) if len(labels) <= 20 else (0.17, 7)
     figure = Figure(figsize=(WIDTH, 1.1 + row * len(labels)), layout="constrained")
     axes = tidy(figure.subplots())
@@ -126,10 +128,10 @@ def dots(labels: list[str], series: dict[str, list[float]]) -> tuple[Figure, Axe
 
 
 def calibration(bins: list[dict[str, float]]) -> Figure:
-    """Does a confidence of 0.8 mean right in 8 of 10 cases? The reliability diagram of Guo et al. 2017.
+    """Plot the reliability diagram of Guo et al. 2017: does a confidence of 0.8 mean right in 8 of 10 cases?
 
-    Each bin holds the mean "confidence" and the "accuracy" of its "count" answers; the expected calibration error is
-    the gap between the two, averaged over all answers. https://arxiv.org/abs/1706.04599
+    Each bin has the mean "confidence", the "accuracy" and the "count" of its predictions; the expected calibration
+    error is the gap between the first two, averaged over all predictions. https://arxiv.org/abs/1706.04599
     """
     filled = [entry for entry in bins if entry["count"]]
     confidence, accuracy, count = (
@@ -139,13 +141,13 @@ def calibration(bins: list[dict[str, float]]) -> Figure:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     tidy(upper).plot([0, 1], [0, 1], "--", color="#888888", linewidth=1, label="confidence = accuracy")
     upper.vlines(confidence, confidence, accuracy, color=ORANGE, linewidth=3, alpha=0.5, label="gap", zorder=1)
-    # The area of a dot says how many answers it stands for: few of them prove little.
+    # A dot's area shows the number of predictions: a few of them prove little.
     upper.scatter(confidence, accuracy, s=np.maximum(400 * count / count.sum(), 8), color=BLUE, zorder=2)
     error = np.average(np.abs(accuracy - confidence), weights=count)
     upper.set_title(f"expected calibration error {error:.3f}", loc="left", fontsize=10)
     upper.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="accuracy")
     figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
-    tidy(lower).bar(confidence, count, width=0.04, color=BLUE)  # inside the axes, a confidence of 1 too
+    tidy(lower).bar(confidence, count, width=0.04, color=BLUE)  # narrow enough to fit the axes at a confidence of 1
     lower.set(xlabel="confidence", ylabel="answers")
     lower.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     lower.yaxis.set_major_formatter(THOUSANDS)
@@ -153,10 +155,11 @@ def calibration(bins: list[dict[str, float]]) -> Figure:
 
 
 def curves(scores: np.ndarray, truth: np.ndarray, labels: list[str]) -> Figure:
-    """ROC on the left and precision over recall on the right, with the areas below them.
+    """Plot ROC on the left and precision over recall on the right, with the areas below the curves.
 
-    `scores` (0 to 1) and `truth` (0 or 1) have the shape (n, classes). More than 10 classes are drawn as their micro
-    average and the 5 of the lowest average precision. A class without a positive or a negative example has no curve.
+    `scores` (0 to 1) and `truth` (0 or 1) have the shape (n, classes). If there are more than 10 classes, plot their
+    micro average and the 5 with the lowest average precision. A class without a positive or a negative example has no
+    curve.
     """
     drawable = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
     names = list(names_of(labels).values())
@@ -189,7 +192,7 @@ def curves(scores: np.ndarray, truth: np.ndarray, labels: list[str]) -> Figure:
 
 
 def history(history: list[dict[str, Any]]) -> Figure:
-    """Loss, and quality on the validation split, over the epochs; the entry with "best": True is the model kept."""
+    """Plot loss and validation metrics by epoch; the entry with "best": True is the model that is kept."""
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     losses, quality = (tidy(axes) for axes in figure.subplots(1, 2))
     lines = (
@@ -216,12 +219,15 @@ def history(history: list[dict[str, Any]]) -> Figure:
 
 
 def histogram(values: np.ndarray, title: str, unit: str, limit: float | None = None, noun: str = "examples") -> Figure:
-    """How `values` (whole numbers from 0) are spread, on a log scale when the tail is long; a line where `limit` cuts."""
-    low = max(int(values.min()), 1)  # a log scale has no place for 0
+    """Plot the distribution of `values` (whole numbers from 0), with a line where `limit` cuts.
+
+    The scale is logarithmic if the tail is long.
+    """
+    low = max(int(values.min()), 1)  # a log scale cannot show 0
     high = max(int(values.max()), low) + 1
     long_tail = high > 10 * max(np.median(values), 1)
     step = np.ceil((high - low) / 60)
-    # Bins of whole numbers: others would hold now one, now two of them, and the outline would be a comb.
+    # Integer edges: other bins would hold one value here and two there, and the outline would look like a comb.
     edges = np.unique(np.geomspace(low, high, 40).round()) if long_tail else np.arange(low, high + step, step)
     figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     axes = tidy(figure.subplots())
@@ -235,7 +241,7 @@ def histogram(values: np.ndarray, title: str, unit: str, limit: float | None = N
     axes.xaxis.set_major_formatter(THOUSANDS)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(THOUSANDS)
-    if limit is not None and limit < high:  # else it cuts nothing
+    if limit is not None and limit < high:  # otherwise it cuts no example
         axes.axvline(limit, color=ORANGE, linestyle="--")
         note = f" limit {limit:,.0f}, reached by {np.sum(values >= limit):,} "
         side = "left" if limit < np.median(values) else "right"
@@ -244,7 +250,7 @@ def histogram(values: np.ndarray, title: str, unit: str, limit: float | None = N
 
 
 def tidy(axes: Axes) -> Axes:
-    """Only what helps to read the figure: faint grid lines, no box."""
+    """Remove the box, make the grid faint, and return the axes."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.grid(color=FAINT, linewidth=0.6, alpha=0.7)
@@ -254,9 +260,10 @@ def tidy(axes: Axes) -> Axes:
 
 
 def names_of(labels: list[str]) -> dict[str, str]:
-    """What each class is called beside an axis: its name, cut where there is no room, or its number.
+    """Return the name of each class on an axis: its own, shortened if there is no room, or a number.
 
-    Names that are cut are told apart by their ends; a number stands for letters that the font lacks (`numbered` has both).
+    Shortened names that would be equal also keep their ends, and then get a number. A number stands for a name with
+    letters that the font lacks (`numbered` lists these).
     """
     numbers = {label: number for number, label in enumerate(sorted(labels), 1)}
     cut = {label: short(label) for label in labels}
@@ -271,7 +278,7 @@ def names_of(labels: list[str]) -> dict[str, str]:
 
 
 def numbered(labels: list[str]) -> dict[str, str]:
-    """The classes that the plots show by a number, each with what it is called there."""
+    """Return the classes that plots show by a number: the name in the plots -> the class."""
     names = names_of(labels)
     return {
         name: label
@@ -281,20 +288,20 @@ def numbered(labels: list[str]) -> dict[str, str]:
 
 
 def short(label: str) -> str:
-    """A class name that has room beside an axis."""
+    """Return the beginning of a class name, as far as there is room on an axis."""
     name = " ".join(UNPRINTABLE.sub("\ufffd", label).split())
     return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
 
 
 def both_ends(label: str) -> str:
-    """The same, with the end of a name that does not fit."""
+    """Return the beginning and the end of a class name that does not fit."""
     name = " ".join(UNPRINTABLE.sub("\ufffd", label).split())
     return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS // 2]}…{name[1 - MOST_LETTERS // 2 :]}"
 
 
 @cache
 def letters() -> frozenset[int]:
-    """The letters of the font that plots are drawn with."""
+    """Return the code points in the font that plots are drawn with."""
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
@@ -303,7 +310,7 @@ def is_drawable(text: str) -> bool:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG, sharp on high-resolution screens too; the same figure gives the same bytes."""
+    """Return the figure as a PNG, sharp on high-resolution screens; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
     return buffer.getvalue()

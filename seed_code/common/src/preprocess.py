@@ -1,11 +1,11 @@
-"""Turn the team's data into three splits that training maps into memory, and a report about it.
+"""Turn the team's data into three splits, which training memory-maps, and a report about the data.
 
 Run it locally:  python src/preprocess.py --data sample --output work/prepared
 In SageMaker:    a processing job; the data in /opt/ml/processing/input/data, the splits in /opt/ml/processing/output.
 
-The data is read twice, a row at a time: first to decide which row goes where, then to write it. Some 20 bytes a row
-stay in memory, and the names of pictures' files. Several instances, each with a share of the files, come to the same splits: they exchange what they
-found after the first reading.
+The data is read twice, one row at a time: first to decide which row goes to which split, then to write it. Some 20
+bytes for each row stay in memory, and the file names of pictures. Several instances, each with a part of the files,
+arrive at the same splits: they exchange the results of the first reading.
 """
 
 import argparse
@@ -35,14 +35,14 @@ import settings
 import task
 from examples import SPLITS, Example, NothingToRead, Skipped, Unreadable
 
-LEFT_OUT = len(SPLITS)  # the number of no split
+LEFT_OUT = len(SPLITS)  # in place of a split: dropped, or not assigned by the data
 ROWS_AT_A_TIME, ROWS_A_THREAD = 1024, 32
-NAMED = 20  # unreadable examples that the report names
+NAMED = 20  # unreadable examples listed in the report
 SHOWN = 4  # samples of each class in the report
 SECONDS_BETWEEN_LINES = 10
-SEPARATORS = ("_", "|", ",", ";", "/", "+", "&")  # between labels, as others write them
-MANY_NOTED = 0.01  # a share of examples with nothing on them that is worth a warning
-MANY_EQUAL = 0.1  # a share of equal examples that is worth a warning
+SEPARATORS = ("_", "|", ",", ";", "/", "+", "&")  # between labels, in common data sets
+MANY_NOTED = 0.01  # share of blank examples that is worth a warning
+MANY_EQUAL = 0.1  # share of duplicates that is worth a warning
 
 
 def parse_arguments(given: list[str] | None) -> argparse.Namespace:
@@ -55,12 +55,12 @@ def parse_arguments(given: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-# --- first reading: what is there ------------------------------------------------------------------------------------
+# --- first reading: survey the data ----------------------------------------------------------------------------------
 
 
 @dataclass
 class Unread:
-    """How many of a kind there are (examples that cannot be read, files that were passed over), the first of them by name."""
+    """The number of examples or files of one kind (unreadable, skipped), and the names of the first NAMED."""
 
     count: int = 0
     named: list[str] = field(default_factory=list)
@@ -77,27 +77,25 @@ class Unread:
 
 @dataclass
 class Survey:
-    """What the first reading found: of each row that is kept its key (64 bits), its set of labels (a number), the split that
-    it is given, and its measure; and of each row that was read whether it is kept.
-    """
+    """The results of the first reading."""
 
-    keys: array = field(default_factory=lambda: array("Q"))
-    kinds: array = field(default_factory=lambda: array("i"))
-    given: array = field(default_factory=lambda: array("b"))
-    groups: array = field(
-        default_factory=lambda: array("Q")
-    )  # 64 bits of a group's name; empty where none are asked for
+    # One entry for each row that is kept:
+    keys: array = field(default_factory=lambda: array("Q"))  # 64-bit hash of its key
+    kinds: array = field(default_factory=lambda: array("i"))  # number of its set of labels, see label_sets
+    given: array = field(default_factory=lambda: array("b"))  # number of the split that the data assigns, or LEFT_OUT
+    groups: array = field(default_factory=lambda: array("Q"))  # 64-bit hash of its group; empty without [data] group
     measures: array = field(default_factory=lambda: array("H"))
+    # One entry for each row that is read: whether it is kept.
     kept: array = field(default_factory=lambda: array("b"))
     label_sets: dict[tuple[str, ...], int] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
-    unmapped: Counter[str] = field(default_factory=Counter)  # labels that [data.labels] does not have
+    unmapped: Counter[str] = field(default_factory=Counter)  # labels that [data.labels] lacks
     unreadable: Unread = field(default_factory=Unread)
-    others: dict[str, Unread] = field(default_factory=dict)  # skipped, and examples with a note, by reason
+    others: dict[str, Unread] = field(default_factory=dict)  # by reason: what was skipped, and examples with a note
     rows: int = 0
 
     def add(self, example: Example | Unreadable | Skipped, data: dict[str, Any]) -> None:
-        """Count one example."""
+        """Count one example, and note its key, labels, split, group and measure if it is kept."""
         self.kept.append(0)
         if isinstance(example, Skipped):
             self.others.setdefault(f"skipped: {example.reason}", Unread()).add(example.where)
@@ -119,14 +117,15 @@ class Survey:
             self.kinds.append(self.label_sets.setdefault(tuple(labels or ()), len(self.label_sets)))
             self.given.append(SPLITS.index(example.split) if example.split else LEFT_OUT)
             self.measures.append(example.measure)
-            if data["group"]:  # a row without a group is one of its own
+            if data["group"]:  # a row without a group is its own group
                 self.groups.append(examples.number_of(f"group {example.group}" if example.group else example.where))
 
     @classmethod
     def of_all(cls, surveys: list["Survey"]) -> "Survey":
-        """The surveys of all instances as one."""
+        """Return the surveys of all instances as one, without `kept`, which each instance needs for itself."""
         whole = cls()
         for survey in surveys:
+            # Each instance numbers its sets of labels itself: renumber them.
             numbers = [whole.label_sets.setdefault(labels, len(whole.label_sets)) for labels in survey.label_sets]
             for name in ("keys", "given", "measures", "groups"):
                 getattr(whole, name).extend(getattr(survey, name))
@@ -141,7 +140,10 @@ class Survey:
 
 
 def name_labels(example: Example, data: dict[str, Any]) -> list[str] | None:
-    """The class names of one example, sorted, or None when [data.labels] does not list one of them."""
+    """Return the class names of an example, sorted; None if [data.labels] lacks one of its labels.
+
+    Raise ValueError if it has several labels and [data] problem is not multi_label.
+    """
     raw = example.labels
     if data["problem"] == "multi_label" and data["label_separator"]:
         raw = [part.strip() for label in raw for part in label.split(data["label_separator"]) if part.strip()]
@@ -154,7 +156,7 @@ def name_labels(example: Example, data: dict[str, Any]) -> list[str] | None:
 
 
 def reason_to_drop(example: Example, labels: list[str] | None, data: dict[str, Any]) -> str:
-    """Why an example is of no use; empty where it is."""
+    """Return why an example is dropped; an empty string if it is kept."""
     if not example.key:
         return "empty"
     if labels is None:
@@ -163,14 +165,14 @@ def reason_to_drop(example: Example, labels: list[str] | None, data: dict[str, A
 
 
 def drop_rare(survey: Survey, data: dict[str, Any]) -> set[str]:
-    """Leave out classes with fewer distinct examples than [data] min_examples; return their names.
+    """Drop classes with fewer distinct examples than [data] min_examples, and return their names.
 
-    Of a multi_label example the other labels stay.
+    A multi_label example keeps its other labels.
     """
     keys, kinds = np.asarray(survey.keys, dtype=np.uint64), np.asarray(survey.kinds, dtype=np.int64)
     sets = list(survey.label_sets)
     distinct: Counter[str] = Counter()
-    if len(keys):
+    if len(keys):  # count each pair of a key and a set of labels once
         for _, kind in np.unique(np.stack([keys, kinds.astype(np.uint64)]), axis=1).T.tolist():
             distinct.update(sets[kind])
     rare = {label: count for label, count in distinct.items() if count < data["min_examples"]}
@@ -178,6 +180,7 @@ def drop_rare(survey: Survey, data: dict[str, Any]) -> set[str]:
         return set()
     named = ", ".join(f"{label} ({count})" for label, count in sorted(rare.items())[:NAMED])
     reason = f"of classes with fewer than [data] min_examples ({data['min_examples']}): {named}"
+    # The sets of labels without rare ones, and the rows that lose a label.
     left = [tuple(label for label in labels if label not in rare) for labels in sets]
     touched = np.array([len(after) < len(before) for before, after in zip(sets, left, strict=True)])[kinds]
     survey.dropped[f"labels {reason}" if data["problem"] == "multi_label" else reason] += int(touched.sum())
@@ -192,7 +195,7 @@ def drop_rare(survey: Survey, data: dict[str, Any]) -> set[str]:
 
 
 def alike(classes: list[str]) -> list[list[str]]:
-    """Groups of class names that differ in what nobody sees: Unicode form, case, spaces, characters without width."""
+    """Return groups of class names that differ only in Unicode form, case, spaces or invisible characters."""
     groups: dict[str, list[str]] = {}
     for name in classes:
         folded = unicodedata.normalize("NFKC", name).casefold()
@@ -202,7 +205,10 @@ def alike(classes: list[str]) -> list[list[str]]:
 
 
 def separator_of(classes: list[str], data: dict[str, Any]) -> str:
-    """The sign that most class names have between their parts, where those are names of classes, too; else empty."""
+    """Return the character that seems to join several labels in most class names; an empty string if none does.
+
+    Most names must contain it, and the parts between must recur.
+    """
     if data["problem"] != "multi_label" or data["label_separator"] or isinstance(data["label"], list):
         return ""
     for sign in SEPARATORS:
@@ -214,7 +220,10 @@ def separator_of(classes: list[str], data: dict[str, Any]) -> str:
 
 
 def name_classes(survey: Survey, data: dict[str, Any]) -> list[str]:
-    """The classes in the order of their numbers; for binary the positive one is number 1. Raises ValueError."""
+    """Return the classes in the order of their numbers; for binary, the positive one is number 1.
+
+    Raise ValueError if there are no rows, fewer than two classes, or classes that do not fit a binary problem.
+    """
     if not survey.rows:
         raise ValueError("the data holds no rows. Give a file with rows in it.")
     names = sorted({label for labels in survey.label_sets for label in labels})
@@ -241,30 +250,33 @@ def name_classes(survey: Survey, data: dict[str, Any]) -> list[str]:
     return [name for name in names if name != positive] + [positive]
 
 
-# --- the plan: what goes where ---------------------------------------------------------------------------------------
+# --- the plan: assign keys to splits ---------------------------------------------------------------------------------
 
 
 @dataclass
 class Plan:
-    """On which side each key stands: `sides[i]`, a number of a split, belongs to `keys[i]` (sorted)."""
+    """The split of each key: `sides[i]` is the split's number, or LEFT_OUT, of `keys[i]`. Keys are sorted."""
 
     keys: np.ndarray
     sides: np.ndarray
-    given: set[int] = field(default_factory=set)  # the splits that the data names
+    given: set[int] = field(default_factory=set)  # numbers of the splits that the data assigns
 
     def side(self, key: int) -> int:
         return int(self.sides[np.searchsorted(self.keys, np.uint64(key))])
 
 
 def draw_plan(survey: Survey, data: dict[str, Any]) -> tuple[Plan, dict[str, int]]:
-    """Divide the keys into splits, each set of labels in its share; also says what is double.
+    """Assign the keys to splits, stratified by their sets of labels; also return statistics of duplicates.
 
-    The order inside a set of labels is that of seeded hashes: it depends on the texts alone, not on who read them when.
+    Within a stratum, the order is that of seeded hashes: it depends on the examples alone, not on who read them when.
     """
+    # keys: (distinct keys,), sorted; inverse: (rows,), the index of each row's key
     keys, inverse = np.unique(np.asarray(survey.keys, dtype=np.uint64), return_inverse=True)
+    # Numbers of the sets of labels that do not depend on which instance read what.
     ranks = {labels: rank for rank, labels in enumerate(sorted(survey.label_sets))}
     rank_of_kind = np.array([ranks[labels] for labels in survey.label_sets], dtype=np.int64)
     kinds = rank_of_kind[np.asarray(survey.kinds, dtype=np.int64)]
+    # A key whose rows have different labels is stratified by the lowest of their numbers.
     lowest, highest = np.full(len(keys), len(ranks)), np.zeros(len(keys), dtype=np.int64)
     np.minimum.at(lowest, inverse, kinds)
     np.maximum.at(highest, inverse, kinds)
@@ -275,19 +287,20 @@ def draw_plan(survey: Survey, data: dict[str, Any]) -> tuple[Plan, dict[str, int
         "with_different_labels": int((lowest != highest).sum()),
     }
 
-    # What stands together: equal texts or pictures, and all of a group.
+    # A unit goes to one split: a key with all its duplicates, or all keys of a group.
     unit_of = units(survey, inverse, len(keys))
     sizes = np.bincount(unit_of)
     of_row = unit_of[inverse]
     first = np.unique(unit_of, return_index=True)[1]
     sides = given_sides(survey, of_row, len(sizes))
-    free = sides != LEFT_OUT  # no split is given
+    free = sides != LEFT_OUT  # true where the data assigns a split
+    # The splits to draw, out of train, are those that the data does not assign.
     drawn = [name for name in ("test", "validation") if not free.any() or SPLITS.index(name) not in sides[free]]
     sides[~free] = SPLITS.index("train")
     shuffled = np.argsort(mix(keys[first], data["seed"]), kind="stable")
     shuffled = shuffled[sides[shuffled] == SPLITS.index("train")]
     strata = pool_rare(lowest, data) if data["problem"] == "multi_label" else lowest
-    of_unit = strata[first]
+    of_unit = strata[first]  # a unit's stratum is that of its first key
     in_strata = shuffled[np.argsort(of_unit[shuffled], kind="stable")]
     for members in np.split(
         in_strata, np.cumsum(np.bincount(of_unit[shuffled], minlength=int(of_unit.max()) + 1))[:-1]
@@ -298,7 +311,7 @@ def draw_plan(survey: Survey, data: dict[str, Any]) -> tuple[Plan, dict[str, int
     if "test" in drawn and (data["problem"] == "multi_label" or survey.groups):
         test_every_class(survey, of_row, sides, shuffled)
     sides = sides[unit_of]
-    if data["limit"]:  # in another order than that of the splits
+    if data["limit"]:  # with another seed: in an order independent of the split
         limit(sides, lowest, np.argsort(mix(keys, data["seed"] + 1), kind="stable"), data["limit"])
     if data["balance"]:
         by_key = np.argsort(mix(keys, data["seed"]), kind="stable")
@@ -307,22 +320,27 @@ def draw_plan(survey: Survey, data: dict[str, Any]) -> tuple[Plan, dict[str, int
 
 
 def units(survey: Survey, inverse: np.ndarray, count: int) -> np.ndarray:
-    """The number of the unit that each key belongs to: the keys that share a group, directly or through others."""
+    """Return the number of each key's unit. Keys that share a group, directly or through other keys, are one unit.
+
+    Without groups, each key is a unit of its own.
+    """
     if not survey.groups:
         return np.arange(count)
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    # A graph of keys (0 to count - 1) and groups (from count on): its connected components are the units.
     named, groups = np.unique(np.asarray(survey.groups, dtype=np.uint64), return_inverse=True)
     links = coo_array((np.ones(len(groups)), (inverse, count + groups)), shape=(count + len(named),) * 2)
     found = connected_components(links, directed=False)[1][:count]
-    return np.unique(found, return_inverse=True)[1]
+    return np.unique(found, return_inverse=True)[1]  # numbered without gaps
 
 
 def given_sides(survey: Survey, unit_of_row: np.ndarray, count: int) -> np.ndarray:
-    """The split that each unit is given, LEFT_OUT for none: where the data names two splits at least.
+    """Return the number of the split that the data assigns to each unit; LEFT_OUT for none.
 
-    What is in several stays in the last of train, validation and test.
+    A unit that is in several splits goes to the last of train, validation and test. If the data names fewer than two
+    splits, none is assigned.
     """
     given = np.asarray(survey.given, dtype=np.int8)
     if len(set(given.tolist()) - {LEFT_OUT}) < 2:
@@ -333,27 +351,28 @@ def given_sides(survey: Survey, unit_of_row: np.ndarray, count: int) -> np.ndarr
 
 
 def shares(sizes: np.ndarray, drawn: list[str], data: dict[str, Any]) -> tuple[int, int]:
-    """How many units of a class, of so many examples each, go into test and validation, the first of them into test.
+    """Return how many units of a stratum go to test and to validation; the first units go to test.
 
-    Of two or more, one goes into test at least, and one stays.
+    `sizes` has the number of examples of each unit; `drawn` names the splits to draw. If test is drawn and there are
+    two units or more, at least one goes to test and at least one stays in train.
     """
     units, ends, begins = len(sizes), np.cumsum(sizes), np.cumsum(sizes) - sizes
     test, validation = (
         round(int(sizes.sum()) * data[f"{name}_share"]) if name in drawn else 0 for name in ("test", "validation")
     )
-    # A unit goes where the middle of it falls; units of one example each come out as counted.
+    # With all units in a row, each goes where its middle falls. If all have one example, the counts come out exactly.
     middle = (begins + ends) / 2
     in_test = int((middle < test).sum())
     if "test" in drawn and units > 1:
         in_test = max(1, min(in_test, units - 1))
     in_validation = int((middle[in_test:] < ends[in_test - 1 : in_test].sum() + validation).sum())
-    if "validation" in drawn and units > 2 and sizes.max() > 1:  # few and large ones: none may fall there
+    if "validation" in drawn and units > 2 and sizes.max() > 1:  # of few, large units, perhaps no middle falls there
         in_validation = max(1, in_validation)
     return in_test, max(0, min(in_validation, units - in_test - 1))
 
 
 def test_every_class(survey: Survey, unit_of_row: np.ndarray, sides: np.ndarray, shuffled: np.ndarray) -> None:
-    """Move a unit of each class that has two, and none in test, from train into test."""
+    """Move one unit from train to test for each class that has several units, but none in test."""
     kinds = np.asarray(survey.kinds, dtype=np.int64)
     for label in sorted({label for labels in survey.label_sets for label in labels}):
         having = [number for labels, number in survey.label_sets.items() if label in labels]
@@ -364,7 +383,7 @@ def test_every_class(survey: Survey, unit_of_row: np.ndarray, sides: np.ndarray,
 
 
 def balance(sides: np.ndarray, strata: np.ndarray, shuffled: np.ndarray) -> None:
-    """Leave out examples of the larger classes from train, and from train alone, until all have as many there."""
+    """Drop training examples, and no others, until all strata are as large in train as the smallest."""
     train = shuffled[sides[shuffled] == SPLITS.index("train")]
     sizes = np.bincount(strata[train])
     most = int(sizes[sizes > 0].min()) if len(train) else 0
@@ -372,41 +391,41 @@ def balance(sides: np.ndarray, strata: np.ndarray, shuffled: np.ndarray) -> None
 
 
 def limit(sides: np.ndarray, strata: np.ndarray, shuffled: np.ndarray, most: int) -> None:
-    """Leave out all but the first `most` keys of each stratum, of those in `shuffled`."""
+    """Drop all but the first `most` keys of each stratum, out of those in `shuffled`."""
     in_strata = shuffled[np.argsort(strata[shuffled], kind="stable")]
     sizes = np.bincount(strata[shuffled])
-    place = np.arange(len(in_strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each within its stratum
+    place = np.arange(len(in_strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # position within the stratum
     sides[in_strata[place >= most]] = LEFT_OUT
 
 
 def pool_rare(strata: np.ndarray, data: dict[str, Any]) -> np.ndarray:
-    """Put sets of labels that are too rare for a share of their own into one stratum."""
+    """Merge the sets of labels that are too rare to be stratified into one stratum."""
     enough = math.ceil(1 / min(data["test_share"], data["validation_share"]))
     sizes = np.bincount(strata)
     return np.where(sizes[strata] < enough, len(sizes), strata)
 
 
 def mix(keys: np.ndarray, seed: int) -> np.ndarray:
-    """Other 64-bit numbers for another seed (the finisher of SplitMix64, Steele et al. 2014)."""
+    """Return 64-bit hashes of keys and a seed (the finalizer of SplitMix64, Steele et al. 2014)."""
     mixed = keys + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return mixed ^ (mixed >> np.uint64(31))
 
 
-# --- second reading: write it ----------------------------------------------------------------------------------------
+# --- second reading: write the splits --------------------------------------------------------------------------------
 
 
 @dataclass
 class Written:
-    """What one instance wrote, for the report."""
+    """Statistics of what one instance wrote, for the report."""
 
     counts: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in SPLITS})
     examples: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     unreadable: Unread = field(default_factory=Unread)
     sizes: array = field(default_factory=lambda: array("i"))
-    notes: Counter[str] = field(default_factory=Counter)  # what task.note_of says of rows, where it says something
+    notes: Counter[str] = field(default_factory=Counter)  # what task.note_of returns for rows, if not empty
     samples: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
     thumbnails: lookalikes.Thumbnails = field(default_factory=lookalikes.Thumbnails)
 
@@ -419,7 +438,10 @@ class Written:
         size: int,
         thumbnail: np.ndarray | None,
     ) -> None:
-        """Count one row; of each class the rows with the smallest numbers are shown, whoever wrote them."""
+        """Count one row.
+
+        Each class's samples are its rows with the smallest ids, so they do not depend on the number of instances.
+        """
         self.examples[split] += 1
         self.counts[split].update(labels)
         self.sizes.append(size)
@@ -435,7 +457,7 @@ class Written:
 
 
 def on_all_cores(found: Iterable[Any], function: Callable[[Any], Any]) -> Iterator[Any]:
-    """What a function makes of many things, in their order (decoding a picture lets other threads run)."""
+    """Yield `function(item)` for each item, in order, from a pool of threads: decoding a picture releases the GIL."""
 
     def apply(piece: list[Any]) -> list[Any]:
         return [function(one) for one in piece]
@@ -449,7 +471,7 @@ def on_all_cores(found: Iterable[Any], function: Callable[[Any], Any]) -> Iterat
 def identified(
     found: Iterable[Example | Unreadable | Skipped], chosen: settings.Settings
 ) -> Iterator[Example | Unreadable | Skipped]:
-    """The same, each example with the key that `task.identify` finds."""
+    """Yield the same items, with the key that `task.identify` gives each example."""
     return on_all_cores(found, lambda one: task.identify(one, chosen["task"]) if isinstance(one, Example) else one)
 
 
@@ -461,7 +483,11 @@ def select(
     data: dict[str, Any],
     written: Written,
 ) -> Iterator[tuple[Example, list[str], str]]:
-    """The examples that go into a split, with their labels and its name; `mine` is what the first reading found here."""
+    """Yield the examples that go to a split, with their labels and its name; count the others in `written`.
+
+    `found` is the second reading. `mine` is this instance's survey: the first reading of the same items.
+    """
+    # Keys of rare classes are not in the plan: their rows are skipped below, whatever is found here.
     places = np.searchsorted(plan.keys, np.asarray(mine.keys, dtype=np.uint64))
     sides = iter(plan.sides[np.minimum(places, len(plan.keys) - 1)].tolist())
     given, keys = iter(mine.given), iter(mine.keys)
@@ -482,7 +508,7 @@ def select(
             }
             written.left_out[" or ".join(words for name, words in reasons.items() if data[name])] += 1
         else:
-            yield replace(example, key=f"{key:016x}"), labels, SPLITS[side]  # the second reading identifies nothing
+            yield replace(example, key=f"{key:016x}"), labels, SPLITS[side]  # identified in the first reading only
 
 
 def write(
@@ -493,7 +519,7 @@ def write(
     output: Path,
     part: int,
 ) -> Written:
-    """Write this instance's part of every split."""
+    """Prepare examples and write this instance's part of every split; return its statistics."""
     written = Written()
     facts = chosen["task"] | learned
     numbers = {name: number for number, name in enumerate(classes)}
@@ -524,7 +550,7 @@ def write(
 
 
 def check_readable(unreadable: Unread, rows: int, limit: float) -> None:
-    """Raise ValueError when a larger share than [data] unreadable_share could not be read."""
+    """Raise ValueError if more than [data] unreadable_share of the rows could not be read."""
     if unreadable.count > limit * rows:
         raise ValueError(
             f"{unreadable.count} of {rows} examples cannot be read, more than [data] unreadable_share ({limit:g}) "
@@ -534,7 +560,7 @@ def check_readable(unreadable: Unread, rows: int, limit: float) -> None:
 
 
 def all_unread(survey: Survey, written: list[Written]) -> Unread:
-    """What no instance could read, the first time or the second."""
+    """Return what the instances could not read, in the first reading or the second."""
     whole = Unread()
     for part in (survey, *written):
         whole.join(part.unreadable)
@@ -542,7 +568,7 @@ def all_unread(survey: Survey, written: list[Written]) -> Unread:
 
 
 def share_of(group: distributed.Group, data: Path, chosen: settings.Settings) -> Iterator[Example | Unreadable]:
-    """What this instance has to read; of several, one may have got no file."""
+    """Yield what this instance has to read; with several instances, one may have received no file."""
     try:
         yield from task.read(data, chosen)
     except NothingToRead:
@@ -551,7 +577,7 @@ def share_of(group: distributed.Group, data: Path, chosen: settings.Settings) ->
 
 
 def said(found: Iterable[Any], doing: str) -> Iterator[Any]:
-    """The same again, with a line every 10 seconds."""
+    """Yield from `found`, printing progress every 10 seconds."""
     spoken = time.monotonic()
     for number, example in enumerate(found, 1):
         yield example
@@ -568,7 +594,7 @@ def describe(
     classes: list[str],
     chosen: settings.Settings,
 ) -> dict[str, Any]:
-    """The facts of the data report."""
+    """Return the statistics for the data report."""
     dropped = dict(survey.dropped)
     dropped |= written_off(written)
     unreadable = all_unread(survey, written)
@@ -609,7 +635,7 @@ def describe(
 
 
 def warnings_of(written: list[Written]) -> list[str]:
-    """Name what task.note_of says of more than a few examples."""
+    """Return a warning for each note of task.note_of that more than MANY_NOTED of the examples have."""
     notes, count = sum((part.notes for part in written), Counter()), sum(part.examples.total() for part in written)
     return [
         f"{noted:,} {task.NOUN} are {note} when decoded ({noted / count:.0%}): look at them in report/data.html"
@@ -619,7 +645,7 @@ def warnings_of(written: list[Written]) -> list[str]:
 
 
 def lookalikes_of(written: list[Written]) -> dict[str, Any]:
-    """Return what lookalikes.report says of all instances' examples; empty where the task has no thumbnails."""
+    """Return the report on lookalikes among all instances' examples; {} if the task has no thumbnails."""
     thumbnails = lookalikes.Thumbnails()
     for part in written:
         thumbnails.join(part.thumbnails)
@@ -628,7 +654,7 @@ def lookalikes_of(written: list[Written]) -> dict[str, Any]:
 
 
 def speak(facts: dict[str, Any]) -> None:
-    """Say on standard output what was done, and all that was not used."""
+    """Print the statistics: the splits, all that was dropped, and warnings."""
     if facts["given"]:
         print(f"the data says what is {' and '.join(facts['given'])}", flush=True)
     if facts["groups"]:
@@ -687,6 +713,7 @@ def main(given: list[str] | None = None) -> None:
     if group.first:
         for old in arguments.output.glob("*/part-*.arrow"):
             old.unlink()
+    # First reading: each instance surveys its files; then all have the survey of all.
     mine = Survey()
     for example in said(identified(share_of(group, arguments.data, chosen), chosen), "reading"):
         mine.add(example, data)
@@ -697,6 +724,7 @@ def main(given: list[str] | None = None) -> None:
     plan, double = draw_plan(survey, data)
     learned = task.learned(greatest_in_train(survey, plan))
 
+    # Second reading: each instance writes its part of every split.
     counted = Written()
     selected = select(share_of(group, arguments.data, chosen), mine, plan, rare, data, counted)
     done = write(said(selected, "preparing"), classes, chosen, learned, arguments.output, group.rank)
@@ -715,14 +743,14 @@ def main(given: list[str] | None = None) -> None:
 
 
 def greatest_in_train(survey: Survey, plan: Plan) -> int:
-    """The greatest measure of the training examples."""
+    """Return the greatest measure of the training examples; 0 if there are none."""
     sides = plan.sides[np.searchsorted(plan.keys, np.asarray(survey.keys, dtype=np.uint64))]
     measures = np.asarray(survey.measures)[sides == SPLITS.index("train")]
     return int(measures.max()) if len(measures) else 0
 
 
 def check_splits(survey: Survey, plan: Plan, double: dict[str, int], written: list[Written]) -> None:
-    """Raise ValueError, with what may be the cause, where a split has no example."""
+    """Raise ValueError, with the possible causes, if a split has no example."""
     empty = [name for name in SPLITS if not any(part.examples[name] for part in written)]
     if not empty:
         return
@@ -738,7 +766,7 @@ def check_splits(survey: Survey, plan: Plan, double: dict[str, int], written: li
 
 
 def written_off(written: list[Written]) -> Counter[str]:
-    """What was left out in the second reading, by reason."""
+    """Return what was dropped in the second reading, by reason."""
     return sum((part.left_out for part in written), Counter())
 
 

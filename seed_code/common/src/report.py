@@ -1,6 +1,6 @@
-"""Reports as one HTML file each: what the data holds, and what the trained model is worth.
+"""Reports, each a single HTML file: what the data holds, and how good the trained model is.
 
-A page loads nothing and runs nothing, so it can be mailed, archived and opened anywhere. All text in it comes escaped:
+A page loads nothing and runs no script, so it can be mailed, archived and opened anywhere. All text in it is escaped:
 texts and class names are whatever the team's files hold.
 """
 
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 import plots
 
 MOST_CHARACTERS = 1000  # of any one text
-MOST_NAMED = 20  # classes or files in a list
+MOST_NAMED = 20  # classes or files in a list; the rest are counted
 PIXELS_AN_INCH = 96  # in CSS, whatever the screen
 
 PROBLEMS = {
@@ -107,10 +107,10 @@ tr:last-child td { border-bottom: 0; }
 
 
 def data_report(path: Path, facts: dict[str, Any], lengths: np.ndarray, samples: list[dict[str, Any]]) -> None:
-    """Write what preprocessing found: classes, what was left out and why, duplicates, sizes, samples.
+    """Write the data report: classes, what was dropped and why, duplicates, sizes, samples.
 
-    `facts` is what preprocess.py writes to data.json ("cut" may be absent); `lengths` the size of every example; each
-    sample has "labels", "where", and its "text" or a small "png".
+    `facts` are the statistics that preprocess.py writes to data.json ("cut" may be missing); `lengths` has the size of
+    every example; each sample has "labels", "where", and its "text" or a small "png".
     """
     examples, noun = sum(split["examples"] for split in facts["splits"].values()), facts.get("noun", "examples")
     write(
@@ -241,11 +241,11 @@ def sizes(facts: dict[str, Any], lengths: np.ndarray) -> str:
 def evaluation_report(
     path: Path, evaluation: dict[str, Any], figures: dict[str, Figure], mistakes: list[dict[str, Any]]
 ) -> None:
-    """Write what the model is worth: the gate, the metrics, every class, the worst mistakes, and what spot saved.
+    """Write the evaluation report: the gate, the metrics, every class, the worst mistakes, and what Spot saved.
 
-    `evaluation` is what evaluate.py measured; the gate's "threshold", "thresholds" by class and "champion" may be absent
-    (its "drop" is its value less this model's). `figures` has keys of FIGURES; each mistake has "labels", "predicted",
-    "score", and its "text", "png" or "where".
+    `evaluation` is the content of evaluation.json. The gate's "threshold", "thresholds" by class and "champion" may be
+    missing; the champion's "drop" is its value minus this model's. `figures` has keys of FIGURES; each mistake has
+    "labels", "predicted", "score", and its "text", "png" or "where".
     """
     many = "label" in (mistakes or [{}])[0]
     sections = [
@@ -272,7 +272,7 @@ def evaluation_report(
 
 
 def title_of(mistake: dict[str, Any]) -> str:
-    """What was wrong with an answer."""
+    """Return the title of a mistake: the true and the predicted labels, and the score."""
     title = f"{listed(mistake['labels'])}, taken for {listed(mistake['predicted'])}"
     if "label" not in mistake:
         return f"{title} ({mistake['score']:.3f})"
@@ -281,7 +281,7 @@ def title_of(mistake: dict[str, Any]) -> str:
 
 
 def baselines(evaluation: dict[str, Any]) -> str:
-    """The model beside the plain baselines, on the same test examples."""
+    """Return the section with the model and the plain baselines on the same test examples."""
     metric = evaluation["gate"]["metric"]
     names = [name for name in evaluation["metrics"] if name != "calibration_error"]
     shown_names = list(dict.fromkeys([metric, *names[:4]]))
@@ -305,7 +305,7 @@ def baselines(evaluation: dict[str, Any]) -> str:
 
 
 def pairs(confused: list[dict[str, Any]]) -> list[str]:
-    """The classes that are most often taken for another."""
+    """Return a table of the classes that are most often confused; [] if there are none."""
     if not confused:
         return []
     rows = [[pair["label"], pair["predicted"], pair["count"]] for pair in confused]
@@ -313,7 +313,7 @@ def pairs(confused: list[dict[str, Any]]) -> list[str]:
 
 
 def trained(training: dict[str, Any], figures: dict[str, Figure]) -> str:
-    """How the model came to be: its settings, its time and its epochs."""
+    """Return the section about training: settings, duration and epochs."""
     settings = training["settings"]
     rows = [[name, "" if value is None else str(value)] for name, value in settings.items() if value not in ("", {})]
     best = next((entry["epoch"] for entry in training["history"] if entry["best"]), None)
@@ -327,7 +327,7 @@ def trained(training: dict[str, Any], figures: dict[str, Figure]) -> str:
 
 
 def legend(classes: list[str]) -> list[str]:
-    """What the numbers of classes in the plots stand for, whose names have letters that the plots' font lacks."""
+    """Return what the numbers in the plots stand for: classes whose names have letters that the plots' font lacks."""
     numbered = plots.numbered(classes)
     return (
         [paragraph(f"In the plots: {listed([f'{name} is {label}' for name, label in numbered.items()])}.")]
@@ -337,7 +337,7 @@ def legend(classes: list[str]) -> list[str]:
 
 
 def drawn(figures: dict[str, Figure], *names: str) -> list[str]:
-    """Those of the named figures that there are: a multi_label problem has no confusion matrix."""
+    """Return those of the named figures that exist: a multi_label problem has no confusion matrix."""
     return [figure(figures[name], FIGURES[name]) for name in names if name in figures]
 
 
@@ -348,7 +348,7 @@ def result(evaluation: dict[str, Any]) -> str:
         passed = gate["value"] >= gate["threshold"]
         value = evaluation["metrics"][gate["metric"]]
         words = f"{described(gate['metric'])[0]} is {value:.4f} and has to be at least {gate['threshold']:g}."
-        if gate["value"] < value:  # a class is untested
+        if gate["value"] < value:  # refused whatever the metric is: see evaluate.gate_of
             words += f" {gate['verdict']}"
         blocks.append(notice(f"Passed. {words}" if passed else f"Not passed. {words}", "good" if passed else "bad"))
     if champion:
@@ -368,7 +368,7 @@ def result(evaluation: dict[str, Any]) -> str:
 
 
 def described(metric: str) -> tuple[str, str]:
-    """The metric's name and what it says; one that a team adds to metrics.py is called what it is called there."""
+    """Return a metric's title and meaning; one that a team adds to metrics.py keeps its name, without a meaning."""
     return METRICS.get(metric, (metric, ""))
 
 
@@ -384,7 +384,10 @@ def class_table(evaluation: dict[str, Any]) -> str:
 
 
 def training_time(spot: dict[str, dict[str, float]]) -> str:
-    """What was billed of the training time: https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html"""
+    """Return the section on how much of the training time was billed.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html
+    """
     rows = [
         [RUNS[name], run["training_seconds"], run["billable_seconds"], float(run["saving"])]
         for name, run in spot.items()
@@ -403,35 +406,35 @@ def training_time(spot: dict[str, dict[str, float]]) -> str:
 
 
 def write(path: Path, title: str, lead: str, sections: list[str]) -> None:
-    """Write the page; `sections` are HTML from the functions below, title and lead are text."""
+    """Write the page; `sections` are HTML from the functions below, title and lead are plain text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     page = PAGE.format(title=escape(title), lead=escape(lead), sections="\n".join(sections), style=STYLE)
     path.write_text(page, encoding="utf-8")
 
 
 def escape(text: str) -> str:
-    """Text, or the beginning of a long one, as HTML; what UTF-8 has no place for becomes the replacement character."""
+    """Return text as HTML, shortened if it is long; what UTF-8 cannot encode becomes the replacement character."""
     shortened = f"{text[:MOST_CHARACTERS]} … ({len(text):,} characters)" if len(text) > MOST_CHARACTERS else text
     return html.escape(plots.UNPRINTABLE.sub("\ufffd", shortened))
 
 
 def section(title: str, *blocks: str) -> str:
-    """A heading and the HTML below it."""
+    """Return a heading and the HTML below it."""
     return "\n".join((f"<section>\n<h2>{escape(title)}</h2>", *blocks, "</section>"))
 
 
 def paragraph(text: str) -> str:
-    """Running text."""
+    """Return a paragraph of text."""
     return f"<p>{escape(text)}</p>"
 
 
 def notice(text: str, kind: str = "") -> str:
-    """A paragraph that stands out, as "good" or "bad" news where it is."""
+    """Return a highlighted paragraph; `kind` is "good", "bad" or empty."""
     return f'<p class="notice {kind}">{escape(text)}</p>'
 
 
 def numbers(figures: list[tuple[str, Any, str]]) -> str:
-    """Large figures side by side: (name, value, what it means)."""
+    """Return large figures side by side, from (name, value, meaning)."""
     entries = (
         f'<div class="card">{escape(name)}<b>{escape(shown(value))}</b><small>{escape(meaning)}</small></div>'
         for name, value, meaning in figures
@@ -440,7 +443,7 @@ def numbers(figures: list[tuple[str, Any, str]]) -> str:
 
 
 def table(header: list[str], rows: list[list[Any]]) -> str:
-    """A table that scrolls in its own box; columns of numbers are aligned on the right."""
+    """Return a table that scrolls in its own box; columns of numbers are right-aligned."""
     columns = zip(*rows, strict=True) if rows else header
     sides = [
         ' class="number"' if all(value is None or isinstance(value, Real) for value in column) else ""
@@ -456,7 +459,7 @@ def table(header: list[str], rows: list[list[Any]]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a reader wants it: 23,486 or 0.9312 or 318.4, and a dash for what could not be measured."""
+    """Return a value as text: 23,486 or 0.9312 or 318.4, and a dash for what could not be measured."""
     if value is None:
         return "–"
     if isinstance(value, Integral):
@@ -467,7 +470,7 @@ def shown(value: Any) -> str:
 
 
 def figure(figure: Figure, caption: str) -> str:
-    """A plot, in its own size or down to four fifths of it; where there is less room, it scrolls in its box."""
+    """Return a plot, scaled down to four fifths at most; if there is less room, it scrolls in its box."""
     width = figure.get_figwidth() * PIXELS_AN_INCH
     size = f"width: min({width:.0f}px, max(100%, {0.8 * width:.0f}px))"
     image = f'<img src="{data_uri(plots.png(figure))}" alt="{escape(caption)}" style="{size}">'
@@ -475,7 +478,7 @@ def figure(figure: Figure, caption: str) -> str:
 
 
 def picture(png: bytes, caption: str) -> str:
-    """A card with one of the team's pictures."""
+    """Return a card with one of the team's pictures."""
     caption = escape(caption)
     return (
         f'<figure class="card"><img src="{data_uri(png)}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
@@ -483,12 +486,12 @@ def picture(png: bytes, caption: str) -> str:
 
 
 def quotation(text: str, caption: str) -> str:
-    """A card with one of the team's texts."""
+    """Return a card with one of the team's texts."""
     return f'<figure class="card"><pre>{escape(text)}</pre><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def cards(examples: list[dict[str, Any]], titles: list[str]) -> str:
-    """The examples side by side, each with its title and where it comes from."""
+    """Return the examples side by side, each with its title and where it comes from."""
     blocks = []
     for example, title in zip(examples, titles, strict=True):
         caption = "\n".join(part for part in (title, example.get("where")) if part)
@@ -499,11 +502,11 @@ def cards(examples: list[dict[str, Any]], titles: list[str]) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """The names in one line, the first of them where there are many."""
+    """Return the names in one line; if there are many, only the first and the number of others."""
     more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
     return ", ".join(names[:MOST_NAMED]) + more if names else "no label"
 
 
 def data_uri(png: bytes) -> str:
-    """The picture itself where a page expects the address of one."""
+    """Return the picture as a data: URI, which stands where a page expects an address."""
     return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,4 +1,4 @@
-"""Scores of a model, the same way in training, evaluation and serving."""
+"""Score examples with a model, the same way in training, evaluation and serving."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ ITEMS_A_BATCH = 64
 
 
 def batches(lengths: np.ndarray | None, count: int, size: int = ITEMS_A_BATCH) -> list[np.ndarray]:
-    """The items 0 to `count` in batches; where they have lengths, those of like length together."""
+    """Return the numbers 0 to `count` in batches; with `lengths`, sequences of similar length share a batch."""
     order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
     return [order[start : start + size] for start in range(0, count, size)]
 
@@ -24,10 +24,11 @@ def score(
     precision: Callable[[], Any] = torch.no_grad,
     between: Callable[[], None] = lambda: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score items: softmax for binary and multi_class, sigmoid for multi_label.
+    """Score a dataset: softmax for binary and multi_class, sigmoid for multi_label.
 
-    Process `rank` of `size` takes every size-th batch. Returns the sums of its scores, of shape (examples, classes),
-    and how many items of each example they are the sum of: see `mean`. `between` is called before every batch.
+    Rank `rank` of `size` takes every size-th batch. Return the sums of its scores, of shape (examples, classes), and
+    the number of sequences summed per example, of shape (examples,): see `mean`. `between` is called before every
+    batch.
     """
     model = classifier.model
     device = next(model.parameters()).device
@@ -41,21 +42,22 @@ def score(
         with precision():
             logits = classifier.logits(model, batch).float()
         scores = logits.sigmoid() if classifier.problem == "multi_label" else logits.softmax(-1)
+        # np.add.at, since an example may have several sequences in one batch; += would count only one of them.
         np.add.at(sums, items.owner[chosen], scores.double().cpu().numpy())
         np.add.at(counts, items.owner[chosen], 1)
     return sums, counts
 
 
 def mean(parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Scores of shape (examples, classes) from what every process summed; each item counts once."""
+    """Return scores of shape (examples, classes) from every rank's sums: the mean over an example's sequences."""
     sums, counts = (np.sum([part[i] for part in parts], axis=0) for i in (0, 1))
     return sums / counts[:, None]
 
 
 def decide(scores: np.ndarray, problem: str, thresholds: list[float] | None = None) -> np.ndarray:
-    """The predicted class numbers (n,), or for multi_label zeros and ones (n, classes).
+    """Return the predicted class numbers (n,), or for multi_label zeros and ones (n, classes).
 
-    `thresholds`: for binary one, of the positive class; for multi_label one a class; 0.5 where there are none.
+    `thresholds`: for binary one, of the positive class; for multi_label one for each class; 0.5 if there are none.
     """
     if problem == "multi_class":
         return scores.argmax(axis=1)
@@ -65,5 +67,5 @@ def decide(scores: np.ndarray, problem: str, thresholds: list[float] | None = No
 
 
 def limits_of(scores: np.ndarray, thresholds: list[float] | None) -> np.ndarray:
-    """Return the thresholds of multi_label scores, one a class; 0.5 where there are none."""
+    """Return the thresholds of multi_label scores, of shape (classes,); 0.5 if there are none."""
     return np.array(thresholds or [0.5] * scores.shape[1])

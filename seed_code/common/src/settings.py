@@ -1,4 +1,4 @@
-"""Reads settings.toml and says in one line what is wrong with it."""
+"""Read settings.toml, and report in one line what is wrong with it."""
 
 import difflib
 import json
@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-# Every key that a team may set, with its type. [task] belongs to src/task.py, which lists its own in SETTINGS.
+# Every key that a team may set, with its type. The keys of [task] are in SETTINGS of src/task.py.
 KNOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
     "data": {
         "source": str,
@@ -107,7 +107,7 @@ RANGES = {
     ("compute", "max_run_hours"): (1, 120),
     ("compute", "max_wait_hours"): (1, 240),
 }
-# What [tuning.ranges] may search: training's numbers, without the seed.
+# The keys of [training] that [tuning.ranges] may search.
 TUNABLE = ("learning_rate", "weight_decay", "warmup_share", "batch_size", "epochs")
 
 MLFLOW_ADDRESS = r"https?://\S+|arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:mlflow-(app|tracking-server)/\S+"
@@ -116,16 +116,16 @@ Settings = dict[str, dict[str, Any]]
 
 
 def load(code: Path = Path(__file__).parent) -> Settings:
-    """Read `settings.json` (the part of the settings that travels with a job's code), else `../settings.toml`.
+    """Return the settings in `settings.json` (the part that travels with a job's code), else in `../settings.toml`.
 
-    Raises ValueError when the file is not TOML, or when a section, key, type or value is not known.
+    Raise ValueError if the file is not TOML, or if a section, key, type or value is invalid.
     """
     shipped = code / "settings.json"
     if shipped.exists():
         return json.loads(shipped.read_text())
     path = code.parent / "settings.toml"
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows begin a file with a mark
+        settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors may write a byte order mark
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name} is not UTF-8: {error}. Save it as UTF-8.") from error
     except tomllib.TOMLDecodeError as error:
@@ -135,7 +135,7 @@ def load(code: Path = Path(__file__).parent) -> Settings:
 
 
 def check(settings: Settings) -> None:
-    """Raise ValueError at the first section, key, type or value that is not known."""
+    """Raise ValueError for the first section, key, type or value that is invalid."""
     for section, values in settings.items():
         check_name("section", f"[{section}]", [f"[{name}]" for name in KNOWN])
         if section != "task":
@@ -170,7 +170,7 @@ def check(settings: Settings) -> None:
 
 
 def check_problem(data: dict[str, Any], metric: str) -> None:
-    """Raise ValueError for what does not go with [data] problem."""
+    """Raise ValueError for settings that are invalid or do not fit [data] problem."""
     problem, label = data["problem"], data["label"]
     names = [label] if isinstance(label, str) else label
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
@@ -189,7 +189,7 @@ def check_problem(data: dict[str, Any], metric: str) -> None:
 
 
 def check_class_weights(weights: str | dict[str, Any]) -> None:
-    """Raise ValueError for what are no weights; whether the classes exist is known when the data is read."""
+    """Raise ValueError for invalid weights. Whether the classes exist is checked in training, which reads the data."""
     if isinstance(weights, str) and weights not in ("none", "balanced"):
         raise ValueError(
             f'[training] class_weights is {weights!r}. Choose none, balanced, or weights by class: {{ "spam" = 5.0 }}.'
@@ -227,7 +227,7 @@ def check_tuning(settings: Settings) -> None:
 
 
 def check_tuning_range(name: str, values: Any) -> None:
-    """Raise ValueError unless `values` is [least, most], or a list to choose from, of what [training] accepts."""
+    """Raise ValueError unless `values` is [least, most] or a list of choices, within what [training] accepts."""
     kind = KNOWN["training"][name]
     if not isinstance(values, list) or len(values) < 2:
         raise ValueError(f"[tuning.ranges] {name} is {values!r}. Give [least, most], or a list to choose from.")
@@ -248,12 +248,12 @@ def check_tuning_range(name: str, values: Any) -> None:
 
 
 def is_interval(values: list[Any]) -> bool:
-    """Whether a range is [least, most]: two numbers. Texts, and more than two numbers, are a list to choose from."""
+    """Return whether a range is [least, most]: two numbers. Strings, or more than two numbers, are choices."""
     return len(values) == 2 and not any(isinstance(value, str) for value in values)
 
 
 def check_section(section: str, values: dict[str, Any], known: dict[str, Any]) -> None:
-    """Check one section against its known keys; all of them must be there."""
+    """Raise ValueError for a section with an unknown or missing key, or an invalid value."""
     if not isinstance(values, dict):
         raise ValueError(
             f"settings.toml: {section} is {values!r}, not a section. Write [{section}] on a line of its own."
@@ -276,7 +276,7 @@ def check_section(section: str, values: dict[str, Any], known: dict[str, Any]) -
 
 
 def check_tracking(tracking: dict[str, str]) -> None:
-    """Raise ValueError for services that a job could not reach, and for a password where everybody reads it."""
+    """Raise ValueError for an invalid address, a password that logs would show, or only one of W&B's settings."""
     address, project, secret = tracking["mlflow"], tracking["wandb_project"], tracking["wandb_secret"]
     if "@" in address:
         raise ValueError("[tracking] mlflow has a user or a password in it, which logs would show. Leave it out.")
@@ -293,14 +293,14 @@ def check_tracking(tracking: dict[str, str]) -> None:
 
 
 def check_range(section: str, key: str, value: Any) -> None:
-    """Raise ValueError for a number that cannot be meant; the numbers of [task] are counts."""
+    """Raise ValueError for a number out of range; the numbers of [task] are counts, so at least 0."""
     low, high = RANGES.get((section, key), (0 if section == "task" else float("-inf"), float("inf")))
     if isinstance(value, (int, float)) and not low <= value <= high:
         raise ValueError(f"[{section}] {key} is {value}. It must be between {low} and {high}.")
 
 
 def check_name(what: str, name: str, known: list[str]) -> None:
-    """Raise ValueError with the nearest known name when `name` is not one of `known`."""
+    """Raise ValueError, with the closest known name, if `name` is not in `known`."""
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."

@@ -1,7 +1,7 @@
-"""Tables of rows as files hold them: CSV and its kin, JSON, Parquet; compressed, in archives, in folders.
+"""Tables of rows in files: CSV and its kin, JSON, Parquet; compressed, in archives, in folders.
 
-What a file says wrongly is told by its line: a quote that opens and never closes, a row with too many values, a header
-in the middle. Rows come one at a time; a file of any size is never whole in memory.
+Errors are reported by line: a quote that opens and never closes, a row with too many values, a header in the middle.
+Rows are read one at a time, so files may be larger than memory; only Parquet in an archive is read completely.
 """
 
 import ast
@@ -29,9 +29,9 @@ DELIMITED = {".csv": ",", ".tsv": "\t"}
 JSON = (".json", ".jsonl", ".ndjson")
 SUFFIXES = (*DELIMITED, *JSON, ".parquet")
 DELIMITERS = (",", ";", "\t", "|")
-# What operating systems and tools leave beside data, in folders of these names.
+# Folders that operating systems and tools create beside data.
 JUNK = ("__MACOSX", "_delta_log", "_temporary")
-# The marks that files in other encodings begin with. UTF-16's is the beginning of UTF-32's.
+# Byte order marks. UTF-32 is before UTF-16, whose mark is the beginning of UTF-32's.
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -40,20 +40,20 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 NOT_UTF8 = "not UTF-8. Is it in cp1252, as Excel writes it? Save the file as UTF-8"
-MOST_LINES = 10_000  # of one record: beyond, its quote is taken for one that never closes
-LIKE_ROWS = 3  # lines inside of quotes that look like rows are a quote that closed by chance
-MANY_LINES = 50  # of one record, which is worth a word
+MOST_LINES = 10_000  # of one record; with more, its quote is taken for one that never closes
+LIKE_ROWS = 3  # if so many quoted lines look like rows, the quote closed by chance
+MANY_LINES = 50  # of one record; with more, it gets a note
 ROWS_A_BATCH = 1024
-KNOWN_AFTER = 1000  # rows without a column: then no row has it
-PIECE = 1 << 16
-# RuntimeError: a member with a password; NotImplementedError, which is one: a compression that Python does not know.
+KNOWN_AFTER = 1000  # rows; a column that none of them has is reported as missing
+PIECE = 1 << 16  # characters that are read at a time
+# RuntimeError: a member with a password, or (NotImplementedError) a compression that Python does not support.
 BROKEN_ARCHIVE = (EOFError, zipfile.BadZipFile, RuntimeError, zlib.error)
-csv.field_size_limit(2**31 - 1)  # a text may be long; [task] max_characters cuts it
+csv.field_size_limit(2**31 - 1)  # texts may be long; [task] max_characters cuts them
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file with rows: what a message calls it, its kind (a suffix), and how it is opened."""
+    """A file with rows: its name in messages, its kind (a suffix), and a function that opens it."""
 
     name: str
     kind: str
@@ -63,7 +63,7 @@ class Table:
 
     @property
     def split(self) -> str:
-        """The split that the file, or a folder of it, is named for."""
+        """The split that the file, or a folder above it, is named after; empty if none."""
         return given_split(*(part.split(".")[0] for part in PurePosixPath(self.name).parts))
 
 
@@ -71,23 +71,23 @@ class Table:
 
 
 def shown(path: Path) -> str:
-    """A path as it can be written: a name that is not UTF-8 has bytes that no report takes."""
+    """Return a path as text that can be printed and encoded, with bytes that are not UTF-8 replaced."""
     return str(path).encode(errors="replace").decode()
 
 
 def kind_of(name: str) -> str:
-    """The suffix that says what is in a file, without that of its compression; empty for what is no table."""
+    """Return the suffix that tells a file's format, without that of its compression; empty if it is not a table."""
     suffix = PurePosixPath(name.lower().removesuffix(".gz")).suffix
     return suffix if suffix in SUFFIXES and not name.lower().endswith(".parquet.gz") else ""
 
 
 def is_hidden(name: PurePosixPath) -> bool:
-    """Whether a file, or a folder that it is in, is hidden or known to be no data."""
+    """Return whether a file, or a folder above it, is hidden or known to hold no data."""
     return any(part.startswith(".") or part in JUNK for part in name.parts)
 
 
 def find(data: Path) -> Iterator[Table | Skipped | Unreadable]:
-    """The tables of one file or archive, or of a folder of them in the order of their names."""
+    """Yield the tables of one file or archive, or of a folder of them, in the order of their names."""
     found = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
     for path in found:
         relative = path.relative_to(data) if path != data else Path(path.name)
@@ -105,12 +105,15 @@ def find(data: Path) -> Iterator[Table | Skipped | Unreadable]:
 
 
 def opener(path: Path) -> Callable[[], BinaryIO]:
-    """What opens a file, compressed or not."""
+    """Return a function that opens a file, compressed or not."""
     return lambda: gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def in_archive(path: Path, name: str) -> Iterator[Table | Skipped]:
-    """The tables of a zip archive, read where they are and never unpacked."""
+    """Yield the tables of a zip archive, which are read in place and never unpacked.
+
+    Raise ValueError if the archive cannot be read.
+    """
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, *BROKEN_ARCHIVE) as error:
@@ -126,7 +129,7 @@ def in_archive(path: Path, name: str) -> Iterator[Table | Skipped]:
 
 
 def member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
-    """What opens a member of an archive."""
+    """Return a function that opens a member of an archive."""
 
     def open_it() -> BinaryIO:
         opened: Any = archive.open(entry)
@@ -136,7 +139,7 @@ def member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], Bin
 
 
 def partitions_of(relative: Path) -> dict[str, str | None]:
-    """The columns that are folders named column=value, as Hive and Spark write them."""
+    """Return the columns that are folders named column=value, as Hive and Spark write them."""
     pairs = (part.split("=", 1) for part in relative.parts[:-1] if "=" in part)
     return {name: None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value) for name, value in pairs}
 
@@ -146,7 +149,7 @@ def partitions_of(relative: Path) -> dict[str, str | None]:
 
 @dataclass(frozen=True)
 class Row:
-    """A row, or why there is none; `note` is what a report counts it under, beside its being there."""
+    """A row, or the reason why it has no content; `note` is a remark, and the report counts rows by it."""
 
     where: str
     content: dict[str, Any] | Unreadable | Skipped
@@ -154,11 +157,12 @@ class Row:
 
 
 def rows(table: Table, needed: dict[str, str], columns: list[str] | None = None) -> Iterator[Row]:
-    """Yield the rows of a table; `needed` has the columns, each with the setting that names it, the label's last.
+    """Yield the rows of a table.
 
-    `columns`: what those of a delimited file without a header are called.
+    `needed` maps the required columns to the settings that name them; the label's is last. `columns` are the names for
+    the columns of a delimited file without a header.
 
-    Raises ValueError for a file that is not what its name says, or that lacks a column.
+    Raise ValueError for a file that is not what its name says, or that lacks a column.
     """
     if table.kind in DELIMITED:
         found = delimited_rows(table, needed, columns or [])
@@ -173,7 +177,7 @@ def rows(table: Table, needed: dict[str, str], columns: list[str] | None = None)
 
 
 def check_columns(there: Iterable[Any], needed: dict[str, str], name: str) -> None:
-    """Raise ValueError for a column that is not there; a.b, a member of an object, is there when a is."""
+    """Raise ValueError for a missing column; a.b, a member of an object, exists if column a does."""
     there = [str(column) for column in there]
     for column, setting in needed.items():
         if column not in there and column.split(".")[0] not in there:
@@ -183,7 +187,10 @@ def check_columns(there: Iterable[Any], needed: dict[str, str], name: str) -> No
 
 
 def text_of(table: Table) -> io.TextIOWrapper:
-    """A file as text: UTF-8, or what the mark at its beginning says. Bytes that are no UTF-8 become lone surrogates."""
+    """Return a file as text: in UTF-8, or in the encoding of its byte order mark.
+
+    Bytes that are not UTF-8 become lone surrogates.
+    """
     stream = io.BufferedReader(table.open())  # type: ignore[arg-type]  (what a zip opens is a stream, too)
     start = stream.peek(4)[:4]
     encoding = next((name for mark, name in MARKS if start.startswith(mark)), "utf-8")
@@ -195,12 +202,15 @@ def text_of(table: Table) -> io.TextIOWrapper:
 
 
 class Lines:
-    """The lines of a file, some of which may be read again."""
+    """The lines of a file, some of which may be read again.
+
+    A csv.reader reads on until a quote closes. If that was wrong, its lines are given back (`rewind`).
+    """
 
     def __init__(self, lines: Iterable[str]):
         self.lines = iter(lines)
         self.again: deque[str] = deque()
-        self.taken: list[str] = []  # by the record that is being read
+        self.taken: list[str] = []  # lines of the record that is being read
         self.number = 0  # of the line that was taken last
 
     def __iter__(self) -> Iterator[str]:
@@ -212,12 +222,12 @@ class Lines:
             yield line
 
     def begin(self) -> int:
-        """Begin a record; return the number of its first line."""
+        """Begin a record, and return the number of its first line."""
         self.taken = []
         return self.number + 1
 
     def rewind(self) -> None:
-        """Let all lines of the record but its first be read again."""
+        """Give back all lines of the record but its first."""
         self.again.extendleft(reversed(self.taken[1:]))
         self.number -= len(self.taken) - 1
         del self.taken[1:]
@@ -225,10 +235,10 @@ class Lines:
 
 @dataclass
 class Dialect:
-    """How the values of a line are separated, what the columns are called, and what labels have been met."""
+    """How a file separates values, the names of its columns, and the labels read so far."""
 
     delimiter: str
-    spaced: bool  # a space behind each delimiter, before the quotes of a value
+    spaced: bool  # a space follows the delimiter, perhaps before a quote
     columns: list[str] = field(default_factory=list)
     labels: set[str] = field(default_factory=set)
 
@@ -236,16 +246,16 @@ class Dialect:
         return csv.reader(lines, delimiter=self.delimiter, skipinitialspace=self.spaced, strict=strict)
 
     def values(self, line: str) -> list[str]:
-        """The values of one line, whose quotes may be sloppy."""
+        """Return the values of one line, whose quotes may be wrong."""
         return [value.rstrip("\r\n") for value in next(self.reader([line], strict=False), [])]
 
     def label_of(self, values: list[str], label: str) -> str:
         return values[self.columns.index(label)].strip() if label in self.columns else ""
 
     def holds_rows(self, lines: list[str], label: str) -> bool:
-        """Whether the lines between a record's first and last look like rows of this file.
+        """Return whether the lines between a record's first and last look like rows of this file.
 
-        They have its number of values, and a label that was met elsewhere, where labels have been met.
+        They do if they have its number of values and, once labels are known, one of these.
         """
         inner = [self.values(line) for line in lines[1:-1] if line.strip()][:MANY_LINES]
         alike = [values for values in inner if len(values) == len(self.columns)]
@@ -255,13 +265,13 @@ class Dialect:
 
 
 def dialects(line: str, kind: str) -> list[Dialect]:
-    """Return what may separate the values of a line, first what the file's suffix says."""
+    """Return the dialects to try on a line; the first has the delimiter of the file's suffix."""
     usual = DELIMITED[kind]
     return [Dialect(each, f"{each} " in line) for each in (usual, *(d for d in DELIMITERS if d != usual))]
 
 
 def dialect_of(header: str, kind: str, needed: dict[str, str]) -> Dialect:
-    """The separator with which a header has the columns that are needed; otherwise the one with most columns."""
+    """Return the dialect in which the header has the needed columns; else the one with most columns."""
     tried = dialects(header, kind)
     for each in tried:
         each.columns = [name.strip() for name in each.values(header)]
@@ -270,9 +280,9 @@ def dialect_of(header: str, kind: str, needed: dict[str, str]) -> Dialect:
 
 
 def records(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | csv.Error]]:
-    """Yield the number of the first line and the values of each record; in place of values, what is wrong with its quotes.
+    """Yield the number of each record's first line, and its values; a csv.Error in their place if its quotes are wrong.
 
-    After such an error reading goes on in the second line of the record: one quote costs one line.
+    After an error, reading goes on in the record's second line: a wrong quote costs one line.
     """
     ended = False
     while not ended:
@@ -284,10 +294,10 @@ def records(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | c
             except csv.Error as error:
                 many = len(lines.taken)
                 lines.rewind()
-                # Quotes inside of a value are sloppy; where they stay on one line, it is read as it is meant.
+                # Quotes inside a value should be doubled; a single line with the right number of values is accepted.
                 alone = dialect.values(lines.taken[0])
                 yield first, alone if many == 1 and len(alone) == len(dialect.columns) else error
-                break  # a reader that has met an error, or the end, cannot go on
+                break  # a csv.reader cannot go on after an error
             if values is None:
                 ended = True
                 break
@@ -295,7 +305,10 @@ def records(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | c
 
 
 def without_header(first: str, table: Table, columns: list[str]) -> Dialect:
-    """The separator with which a first line has as many values as [data] columns has names. Raises ValueError."""
+    """Return the dialect in which the first line has as many values as [data] columns has names.
+
+    Raise ValueError if there is none.
+    """
     tried = dialects(first, table.kind)
     fitting = [each for each in tried if len(each.values(first)) == len(columns)]
     if not fitting:
@@ -308,7 +321,10 @@ def without_header(first: str, table: Table, columns: list[str]) -> Dialect:
 
 
 def delimited_rows(table: Table, needed: dict[str, str], columns: list[str]) -> Iterator[tuple[str, Any, str]]:
-    """Rows of a file with a header line, or without one where its columns are named."""
+    """Yield the rows of a file with a header, or of one whose columns are named: place, content, note.
+
+    The content is a dict, a Skipped, or a text that says what is wrong.
+    """
     label = list(needed)[-1]
     with text_of(table) as text:
         lines = Lines(text)
@@ -339,6 +355,7 @@ def delimited_rows(table: Table, needed: dict[str, str], columns: list[str]) -> 
                 yield place, f"only {len(values)} values for {many} columns", ""
             elif len(values) > last:
                 row = dict(zip(dialect.columns, values, strict=False))
+                # Learn labels from rows on a single line: those of longer ones may be part of a text.
                 if count == 1 and len(dialect.labels) < ROWS_A_BATCH:
                     dialect.labels.add(str(row.get(label) or "").strip())
                 yield place, row, f"over more than {MANY_LINES} lines" if count > MANY_LINES else ""
@@ -348,7 +365,7 @@ def delimited_rows(table: Table, needed: dict[str, str], columns: list[str]) -> 
 
 
 def json_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, Any, str]]:
-    """Rows of a file that holds one JSON object a line, or an array of objects."""
+    """Yield the rows of JSON lines, or of a JSON array of objects, in the form of delimited_rows."""
     known: dict[str, None] = {}
     number = 0
     with text_of(table) as text:
@@ -369,7 +386,10 @@ def json_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, Any, 
 
 
 def in_lines(start: str, text: io.TextIOWrapper) -> Iterator[tuple[str, Any]]:
-    """The values of the lines of a file whose beginning has been read; a str in place of one says what is wrong."""
+    """Yield the value of each line of a file whose beginning, `start`, has been read.
+
+    A str in place of a value says what is wrong with the line.
+    """
     rest = start
     number = 0
     ended = False
@@ -384,12 +404,15 @@ def in_lines(start: str, text: io.TextIOWrapper) -> Iterator[tuple[str, Any]]:
             try:
                 row = json.loads(line)
                 yield f"line {number}", f"{row[:40]!r} is not an object with columns" if isinstance(row, str) else row
-            except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
+            except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number with thousands of digits
                 yield f"line {number}", f"not JSON: {error}"
 
 
 def in_array(start: str, text: io.TextIOWrapper) -> Iterator[tuple[str, Any]]:
-    """The members of a JSON array whose beginning has been read, one at a time. Raises ValueError for what is none."""
+    """Yield the members of a JSON array whose beginning, `start`, has been read, one at a time.
+
+    Raise ValueError if a member is nested too deep, and OSError if the array breaks off.
+    """
     decoder = json.JSONDecoder()
     rest, number = start.lstrip()[1:], 0
     while True:
@@ -399,11 +422,11 @@ def in_array(start: str, text: io.TextIOWrapper) -> Iterator[tuple[str, Any]]:
         try:
             row, end = decoder.raw_decode(rest)
             if end == len(rest):
-                raise ValueError("it may go on")  # a number may
+                raise ValueError("it may go on")  # a number at the end of what was read
         except RecursionError:
             raise ValueError(f"item {number + 1} is nested too deep") from None
         except ValueError as error:
-            piece = text.read(max(PIECE, len(rest)))  # twice as much each time: no quadratic work
+            piece = text.read(max(PIECE, len(rest)))  # doubled each time: parsing again is not quadratic
             if not piece:
                 raise OSError(f"its array breaks off at item {number + 1}: {error}") from error
             rest += piece
@@ -417,8 +440,8 @@ def in_array(start: str, text: io.TextIOWrapper) -> Iterator[tuple[str, Any]]:
 
 
 def parquet_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, Any, str]]:
-    """Rows of a Parquet file, a batch of them in memory at a time."""
-    import pyarrow as pa  # here: the endpoint's image may lack it
+    """Yield the rows of a Parquet file in the form of delimited_rows, with one batch in memory at a time."""
+    import pyarrow as pa  # imported here: the endpoint's image may lack it
     import pyarrow.parquet as pq
 
     try:
@@ -442,11 +465,11 @@ def parquet_rows(table: Table, needed: dict[str, str]) -> Iterator[tuple[str, An
 
 
 class NoText(ValueError):
-    """A value that no text can be made of."""
+    """Raised for a value that cannot be converted to text."""
 
 
 def value_at(row: dict[str, Any], column: str) -> Any:
-    """The value of a column, or, for a.b, of a member of the object in column a. None where there is none."""
+    """Return the value of a column or, for a.b, of a member of the object in column a; None if there is none."""
     if column in row:
         return row[column]
     value: Any = row
@@ -456,9 +479,9 @@ def value_at(row: dict[str, Any], column: str) -> Any:
 
 
 def as_text(value: Any, column: str = "") -> str:
-    """A value as text, the same for a value of CSV, JSON and Parquet: nothing for None and NaN, 4 for 4.0, true for True.
+    """Return a value as text, equal for CSV, JSON and Parquet: empty for None and NaN, 4 for 4.0, true for True.
 
-    Raises NoText for what is no text: an object, a list, bytes that are no UTF-8.
+    Raise NoText for an object, a list, and bytes that are not UTF-8.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
@@ -485,9 +508,9 @@ def as_text(value: Any, column: str = "") -> str:
 
 
 def labels_of(row: dict[str, Any], label: str | list[str], multi_label: bool) -> list[str]:
-    """The labels of a row: of a column, of a list in it, or of a column for each label that holds 1 or 0.
+    """Return the labels of a row: from a column, from a list in it, or from one column for each label, with 1 or 0.
 
-    Raises NoText for what is none of these.
+    Raise NoText for anything else.
     """
     if isinstance(label, list):
         return [column for column in label if is_set(as_text(value_at(row, column), column), column)]
@@ -503,7 +526,10 @@ def labels_of(row: dict[str, Any], label: str | list[str], multi_label: bool) ->
 
 
 def place_of(row: dict[str, Any], data: dict[str, Any], split: str) -> tuple[str, str]:
-    """The split that a row is given ("" for none), and its group: by its columns, or by where it was found. Raises NoText."""
+    """Return the split of a row, "" for none, and its group.
+
+    Without a split column, the split is the one passed in, of the row's file. Raise NoText for an unknown split.
+    """
     if data["split"]:
         named = as_text(value_at(row, data["split"])).strip()
         split = given_split(named)
@@ -513,7 +539,10 @@ def place_of(row: dict[str, Any], data: dict[str, Any], split: str) -> tuple[str
 
 
 def columns_needed(contents: dict[str, str], data: dict[str, Any]) -> dict[str, str]:
-    """The columns that rows must have, each with the setting that names it; labels last. Raises ValueError."""
+    """Return the columns that rows must have, each with the setting that names it; the labels are last.
+
+    Raise ValueError if the group is also a label.
+    """
     label = data["label"]
     labels = [label] if isinstance(label, str) else label
     if data["group"] in labels:
@@ -525,14 +554,14 @@ def columns_needed(contents: dict[str, str], data: dict[str, Any]) -> dict[str, 
 
 
 def is_set(text: str, column: str) -> bool:
-    """Whether a column of its own says that an example has a label."""
+    """Return whether a label's column says that the example has it. Raise NoText if it is not 1 or 0."""
     if text in ("", "0", "1", "true", "false"):
         return text in ("1", "true")
     raise NoText(f"{column!r} is {text[:40]!r}, and a label's column holds 1 or 0")
 
 
 def listed(text: str) -> Any:
-    """The list that a CSV file holds as text, as JSON or as Python writes it; the text where it is neither."""
+    """Return the list in a CSV value, written as JSON or Python writes lists; the text itself if it is neither."""
     try:
         return json.loads(text)
     except ValueError:
@@ -545,7 +574,7 @@ def listed(text: str) -> Any:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text holds no lone surrogate, which stands for a byte that was no UTF-8."""
+    """Return whether a text has no lone surrogates, which stand for bytes that were not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

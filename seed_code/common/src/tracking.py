@@ -1,10 +1,10 @@
-"""Says how training goes: on standard output always, to MLflow and Weights & Biases (W&B) where they are set.
+"""Report how training goes: to standard output always, to MLflow and Weights & Biases (W&B) if they are set.
 
     tracker = Tracker("my-run", {"epochs": 3}, resumed=state_of_the_interrupted_run)
     tracker.log({"epoch": 1.0, "train_loss": 0.51}, step=100)
     tracker.finish("finished", [Path("training.png")])
 
-Settings are variables, which pipeline.py sets from [tracking] in settings.toml:
+The settings are environment variables, which pipeline.py sets from [tracking] in settings.toml:
 MLflow: MLFLOW_TRACKING_URI, the address of a server, or the ARN of one that SageMaker manages.
 W&B:    WANDB_SECRET, the name of the secret with its key; on a laptop WANDB_API_KEY, or WANDB_MODE=offline.
 """
@@ -16,18 +16,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-# The figures of an epoch, and how SageMaker finds them on the line that says them.
+# The metrics of an epoch, and the regular expressions by which SageMaker finds them in the log.
 METRICS = {
     name: f"{name}=([0-9.eE+-]+)"
     for name in ("train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1")
 }
-ANSWER_SECONDS = 10  # for each of two attempts to reach a service
-UPLOAD_SECONDS = 30  # for what W&B has not uploaded when the run ends
-PAUSE_SECONDS = 600  # in which a service that failed is left alone
+ANSWER_SECONDS = 10  # timeout for each of two attempts to reach a service
+UPLOAD_SECONDS = 30  # timeout for what W&B has not uploaded when the run ends
+PAUSE_SECONDS = 600  # before a service that failed is tried again
 
 
 class Service:
-    """A run at a tracking service, and what the service has not got of it; each kind says how to begin, send and end."""
+    """A run at a tracking service, and the metrics not sent to it yet. Subclasses implement begin, send and end."""
 
     name: str
 
@@ -50,14 +50,14 @@ class Mlflow(Service):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER_SECONDS))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        # The job's role may not write to the bucket of a managed server: the server signs the upload.
+        # The job's role may not write to a managed server's bucket; the server presigns the upload's URL instead.
         os.environ.setdefault("SAGEMAKER_PRESIGNED_URL_UPLOAD_ENABLED", "true")
         import mlflow
 
         self.mlflow, self.client, self.last_step = mlflow, mlflow.MlflowClient(), -1
         if self.resumed:
             self.client.update_run(self.run_id, status="RUNNING")
-            # MLflow keeps every point that it is given, so a step that is logged again would be there twice.
+            # MLflow keeps every point that it gets: a step that is logged again after a resume would be there twice.
             logged = self.client.get_metric_history(self.run_id, "epoch")
             self.last_step = max((point.step for point in logged), default=-1)
             return
@@ -89,17 +89,17 @@ class WeightsAndBiases(Service):
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        wandb.teardown()  # else it would take the run of an attempt that failed for one in use
+        wandb.teardown()  # otherwise the run of a failed attempt counts as active
         self.run_id = self.run_id or secrets.token_hex(8)
         settings = wandb.Settings(
             api_key=key_of_wandb(),
-            console="off",  # standard output is the job's own
+            console="off",  # do not capture standard output
             silent=True,
             init_timeout=ANSWER_SECONDS,
             finish_timeout=UPLOAD_SECONDS,
             finish_timeout_raises=True,
         )
-        # W&B itself drops steps that an earlier part of the run has logged.
+        # W&B itself drops steps that were logged before a resume.
         self.run = wandb.init(
             name=self.run_name, config=self.parameters, id=self.run_id, resume="allow", settings=settings
         )
@@ -116,7 +116,10 @@ class WeightsAndBiases(Service):
 
 
 def key_of_wandb() -> str | None:
-    """The key in the secret that WANDB_SECRET names. None without one: W&B finds its own on a laptop."""
+    """Return the API key in the secret that WANDB_SECRET names.
+
+    Return None if it is not set: W&B then finds a key itself, as on a laptop.
+    """
     if not (secret := os.environ.get("WANDB_SECRET")):
         return None
     import boto3
@@ -128,9 +131,9 @@ def key_of_wandb() -> str | None:
 
 
 class Tracker:
-    """Begins a run, or goes on with the one whose `state` is given as `resumed`. One process of a job tracks.
+    """Begins a run, or resumes the one whose `state` is passed as `resumed`. Only one process of a job tracks.
 
-    No service stops training: one that is down or slow costs a line that says why, and what it missed is sent later.
+    No service can stop training: if one is down or slow, a line says why, and it gets what it missed later.
     """
 
     def __init__(self, run_name: str, parameters: dict[str, object], resumed: dict[str, str] | None = None):
@@ -141,13 +144,13 @@ class Tracker:
 
     @property
     def state(self) -> dict[str, str]:
-        """What a checkpoint keeps, so that training that is resumed goes on with the same runs."""
+        """The ids of the runs, for a checkpoint: training that is resumed continues the same runs."""
         return {service.name: service.run_id for service in self.services if service.run_id}
 
     def log(self, figures: dict[str, float], step: int) -> None:
-        """Print a line in the form that pipeline.py's metric definitions look for, and send the figures.
+        """Print a line that pipeline.py's metric definitions match, and send the metrics.
 
-        `figures` has "epoch", a fraction within an epoch; `step` counts batches and only grows.
+        `figures` has "epoch", which may be a fraction; `step` counts batches and must increase.
         """
         say(figures)
         for service in self.services:
@@ -156,12 +159,12 @@ class Tracker:
                 self.deliver(service)
 
     def finish(self, status: str, artifacts: Sequence[Path] = ()) -> None:
-        """End the run as "finished", "interrupted" (it will be resumed) or "failed"; `artifacts` are files to keep."""
+        """End the run as "finished", "interrupted" (it will be resumed) or "failed"; upload the `artifacts`."""
         for service in self.services:
             self.deliver(service, status, artifacts)
 
     def deliver(self, service: Service, *ending: object) -> None:
-        """Send what a service has not got yet, and the end of the run where there is one."""
+        """Send what a service has not got yet and, if `ending` is passed, end the run."""
         try:
             if not service.begun:
                 service.begin()
@@ -172,19 +175,19 @@ class Tracker:
             if ending:
                 service.end(*ending)
             service.failing = False
-        except Exception as error:  # of any kind: training is worth more than its tracking
+        except Exception as error:  # any error: tracking must not stop training
             if not service.failing:
                 print(f"warning: {service.name} does not track this: {reason(error)}", flush=True)
             service.failing, service.failed_at = True, time.monotonic()
 
 
 def say(figures: dict[str, float]) -> None:
-    """Print figures in the form that pipeline.py's metric definitions look for."""
+    """Print metrics in a form that pipeline.py's metric definitions match."""
     line = " ".join(f"{name}={value:.{2 if name == 'epoch' else 4}f}" for name, value in figures.items())
     print(line, flush=True)
 
 
 def reason(error: Exception) -> str:
-    """An error in one line, without the password that an address may hold."""
+    """Return an error in one line, without the password that an address may hold."""
     text = re.sub(r"//[^/\s]*@", "//", f"{type(error).__name__}: {error}")
     return text.splitlines()[0][:400]

@@ -1,13 +1,13 @@
-"""Train the model that settings.toml and task.py describe, and go on where an interrupted run stopped.
+"""Train the model that settings.toml and task.py describe, and resume where an interrupted run stopped.
 
 Run it locally:  python src/train.py --train work/prepared/train --validation work/prepared/validation --output work
 On 2 processes:  torchrun --nproc-per-node 2 src/train.py --train ... (start.py does so on several GPUs or instances)
 In SageMaker:    a training job, on demand or on spot instances.
 
-An interruption changes nothing. Whatever is random is a function of where training is: the order of an epoch of (seed,
-epoch), the augmentation of (seed, epoch, example), dropout of (seed, step). So there is no random state to save, and a
-run that was killed and resumed ends with the weights of one that was not. That is why this is a loop of our own: a
-Trainer's order, saving and loading would all have to be replaced.
+An interruption does not change the result. All randomness is a function of the position in training: the order of an
+epoch depends on (seed, epoch), augmentation on (seed, epoch, example), dropout on (seed, step, rank). So there is no
+random state to save, and a run that was killed and resumed ends with the same weights as one that was not. This is why
+the loop is our own: the ordering, saving and loading of a transformers Trainer would all have to be replaced.
 """
 
 import argparse
@@ -40,9 +40,9 @@ import settings
 import task
 import tracking
 
-BATCHES_TO_GROUP = 50  # texts of like length are looked for among so many batches
-STEPS_WORTH_COMPILING = 10_000  # compiling takes about a minute
-MOST_GRADIENT = 1.0  # norm that gradients are cut to
+BATCHES_TO_GROUP = 50  # batches per length-sorting window
+STEPS_WORTH_COMPILING = 10_000  # compiling takes about a minute, which shorter runs do not gain back
+MOST_GRADIENT = 1.0  # norm that gradients are clipped to
 SECONDS_BETWEEN_LINES = 10
 TUNABLE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_share")
 
@@ -60,12 +60,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--validation", type=Path, default=channel("validation"))
     parser.add_argument("--pretrained", type=Path, default=channel("pretrained"))
     parser.add_argument("--output", type=Path, help="a local folder that takes model, plots and checkpoints")
-    for name in TUNABLE:  # hyperparameters.json holds them as text; the images' toolkit gives them as arguments
+    for name in TUNABLE:  # strings in hyperparameters.json; the images' toolkit also passes arguments
         kind = settings.KNOWN["training"][name]
         names = {f"--{name}", f"--{name.replace('_', '-')}"}
         parser.add_argument(*sorted(names), dest=name, type=kind, default=kind(given.get(name) or chosen[name]))
     arguments, others = parser.parse_known_args()
-    # The images' toolkit gives every hyperparameter as an argument; any other one is mistyped.
+    # The toolkit passes every hyperparameter, its own too, as an argument; any other argument is mistyped.
     if mistyped := [flag for flag in others if flag.startswith("-") and flag.lstrip("-").split("=")[0] not in given]:
         parser.error(f"unrecognized arguments: {' '.join(mistyped)}")
     for name in TUNABLE:
@@ -82,11 +82,14 @@ def parse_arguments() -> argparse.Namespace:
 
 
 class Interrupted(Exception):
-    """Training was asked to stop, and its state is saved."""
+    """Raised when training was asked to stop and its state is saved."""
 
 
 class Interruption:
-    """Remembers that SageMaker takes the instance away (SIGTERM): it is acted upon between two steps only."""
+    """Remembers SIGTERM, by which SageMaker announces that it takes the instance away.
+
+    Training checks it between steps, and between the batches of a validation.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -102,18 +105,20 @@ class Interruption:
 def batches_of_epoch(
     count: int, lengths: np.ndarray | None, size: int, seed: int, epoch: int, processes: int = 1
 ) -> list[np.ndarray]:
-    """The items 0 to `count` in batches of `size`, in an order that depends on (seed, epoch) alone.
+    """Return the numbers 0 to `count` in batches of `size`, in an order that depends on (seed, epoch) alone.
 
-    With `lengths`, items of like length come together, and the order of the batches is random again. Every batch has
-    two items at least for each process.
+    With `lengths`, sequences of similar length share a batch (length-grouped batching), and the batches are in random
+    order. A small last batch is merged into the one before, so that every batch has at least two sequences for each
+    process.
     """
     generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     order = generator.permutation(count)
     if lengths is not None:
+        # Sort within windows of random sequences: less padding, and batches still differ from epoch to epoch.
         group = size * BATCHES_TO_GROUP
         groups = [order[start : start + group] for start in range(0, count, group)]
         order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in groups])
-    # A last batch of less than half the size goes to the one before: no norm of a batch sees a single item.
+    # Merge a last batch of less than half the size into the one before: BatchNorm cannot train on a single example.
     starts = list(range(0, count, size))
     if len(starts) > 1 and count - starts[-1] < max(2 * processes, size / 2):
         starts.pop()
@@ -124,12 +129,15 @@ def batches_of_epoch(
 
 
 def leave_signal_to_the_trainer(_: int) -> None:
-    """Let a worker live on when the whole group of processes is told to stop: the trainer still ends its step."""
+    """Ignore SIGTERM in a worker of the DataLoader.
+
+    The signal may go to the whole process group; the trainer still needs its workers to finish the step.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class Batches(torch.utils.data.Dataset):
-    """The batches of one epoch, made when they are asked for; of each, the share of this process."""
+    """The batches of one epoch as a dataset: each is made on access, with this rank's share of its examples."""
 
     def __init__(
         self, items: Any, truth: np.ndarray, batches: list[np.ndarray], group: distributed.Group, **draws: int
@@ -140,15 +148,19 @@ class Batches(torch.utils.data.Dataset):
         return len(self.batches)
 
     def __getitem__(self, number: int) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-        chosen = self.batches[number][self.group.rank :: self.group.size]
+        chosen = self.batches[number][self.group.rank :: self.group.size]  # this rank's share
         labels = torch.from_numpy(self.truth[self.items.owner[chosen]])
         return self.items.batch(chosen), labels, random_numbers(chosen, **self.draws)
 
 
 def random_numbers(items: np.ndarray, seed: int, epoch: int, count: int) -> torch.Tensor:
-    """Numbers in 0..1 of shape (items, count), each a function of (seed, epoch, item) alone (Salmon et al. 2011)."""
+    """Return numbers in 0..1 of shape (items, count); each row depends on (seed, epoch, item) alone.
+
+    Source: counter-based generators, Salmon et al. 2011.
+    """
     if not count:
         return torch.empty(len(items), 0)
+    # Philox is counter-based: with the item's number in the counter, each item has a stream of its own.
     draws = [np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, item])) for item in items]
     return torch.from_numpy(np.stack([draw.random(count) for draw in draws]))
 
@@ -157,7 +169,7 @@ def random_numbers(items: np.ndarray, seed: int, epoch: int, count: int) -> torc
 
 
 def precision_of(wanted: str, device: torch.device) -> torch.dtype:
-    """The type of the arithmetic: what is asked for, or the best that the device has."""
+    """Return the dtype of autocast: the one that is set or, for "auto", the best that the device supports."""
     if wanted == "auto":
         if device.type != "cuda":
             return torch.float32
@@ -166,9 +178,9 @@ def precision_of(wanted: str, device: torch.device) -> torch.dtype:
 
 
 def learning_rate(step: int, steps: int, highest: float, warmup_share: float, schedule: str = "linear") -> float:
-    """Up to the highest in the first steps, then down to nothing: along a straight line, or half a cosine."""
+    """Return the learning rate of a step: a linear warm-up to `highest`, then a linear or half-cosine decay to 0."""
     warmup = warmup_share * steps
-    left = (steps - step) / max(1.0, steps - warmup)
+    left = (steps - step) / max(1.0, steps - warmup)  # 1 at the end of the warm-up, 0 at the end of training
     if schedule == "cosine":
         left = (1 - math.cos(math.pi * min(1.0, left))) / 2
     return highest * min((step + 1) / (warmup + 1), left)
@@ -181,23 +193,24 @@ def loss_of(
     weights: torch.Tensor | None = None,
     smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """The sum of the examples' losses: cross entropy, or binary cross entropy over the classes for multi_label.
+    """Return the sum of the examples' losses: cross entropy, or for multi_label the classes' mean binary cross entropy.
 
-    `weights` (classes,): of each example by its class; for multi_label of the examples that have the label.
+    `logits` has shape (batch, classes); `labels` has shape (batch,), or (batch, classes) for multi_label. `weights`
+    (classes,) weight each example by its class; for multi_label, the examples that have the label.
     """
     if problem == "multi_label":
-        wanted = labels * (1 - smoothing) + smoothing / 2
+        wanted = labels * (1 - smoothing) + smoothing / 2  # (batch, classes)
         losses = functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weights, reduction="sum")
         return losses / labels.shape[1]
-    # Its own sum of weights is not divided by: the weights of all examples are 1 in the mean.
+    # Not reduction="mean", which divides by the batch's weights: balanced weights average to 1 over all examples.
     return functional.cross_entropy(logits, labels, weight=weights, reduction="sum", label_smoothing=smoothing)
 
 
 def class_weights(wanted: str | dict[str, float], truth: np.ndarray, labels: list[str]) -> np.ndarray | None:
-    """What [training] class_weights asks for, of shape (classes,); None where all count alike.
+    """Return the weights that [training] class_weights sets, of shape (classes,); None if all classes weigh the same.
 
-    balanced: each class counts as much as any other in all (King and Zeng 2001); for multi_label, the examples with a
-    label count as much as those without it. Raises ValueError for the name of no class.
+    balanced: every class has the same weight in total (King and Zeng 2001); for multi_label, the examples with a label
+    weigh as much as those without it. Raise ValueError for a name that is not a class.
     """
     if wanted == "none":
         return None
@@ -213,7 +226,7 @@ def class_weights(wanted: str | dict[str, float], truth: np.ndarray, labels: lis
 
 
 def loss_of_scores(scores: np.ndarray, truth: np.ndarray, problem: str) -> float:
-    """The same loss, a mean over examples, of scores in 0..1."""
+    """Return the mean of the examples' losses from scores in 0..1: as loss_of, without weights and smoothing."""
     safe = np.clip(scores, 1e-12, 1 - 1e-12)
     if problem == "multi_label":
         return float(-(truth * np.log(safe) + (1 - truth) * np.log(1 - safe)).mean())
@@ -221,7 +234,7 @@ def loss_of_scores(scores: np.ndarray, truth: np.ndarray, problem: str) -> float
 
 
 class Training:
-    """A run from its first or its last saved step to its end."""
+    """A training run, from the start or its last checkpoint to the end."""
 
     def __init__(
         self,
@@ -260,10 +273,10 @@ class Training:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
         self.step = 0
-        self.started, self.started_at = time.monotonic(), 0  # of this process's run, for its speed
-        self.seconds = 0.0  # of the runs before it that were interrupted, up to their last checkpoint
-        self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # of the epoch's examples, summed
-        self.seen = 0  # so many of them, in this process
+        self.started, self.started_at = time.monotonic(), 0  # when and at which step this process began, for its speed
+        self.seconds = 0.0  # of earlier, interrupted runs, up to their last checkpoint
+        self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # summed this epoch
+        self.seen = 0  # examples seen this epoch on this rank
         self.saved = self.spoken = time.monotonic()
         self.saving = 0.0  # seconds that training waited for checkpoints
         self.checkpoints = checkpoints.Checkpoints(arguments.checkpoints) if group.first else None
@@ -273,15 +286,19 @@ class Training:
             "metric": self.metric,
             "data": [fingerprint(*splits[name], classifier.labels) for name in ("train", "validation")],
         }
-        self.run_of = json.loads(json.dumps(self.run_of))
+        self.run_of = json.loads(json.dumps(self.run_of))  # as a checkpoint returns it, to be compared
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        """AdamW, or gradient descent with momentum where the model asks for it; biases and weights of norms do not decay."""
+        """Return AdamW, or SGD with momentum if the model sets `sgd`.
+
+        Biases and the weights of norms, which have one dimension, do not decay.
+        """
         groups = [
             {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": self.arguments.weight_decay},
             {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         if factor := self.classifier.sgd:
+            # SGD multiplies the decay by its learning rate, which is `factor` times the set one: divide it.
             return torch.optim.SGD(
                 [group | {"factor": factor, "weight_decay": group["weight_decay"] / factor} for group in groups],
                 momentum=0.9,
@@ -290,19 +307,19 @@ class Training:
         return torch.optim.AdamW(groups, fused=True)
 
     def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model as it is trained: compiled where that pays, its gradients shared among the processes."""
+        """Return the model as it is trained: compiled if that pays, in DDP if there are several processes."""
         wanted, texts = self.chosen["compile"], self.items.lengths is not None
-        # Pictures keep a GPU busy as it is; a batch of short texts is done sooner than its kernels are started.
+        # Pictures keep a GPU busy anyway; with short texts, launching kernels takes longer than running them.
         pays = self.device.type == "cuda" and texts and self.steps >= STEPS_WORTH_COMPILING
         if wanted == "always" or (wanted == "auto" and pays):
-            model = torch.compile(model, dynamic=True if texts else None)  # each batch of texts has its own length
+            model = torch.compile(model, dynamic=True if texts else None)  # batches of texts differ in length
         if self.group.size > 1:
             devices = [self.device] if self.device.type == "cuda" else None
             model = torch.nn.parallel.DistributedDataParallel(model, device_ids=devices)
         return model
 
     def arithmetic(self) -> contextlib.AbstractContextManager[Any]:
-        """Where the model computes."""
+        """Return the autocast context that the model runs in."""
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
 
     def batches(self, epoch: int) -> list[np.ndarray]:
@@ -313,11 +330,11 @@ class Training:
     # --- the loop ------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Train to the end. Raises Interrupted, with everything saved, when the instance is taken away."""
+        """Train to the end. Raise Interrupted, with everything saved, if the instance is taken away."""
         self.started, self.started_at = time.monotonic(), self.step
         while True:
             epochs_done, position = divmod(self.step, self.steps_an_epoch)
-            if epochs_done > len(self.history):
+            if epochs_done > len(self.history):  # an epoch that is not validated yet, perhaps of an interrupted run
                 self.validate()
             if self.step == self.steps or self.has_stopped_gaining():
                 return
@@ -329,18 +346,18 @@ class Training:
                 self.between_steps()
 
     def has_stopped_gaining(self) -> bool:
-        """Whether [training] patience is over: so many epochs since the best one."""
+        """Return whether [training] patience is over: so many epochs since the best one."""
         patience = self.chosen["patience"]
         best = next((entry["epoch"] for entry in self.history if entry["best"]), 0)
         return bool(patience) and self.step % self.steps_an_epoch == 0 and len(self.history) - best >= patience
 
     def load(self, epoch: int, position: int) -> Iterator[tuple[int, Any]]:
-        """The batches of an epoch from a position on, each with the number of its examples in all processes."""
+        """Yield the batches of an epoch from `position` on, each with its number of examples on all ranks."""
         batches = self.batches(epoch)
         draws = {"seed": self.chosen["seed"], "epoch": epoch, "count": self.classifier.random_numbers}
         loader = torch.utils.data.DataLoader(
             Batches(self.items, self.truth, batches, self.group, **draws),
-            batch_size=None,
+            batch_size=None,  # the dataset returns complete batches
             sampler=range(position, len(batches)),
             num_workers=self.chosen["workers"],
             worker_init_fn=leave_signal_to_the_trainer,
@@ -350,17 +367,19 @@ class Training:
             yield len(batches[number]), batch
 
     def train_on(self, count: int, batch: tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]) -> None:
-        """One step: forward, backward, update. `count` examples are in it, in all processes together."""
+        """Run one step: forward, backward, update. `count` is the batch's number of examples on all ranks."""
+        # For dropout: a resumed run draws the same numbers at this step.
         torch.manual_seed(examples.number_of(f"{self.chosen['seed']} {self.step} {self.group.rank}"))
         inputs, labels, random = batch
         inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
         labels = labels.to(self.device, non_blocking=True)
         if random.shape[1]:
             inputs = self.classifier.augment(inputs, random)
-        parts = max(1, min(self.chosen["accumulate"], len(labels) // 2))  # no norm of a batch sees a single item
+        # Gradient accumulation, with two examples at least: BatchNorm cannot train on a single one.
+        parts = max(1, min(self.chosen["accumulate"], len(labels) // 2))
         for part in torch.arange(len(labels), device=self.device).tensor_split(parts):
             self.learn_from({name: tensor[part] for name, tensor in inputs.items()}, labels[part], count)
-        self.scaler.unscale_(self.optimizer)
+        self.scaler.unscale_(self.optimizer)  # clip the gradients themselves, not scaled ones
         torch.nn.utils.clip_grad_norm_(self.parameters, MOST_GRADIENT)
         schedule = (self.arguments.learning_rate, self.arguments.warmup_share, self.chosen["schedule"])
         rate = learning_rate(self.step, self.steps, *schedule)
@@ -373,17 +392,17 @@ class Training:
         self.step += 1
 
     def learn_from(self, inputs: dict[str, torch.Tensor], labels: torch.Tensor, count: int) -> None:
-        """Add to the gradients those of a batch of `count` examples in all, or of a part of it."""
+        """Add the gradients of a batch, or of a part of it. `count` is as in train_on."""
         with self.arithmetic():
-            logits = self.classifier.logits(self.model, inputs)
+            logits = self.classifier.logits(self.model, inputs)  # (batch, classes)
         smoothing = self.chosen["label_smoothing"]
         loss = loss_of(logits.float(), labels, self.classifier.problem, self.weights, smoothing)
-        # The processes' gradients are averaged: times their number, divided by all examples, it is the batch's mean.
+        # DDP averages gradients over the ranks; scale by world_size / batch_size to get the batch mean.
         self.scaler.scale(loss * self.group.size / count).backward()
         self.loss += loss.detach()
 
     def between_steps(self) -> None:
-        """Save when it is time or when the instance is taken away; say where training is."""
+        """Print progress; save a checkpoint when it is time, or when the instance is taken away."""
         now = time.monotonic()
         if now - self.spoken >= SECONDS_BETWEEN_LINES and self.group.first:
             a_second = (self.step - self.started_at) / max(now - self.started, 1e-9)
@@ -400,7 +419,7 @@ class Training:
             self.save()
 
     def stop(self) -> None:
-        """Save and end. The other processes end when they find this one gone."""
+        """Save, and raise Interrupted. The other processes end when they lose this one."""
         self.save()
         self.checkpoints.wait()
         print(f"interrupted: checkpoint saved at step {self.step}", flush=True)
@@ -408,13 +427,13 @@ class Training:
         raise Interrupted
 
     def while_validating(self) -> None:
-        """Stop in the middle of a validation; it is done again."""
+        """Stop in the middle of a validation, if asked to; it is repeated after a resume."""
         if self.interruption.requested and self.group.first:
             self.stop()
 
     def validate(self) -> None:
-        """Measure on the validation split, and keep the weights where they are the best so far."""
-        self.group.share(self.classifier.model.buffers())  # each process has running means of its own share
+        """Measure on the validation split, and keep the weights if they are the best so far."""
+        self.group.share(self.classifier.model.buffers())  # BatchNorm's running means differ by rank
         sums = scoring.score(
             self.classifier,
             self.validation_items,
@@ -428,7 +447,7 @@ class Training:
             raise ValueError(
                 f"training diverged before step {self.step}: the scores are no numbers. Lower learning_rate."
             )
-        loss = self.loss.item() / self.seen  # of this process's share of the epoch
+        loss = self.loss.item() / self.seen  # of this rank's examples
         self.loss.zero_()
         self.seen = 0
         problem, truth = self.classifier.problem, self.validation_truth
@@ -444,7 +463,7 @@ class Training:
             "validation_loss": loss_of_scores(scores, truth, problem),
             **{f"validation_{name}": value for name, value in measured.items()},
         }
-        # Of equal epochs the one with the lower loss: its scores are nearer to what they should be.
+        # If the metric is equal, the lower loss is better: its scores are closer to the truth.
         reached = (measured[self.metric], -entry["validation_loss"])
         better = not self.best or reached > (self.best["value"], -self.best.get("loss", float("inf")))
         self.history.append(entry | {"best": better})
@@ -468,8 +487,9 @@ class Training:
         return f"best-{self.best['step']:09}" if self.best else ""
 
     def save(self) -> None:
-        """Save all that the next step depends on."""
+        """Save everything that the next step depends on."""
         started = time.monotonic()
+        # Tensors of the optimizer's state by flat names, as safetensors needs them: "12.exp_avg".
         optimizer = {
             f"{number}.{name}": value
             for number, values in self.optimizer.state_dict()["state"].items()
@@ -486,7 +506,7 @@ class Training:
             "tracking": self.tracker.state,
             "seconds": self.seconds + time.monotonic() - self.started,
         }
-        if self.best and not (self.arguments.checkpoints / self.best_name()).exists():  # its writing failed
+        if self.best and not (self.arguments.checkpoints / self.best_name()).exists():  # not written, or not yet
             self.checkpoints.save(self.best_name(), {"best": self.checkpoints.buffers["best"]}, self.best)
         files = {"model": self.classifier.model.state_dict(), "optimizer": optimizer}
         self.checkpoints.save(f"step-{self.step:09}", files, state, refers_to=self.best_name())
@@ -494,9 +514,9 @@ class Training:
         self.saving += self.saved - started
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint that is whole; all processes from the same."""
+        """Resume from the newest intact checkpoint, the same on all ranks; without one, start at step 0."""
         found = self.checkpoints.newest(self.run_of) if self.checkpoints else None
-        found = self.group.gather(found)[0]
+        found = self.group.gather(found)[0]  # rank 0's, for all ranks
         if self.group.first:
             print(f"resuming at step {found[1]['step']}" if found else "no checkpoint: starting at step 0", flush=True)
             name = os.environ.get("TRAINING_JOB_NAME", "local")
@@ -511,7 +531,7 @@ class Training:
             values.setdefault(int(number), {})[name] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": values, "param_groups": groups})
-        if state["scaler"]:  # empty where the run went on another kind of GPU before, in bfloat16
+        if state["scaler"]:  # empty if the run was on another kind of GPU before, in bfloat16
             self.scaler.load_state_dict(state["scaler"])
         self.seconds = state["seconds"]
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
@@ -519,16 +539,16 @@ class Training:
         self.seen = state["seen"]
 
     def load_best(self) -> None:
-        """Give the model the weights that were the best on the validation split."""
+        """Load the weights that were best on the validation split, and set their thresholds."""
         self.checkpoints.wait()
-        weights = self.checkpoints.buffers.get("best")  # copied in this run, or else in the one before
+        weights = self.checkpoints.buffers.get("best")  # in memory if saved by this process, else on disk
         weights = weights or checkpoints.load(self.arguments.checkpoints / self.best_name(), "best")
         self.classifier.model.load_state_dict(weights)
         self.classifier.facts["thresholds"] = self.best["thresholds"]
 
 
 def keep_frozen(model: torch.nn.Module) -> None:
-    """Let the parts of a model that are not trained compute as in serving: their norms keep their running means."""
+    """Put the frozen parts of a model in eval mode: no dropout, and BatchNorm keeps its running means."""
     for part in model.modules():
         weights = list(part.parameters())
         if weights and not any(weight.requires_grad for weight in weights):
@@ -536,7 +556,7 @@ def keep_frozen(model: torch.nn.Module) -> None:
 
 
 def minutes(seconds: float) -> str:
-    """A time that is left, as a reader wants it."""
+    """Return a duration as text, in seconds, minutes or hours."""
     return (
         f"{seconds:.0f} s"
         if seconds < 90
@@ -547,14 +567,14 @@ def minutes(seconds: float) -> str:
 
 
 def fingerprint(items: Any, truth: np.ndarray, labels: list[str]) -> str:
-    """Changes with the data: with the number of examples, their lengths, their labels and the names of these."""
+    """Return a hash that changes with the data: with the number of sequences, their lengths, labels and class names."""
     lengths = np.empty(0) if items.lengths is None else items.lengths
     content = [str(len(items)).encode(), lengths.tobytes(), truth.tobytes(), json.dumps(labels).encode()]
     return hashlib.sha256(b"|".join(content)).hexdigest()[:16]
 
 
 def shown(entry: dict[str, Any], metric: str) -> dict[str, float]:
-    """The figures of an epoch that are printed and tracked: those that pipeline.py's metric definitions look for."""
+    """Return the metrics of an epoch to print and track: those of tracking.METRICS, and the gate's."""
     names = ("epoch", *tracking.METRICS)
     return {name: entry[name] for name in dict.fromkeys((*names, f"validation_{metric}"))}
 
@@ -562,7 +582,10 @@ def shown(entry: dict[str, Any], metric: str) -> dict[str, float]:
 def tokenised(
     classifier: Any, splits: dict[str, examples.Prepared], folder: Path, group: distributed.Group
 ) -> dict[str, tuple[Any, np.ndarray]]:
-    """The items and the truth of every split; one process of each machine does what is done for all of them."""
+    """Return the dataset and the labels of every split.
+
+    One process of each machine tokenises; the others map its files into memory.
+    """
     if group.local_rank == 0:
         for name, prepared in splits.items():
             classifier.items(prepared, folder / name)
@@ -575,12 +598,12 @@ def save_model(classifier: Any, folder: Path) -> None:
     code = folder / "code"
     code.mkdir(parents=True, exist_ok=True)
     classifier.save(folder)
-    for path in job.CODE.glob("*.py"):  # and no requirements.txt: inference needs only what its image has
+    for path in job.CODE.glob("*.py"):  # not requirements.txt: inference needs only what its image has
         shutil.copyfile(path, code / path.name)
 
 
 def finish(training: Training) -> None:
-    """Save the best model, the history and its plot, and say what was reached."""
+    """Save the best model, the history and its plot, and print the best metrics."""
     arguments = training.arguments
     training.load_best()
     save_model(training.classifier, arguments.model)
@@ -595,14 +618,18 @@ def finish(training: Training) -> None:
     (arguments.plots / "training.png").write_bytes(plots.png(plots.history(training.history)))
     (arguments.plots / "history.json").write_text(json.dumps(training.history, indent=2))
     print(f"the best epoch is {best['epoch']} of {arguments.epochs}:", flush=True)
-    tracking.say(shown(best, training.metric))  # the last figures in the log are those of the model that is saved
+    tracking.say(shown(best, training.metric))  # so the last metrics in the log are those of the saved model
     training.tracker.finish("finished", [arguments.plots / "training.png"])
-    if arguments.output:  # a local run starts anew next time; in SageMaker their address says what they are of
+    # Else the next local run would go on from here. In SageMaker, the address in S3 depends on data and settings.
+    if arguments.output:
         shutil.rmtree(arguments.checkpoints)
 
 
 def pretrained_folder(given: Path, weights: str) -> Path | None:
-    """The folder with pretrained weights; None for scratch and hub. Raises ValueError where settings ask for others."""
+    """Return the folder with pretrained weights; None for scratch and hub.
+
+    Raise ValueError if the settings name a folder or an address that is not here.
+    """
     if given.exists():
         return given
     if weights.startswith("/"):
@@ -628,7 +655,7 @@ def main() -> None:
     if group.first:
         print(f"{sizes['train']} to train on, {sizes['validation']} to validate on, {len(classes)} classes", flush=True)
 
-    torch.manual_seed(chosen["training"]["seed"])
+    torch.manual_seed(chosen["training"]["seed"])  # for the initial weights
     pretrained = pretrained_folder(arguments.pretrained, chosen["model"]["weights"])
     classifier = task.Classifier.create(chosen, splits["train"], pretrained)
     with tempfile.TemporaryDirectory() as folder:
