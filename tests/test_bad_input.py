@@ -131,7 +131,7 @@ BAD_DATA = {
         "not found. Give the folder or file that holds the data.": lambda folder: folder.rmdir(),
     },
     "cv": {
-        "no picture (.jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff, .gif, .pgm, .ppm, .pnm) in data. Put one folder a class there.": nothing,
+        "no picture (.jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff, .gif, .pgm, .ppm, .pnm) in a class folder of data. Put one folder a class there.": nothing,
         "cat/1.png: not a picture that can be decoded; dog/1.png": pictures(b"\x89PNG broken"),
     },
 }

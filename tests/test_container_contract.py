@@ -90,7 +90,9 @@ def start(played, bucket, role):
     for key, body in objects.items():
         s3.put_object(Bucket=bucket, Key=key, Body=body.encode())
 
-    def training(name: str = "", spot: bool = False, network: dict | None = None, **hyperparameters: str) -> str:
+    def training(
+        name: str = "", spot: bool = False, network: dict | None = None, seconds: int = 100, **hyperparameters: str
+    ) -> str:
         name = name or f"contract-{uuid.uuid4().hex[:8]}"
 
         def channel(kind: str) -> dict:
@@ -109,7 +111,7 @@ def start(played, bucket, role):
             InputDataConfig=[channel("code"), channel("train")],
             OutputDataConfig={"S3OutputPath": f"s3://{bucket}/jobs/output"},
             ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
-            StoppingCondition={"MaxRuntimeInSeconds": 100} | ({"MaxWaitTimeInSeconds": 200} if spot else {}),
+            StoppingCondition={"MaxRuntimeInSeconds": seconds} | ({"MaxWaitTimeInSeconds": 200} if spot else {}),
             EnableManagedSpotTraining=spot,
             CheckpointConfig={"S3Uri": f"s3://{bucket}/jobs/checkpoints/{name}"},
             **(network or {}),
@@ -190,6 +192,20 @@ def test_a_failure_is_told_in_the_scripts_own_words(start, end_of):
         "Failed",
         "AlgorithmError: the reason of the script (exit code 3)",
     )
+
+
+def test_a_job_that_reaches_its_time_limit_is_stopped_and_keeps_what_it_saved(
+    start, end_of, archive_of, played, bucket
+):
+    name = start(do="wait", seconds=3)
+
+    job = end_of(name)
+
+    saved = played.client("s3").get_object(Bucket=bucket, Key=f"jobs/checkpoints/{name}/saved")["Body"].read()
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+    assert "FailureReason" not in job
+    assert saved == b"on SIGTERM"
+    assert archive_of(name, "model.tar.gz") == {}
 
 
 @pytest.mark.parametrize("network", [{}, IN_VPC], ids=["open", "in a VPC"])

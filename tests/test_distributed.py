@@ -199,13 +199,13 @@ def test_given_splits_and_groups_are_kept_by_two_instances_as_by_one(repository,
     edit_settings(landed / "settings.toml", {"data": {"split": "part", "group": "author"}})
     header, *rows = (landed / "sample/messages.csv").read_text().splitlines()
     (tmp_path / "shards").mkdir()
-    for number in range(6):  # an author's rows are all in one file, as 6 divides 60; a fifth is given to test
-        lines = [f"{row},{'test' if n % 60 < 12 else ''},{n % 60}" for n, row in enumerate(rows) if n % 6 == number]
+    for number in range(6):  # every author's rows are in several files; a fifth is given to test
+        lines = [f"{row},{'test' if n % 50 < 10 else ''},{n % 50}" for n, row in enumerate(rows) if n % 6 == number]
         (tmp_path / f"shards/{number}.csv").write_text("\n".join([f"{header},part,author", *lines, ""]))
     run(landed, "src/preprocess.py", "--data", str(tmp_path / "shards"), "--output", str(tmp_path / "one"))
     two_prepare(landed, tmp_path / "shards", tmp_path / "two")
 
     report, splits = prepared(landed, tmp_path / "two")
     assert (report, splits) == prepared(landed, tmp_path / "one")
-    assert report["groups"] == {"column": "author", "count": 60}
+    assert report["groups"] == {"column": "author", "count": 50}
     assert len(splits["test"]) == len(rows) // 5

@@ -158,10 +158,9 @@ def evaluate(folder: Path, output: str, *more: str, **environment: str) -> dict:
     return json.loads((folder / output / "evaluation.json").read_text())
 
 
+@pytest.mark.parametrize("trained", ["binary"], indirect=True)  # the code is the same for every problem
 def test_a_model_is_compared_with_the_approved_one_on_the_same_test_split(trained):
-    problem, folder, evaluation = trained
-    if problem != "binary":
-        return  # the code is the same for every problem
+    _, folder, evaluation = trained
     run(
         folder, "src/train.py", "--epochs", "1", "--learning-rate", "1e-6", "--train", "work/prepared/train",
         "--validation", "work/prepared/validation", "--output", "worse",
@@ -182,10 +181,9 @@ def test_a_model_is_compared_with_the_approved_one_on_the_same_test_split(traine
     assert "Below the baseline, TF-IDF with logistic regression" in below["gate"]["verdict"]
 
 
+@pytest.mark.parametrize("trained", ["binary"], indirect=True)  # the code is the same for every problem
 def test_training_stops_when_its_epochs_bring_nothing(trained):
-    problem, folder, _ = trained
-    if problem != "binary":
-        return
+    _, folder, _ = trained
     before = (folder / "settings.toml").read_text()
     knobs = {"patience": 2, "class_weights": "balanced", "label_smoothing": 0.1, "schedule": "cosine"}
     edit_settings(folder / "settings.toml", {"training": knobs})
@@ -202,10 +200,9 @@ def test_training_stops_when_its_epochs_bring_nothing(trained):
     assert f"the best epoch is {best} of 30" in said
 
 
+@pytest.mark.parametrize("trained", ["binary"], indirect=True)  # the code is the same for every problem
 def test_the_approved_model_comes_from_the_registry(trained, played, bucket):
-    problem, folder, _ = trained
-    if problem != "binary":
-        return
+    _, folder, _ = trained
     s3, sagemaker = played.client("s3"), played.client("sagemaker")
     subprocess.run(["tar", "-czf", "model.tar.gz", "-C", "work/model", "."], cwd=folder, check=True)
     s3.put_object(Bucket=bucket, Key="champion/model.tar.gz", Body=(folder / "model.tar.gz").read_bytes())
@@ -234,6 +231,7 @@ def test_the_approved_model_comes_from_the_registry(trained, played, bucket):
     assert after["gate"]["drop"] == 0
 
 
+@pytest.mark.parametrize("trained", ["binary"], indirect=True)  # the code is the same for every problem
 def test_an_evaluation_without_a_model_says_so(trained, tmp_path):
     _, folder, _ = trained
     command = [sys.executable, "src/evaluate.py", "--model", str(tmp_path), "--test", "work/prepared/test"]

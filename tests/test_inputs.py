@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import zipfile
@@ -574,6 +575,40 @@ def test_a_manifest_may_name_pictures_below_a_folder_of_their_own(pictures, tmp_
     assert len(found.everything) == 24
     assert found.facts["groups"] == {"column": "patient", "count": 6}
     assert "[task] pictures is '../elsewhere', which is no folder beside list.csv" in gone.error
+
+
+def test_pictures_outside_of_class_folders_are_counted_and_named(pictures, tmp_path):
+    classes_of(tmp_path / "data")
+    draw(tmp_path / "data/loose.png", 100)
+    draw(tmp_path / "data/train/loose.png", 101)
+    with zipfile.ZipFile(tmp_path / "data/more.zip", "w") as archive:
+        archive.write(tmp_path / "data/loose.png", "packed.png")
+
+    found = pictures(tmp_path / "data")
+
+    assert len(found.everything) == 40
+    assert "skipped: pictures in no class folder: 3 (loose.png, more.zip/packed.png, train/loose.png)" in found.said
+
+
+@pytest.mark.parametrize("kind", ["manifest", "idx"])
+def test_pictures_that_a_manifest_does_not_list_are_counted_and_named(pictures, tmp_path, kind):
+    classes_of(tmp_path)
+    if kind == "idx":
+        values = np.random.default_rng(1).integers(0, 255, (20, 8, 8), dtype=np.uint8)
+        (tmp_path / "a-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, 20, 8, 8) + values.tobytes())
+        (tmp_path / "a-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 20) + bytes(n % 2 for n in range(20)))
+    else:
+        lines = [f"even/{n:03}.png,even\nodd/{n + 1:03}.png,odd" for n in range(0, 36, 2)]
+        (tmp_path / "list.csv").write_text("\n".join(["source-ref,label", *lines, "even/036.png,"]))
+
+    found = pictures(tmp_path)
+
+    if kind == "idx":
+        assert len(found.everything) == 20
+        assert "skipped: pictures beside IDX files: 40 (even/000.png" in found.said
+    else:
+        assert len(found.everything) == 36
+        assert "skipped: pictures not in the manifest: 3 (even/038.png, odd/037.png, odd/039.png)" in found.said
 
 
 def test_a_group_of_pictures_needs_a_manifest(pictures, tmp_path):

@@ -23,7 +23,7 @@ CAPACITY_RETURNS_SECONDS = 1
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # What a script prints once it trains; an interruption waits for that, since before there is nothing to interrupt.
 UNDER_WAY = re.compile(r"step |epoch=")
-ENDED = ("Completed", "Failed", "Stopped")
+ENDED = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded")
 STATUS_MESSAGES = {
     "Starting": "Preparing the instances for training",
     "Downloading": "Downloading input data",
@@ -33,6 +33,7 @@ STATUS_MESSAGES = {
     "Completed": "Training job completed",
     "Failed": "Training job failed",
     "Stopped": "Training job stopped",
+    "MaxRuntimeExceeded": "Training job exceeded its maximum runtime",
 }
 KINDS = {"training": "TrainingJob", "processing": "ProcessingJob", "tuning": "HyperParameterTuningJob"}
 KIND_ARNS = {"training": "training-job", "processing": "processing-job", "tuning": "hyper-parameter-tuning-job"}
@@ -41,6 +42,10 @@ TOOLKIT = Path(__file__).parent.parent / "toolkit.py"
 
 class JobFailed(Exception):
     """Raised when a job fails; the message becomes its failure reason."""
+
+
+class TimeLimitExceeded(JobFailed):
+    """Raised when a job has run for its MaxRuntimeInSeconds."""
 
 
 class Jobs:
@@ -224,7 +229,8 @@ class Run:
 
     def run(self) -> None:
         status_key = f"{KINDS[self.kind]}Status"
-        status, reason = "Completed", ""
+        status = detail = "Completed"
+        reason = ""
         try:
             self.credentials = adapter.credentials_of(
                 self.record["RoleArn"], "SageMaker", "sagemaker.amazonaws.com", arn_of(self.kind, self.name)
@@ -232,11 +238,12 @@ class Run:
             self.s3 = adapter.client("s3", self.credentials)
             for instance in self.instances:
                 instance.make()
-            status = self.train() if self.kind == "training" else self.process()
+            detail = status = self.train() if self.kind == "training" else self.process()
+            status = "Stopped" if detail == "MaxRuntimeExceeded" else detail
         except JobFailed as error:
-            status, reason = "Failed", f"AlgorithmError: {error}"
+            status, detail, reason = "Failed", "Failed", f"AlgorithmError: {error}"
         except Exception as error:
-            status, reason = "Failed", f"ClientError: {error}"
+            status, detail, reason = "Failed", "Failed", f"ClientError: {error}"
             self.emit(self.instances[0], traceback.format_exc().splitlines())
         finally:
             containers.remove(self.folder)
@@ -247,23 +254,27 @@ class Run:
         self.record["LastModifiedTime"] = now()
         self.record.setdefault("TrainingEndTime" if self.kind == "training" else "ProcessingEndTime", now())
         if self.kind == "training":
-            self.enter(status)
+            self.enter(detail)
         self.record[status_key] = status
         self.record["ended"].set()
 
     # --- training ----------------------------------------------------------------------------------------------
 
     def train(self) -> str:
-        """Run the containers, again after each interruption, upload what they leave, and return the job's status.
+        """Run the containers, again after each interruption, upload what they leave, and return the secondary status.
 
         Raises JobFailed. https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training-status.html lists
-        the statuses.
+        the statuses. A job that reaches its time limit is Stopped, not Failed, and keeps the model that it saved after
+        SIGTERM: SecondaryStatus in API_DescribeTrainingJob, API_StoppingCondition.
         """
-        record = self.record
-        codes = self.train_on_instances()
-        while self.interrupted and not record["stop"].is_set():
-            self.wait_for_instances()
+        record, exceeded = self.record, False
+        try:
             codes = self.train_on_instances()
+            while self.interrupted and not record["stop"].is_set():
+                self.wait_for_instances()
+                codes = self.train_on_instances()
+        except TimeLimitExceeded:
+            exceeded = True
         prefix = f"{record['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.name}/output"
         key = record["OutputDataConfig"].get("KmsKeyId", "")
         self.enter("Uploading")
@@ -272,11 +283,12 @@ class Run:
             objects.upload_archive(self.s3, outputs, f"{prefix}/output.tar.gz", key)
         if record["stop"].is_set():
             return "Stopped"
-        self.check_exit(codes)
+        if not exceeded:
+            self.check_exit(codes)
         models = [instance.ml / "model" for instance in self.instances]
         objects.upload_archive(self.s3, models, f"{prefix}/model.tar.gz", key)
         record["ModelArtifacts"] = {"S3ModelArtifacts": f"{prefix}/model.tar.gz"}
-        return "Completed"
+        return "MaxRuntimeExceeded" if exceeded else "Completed"
 
     def train_on_instances(self) -> list[int]:
         """Download the data, and run the containers until they end or are interrupted. Return their exit codes."""
@@ -410,7 +422,7 @@ class Run:
     def execute(self, entrypoint: list[str], environment: dict[str, str], limit_seconds: float) -> list[int]:
         """Run the entrypoint on every instance until all end or `watch` ends them, and return their exit codes.
 
-        Raises JobFailed when the time limit is exceeded.
+        Raises TimeLimitExceeded.
         """
         network, relays, credentials = network_of(self.record), None, self.credentials
         if network.get("EnableNetworkIsolation"):  # only calls between the job's instances (API_CreateTrainingJob)
@@ -436,7 +448,7 @@ class Run:
                 codes = [processes.wait(process, max(0, deadline - time.monotonic())) for process in running.values()]
             except subprocess.TimeoutExpired:
                 processes.end(running.values(), self.grace_seconds)
-                raise JobFailed(f"MaxRuntimeInSeconds exceeded: {limit_seconds:.0f} s were left") from None
+                raise TimeLimitExceeded("it reached MaxRuntimeInSeconds") from None
             watcher.join()
         return codes
 

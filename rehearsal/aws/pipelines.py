@@ -442,6 +442,8 @@ class Execution:
         status = job[f"{title}Status"]
         if status == "Failed":
             raise StepFailed(job["FailureReason"])
+        if job.get("SecondaryStatus") == "MaxRuntimeExceeded":  # AWS does not document the step's status: the strict one
+            raise StepFailed(f"{title} {job[f'{title}Name']} was stopped: it reached MaxRuntimeInSeconds")
         record["stopped"] = status == "Stopped"
         self.outputs[step["Name"]] = job
         self.remember_property_files(step, job)

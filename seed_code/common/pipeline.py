@@ -487,22 +487,24 @@ def training_times(training: list[TrainingStep | TuningStep]) -> dict[str, Any]:
 
 
 def gate(
-    parameters: Parameters, evaluation: ProcessingStep, registration: RegisterModelStep, asked: dict[str, Any]
+    parameters: Parameters, evaluation: ProcessingStep, registration: RegisterModelStep, limits: dict[str, Any]
 ) -> ConditionStep:
+    """Return the step that registers the model, or fails with what was measured and why that is not enough."""
+
     def measured(name: str) -> JsonGet:
         return JsonGet(step_name=evaluation.name, property_file="Evaluation", json_path=f"gate.{name}")
 
-    value, drop, allowed = measured("value"), measured("drop"), float(asked["allowed_drop"])
+    value, drop, allowed = measured("value"), measured("drop"), float(limits["allowed_drop"])
     conditions = [ConditionGreaterThanOrEqualTo(value, parameters.threshold)]
     message = [
-        f"The model's {asked['metric']} on the test split is ",
-        value,
+        f"The model's {limits['metric']} on the test split is ",
+        measured("measured"),
         "; the threshold is ",
         parameters.threshold,
     ]
     if allowed < 1:
         conditions.append(ConditionLessThanOrEqualTo(drop, allowed))
-        message += [". It is below the approved model's by ", drop, f"; [gate] allowed_drop is {allowed:g}"]
+        message += [". ", measured("comparison"), f" [gate] allowed_drop is {allowed:g}"]
     message += [". ", measured("verdict")]
     return ConditionStep(
         "Gate",

@@ -33,7 +33,7 @@ import task
 
 MOST_BYTES, MOST_FILES = 20 * 2**30, 1000
 MISTAKES = 12  # in the report
-UNTESTED = -1.0  # the gate's value for a refused model: below every threshold
+REFUSED = -1.0  # the gate's value for a refused model: below every threshold
 NAMED = 10  # classes listed in a sentence
 MANY_CLASSES = 10  # from so many classes on, top-3 and top-5 accuracy are reported
 CONFUSED = 10  # pairs of classes in the report
@@ -308,12 +308,11 @@ def gate_of(
     untested: list[str],
     baselines: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return what the pipeline's Gate step reads: the metric, its value, its drop and a verdict.
+    """Return what the pipeline's Gate step reads.
 
-    "drop" is how far the metric is below the approved model's; -1 if there is none.
-
-    "value" is UNTESTED, below every threshold, if a class has no test example, whatever the metric of the others; also
-    if the model is below a baseline, beyond the interval, and [gate] not_below_baseline is set. The verdict says which.
+    - "measured": the metric's value; "value": the same, or REFUSED if the model is refused whatever it reaches: a class
+      has no test example, or [gate] not_below_baseline is set and a baseline is better. "verdict" says why.
+    - "drop": how far the metric is below the approved model's, -1 if there is none; "comparison" says it in words.
     """
     if metric not in measured:
         raise ValueError(f"[gate] metric is {metric!r}, which is not measured. Choose: {', '.join(measured)}.")
@@ -322,8 +321,10 @@ def gate_of(
     refusal = reason_to_refuse(metric, untested, baselines if chosen["not_below_baseline"] else {})
     gate = {
         "metric": metric,
-        "value": UNTESTED if refusal else measured[metric],
+        "measured": measured[metric],
+        "value": REFUSED if refusal else measured[metric],
         "drop": drop,
+        "comparison": f"The approved model's is {champion['value']:.4f}." if champion else "There is no approved model.",
         "verdict": refusal or "Every class has test examples.",
     }
     threshold = os.environ.get("GATE_THRESHOLD", chosen.get("threshold"))
@@ -401,7 +402,7 @@ def speak(evaluation: dict[str, Any]) -> None:
     metric = gate["metric"]
     if "champion" in evaluation:
         print(f"the approved model: {metric} {evaluation['champion']['value']:.4f}", flush=True)
-    if gate["value"] == UNTESTED:
+    if gate["value"] == REFUSED:
         print(f"the gate is not passed: {gate['verdict']}", flush=True)
     for name, found in evaluation["baselines"].items():
         if metric in found["metrics"]:

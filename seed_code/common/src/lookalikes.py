@@ -41,7 +41,7 @@ def report(thumbnails: Thumbnails) -> dict[str, Any]:
     pairs = find(thumbnails)
     kept = thumbnails.kept
     across = [(one, other) for one, other in pairs if kept[one][2] != kept[other][2]]
-    inside = [pair for pair in pairs if pair not in set(across)]
+    inside = [(one, other) for one, other in pairs if kept[one][2] == kept[other][2]]
     return {
         "compared": len(kept),
         "count": len({one for pair in pairs for one in pair}),

@@ -125,18 +125,23 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable 
                 f"[data] {name} names a column, {settings['data'][name]!r}, and the pictures are listed in no manifest. "
                 "Leave it empty, or add a manifest with that column."
             )
+    listed: set[Path] = set()
     if manifests:
-        found = (entry for path in manifests for entry in in_manifest(path, settings))
+        found = (entry for path in manifests for entry in in_manifest(path, settings, listed))
     elif idx:
         found = (entry for path in idx for entry in in_idx(path))
     else:
         found = in_folders(data)
     empty = True
     for entry in found:
-        empty = False
+        empty = empty and isinstance(entry, Skipped)
         yield entry
     if empty:
-        raise NothingToRead(f"no picture ({', '.join(SUFFIXES)}) in {data.name}. Put one folder a class there.")
+        raise NothingToRead(
+            f"no picture ({', '.join(SUFFIXES)}) in a class folder of {data.name}. Put one folder a class there."
+        )
+    if manifests or idx:
+        yield from not_listed(data, listed, "not in the manifest" if manifests else "beside IDX files")
 
 
 def manifests_in(data: Path) -> list[Path]:
@@ -144,6 +149,13 @@ def manifests_in(data: Path) -> list[Path]:
     if data.is_file():
         return [data] if data.suffix.lower() in MANIFESTS else []
     return sorted(path for path in data.glob("*") if path.suffix.lower() in MANIFESTS and not path.name.startswith("."))
+
+
+def not_listed(data: Path, listed: set[Path], why: str) -> Iterator[Skipped]:
+    """Yield the images in a folder that no manifest lists and no IDX file holds."""
+    for path in sorted(data.rglob("*")) if data.is_dir() else ():
+        if path.suffix.lower() in SUFFIXES and path not in listed and not tables.is_hidden(path.relative_to(data)):
+            yield Skipped(tables.shown(path.relative_to(data)), f"pictures {why}")
 
 
 def in_folders(data: Path) -> Iterator[Example | Unreadable | Skipped]:
@@ -157,7 +169,7 @@ def in_folders(data: Path) -> Iterator[Example | Unreadable | Skipped]:
             for member, problem in members(path):
                 picture = Picture(path, str(member))
                 yield example_at(name / member, name.with_name(name.stem) / member, picture, problem, parents)
-        elif len(name.parts) > 1:
+        elif len(name.parts) > 1 or name.suffix.lower() in SUFFIXES:
             yield example_at(name, name, Picture(path), problem_of(path, data), parents)
 
 
@@ -177,17 +189,19 @@ def example_at(
     folders = [name for name in inside.parts[outer:-1] if not given_split(name)]  # an archive's own name is not a class
     labels, note = folders[-1:], ""
     above = PurePosixPath(*folders[:-1])
-    if labels and parents.setdefault(labels[0], above) != above:
+    if not labels:
+        return Skipped(str(place), "pictures in no class folder")
+    if parents.setdefault(labels[0], above) != above:
         note = "in class folders of one name at several places"
     return Example("", labels, str(place), picture, note, given_split(*inside.parts[:-1]))
 
 
 def members(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
-    """Yield the files in the folders of an archive, sorted by name, each with its problem ("" for none)."""
+    """Yield an archive's images and the files in its folders, sorted by name, each with its problem ("" for none)."""
     seen: set[str] = set()
     for entry in sorted(archive(path).infolist(), key=lambda entry: entry.filename):
         name = PurePosixPath(entry.filename)
-        if entry.is_dir() or len(name.parts) < 2:
+        if entry.is_dir() or (len(name.parts) < 2 and name.suffix.lower() not in SUFFIXES):
             continue
         problem = "" if name.suffix.lower() in SUFFIXES else f"not one of {', '.join(SUFFIXES)}"
         if entry.file_size > MOST_BYTES:
@@ -209,7 +223,9 @@ def problem_of(path: Path, data: Path) -> str:
     return f"larger than {MOST_BYTES:,} bytes" if path.stat().st_size > MOST_BYTES else ""
 
 
-def in_manifest(path: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable | Skipped]:
+def in_manifest(
+    path: Path, settings: dict[str, Any], listed: set[Path]
+) -> Iterator[Example | Unreadable | Skipped]:
     """Yield the images that a CSV file or an augmented manifest lists, by relative path or by original S3 URI.
 
     Raise ValueError if [task] pictures is not a folder beside the manifest.
@@ -233,9 +249,10 @@ def in_manifest(path: Path, settings: dict[str, Any]) -> Iterator[Example | Unre
         if not isinstance(row.content, dict):
             yield row.content
             continue
+        reference = str(row.content.get(image) or "")
+        listed.add(file := file_of(reference, prefix, root))
         try:
-            named = manifest_labels(row.content, data)
-            found = example_in_manifest(row.where, str(row.content.get(image) or ""), named, prefix, root)
+            found = example_in_manifest(row.where, reference, manifest_labels(row.content, data), file, root)
             if isinstance(found, Example):
                 split, group = tables.place_of(row.content, data, found.split)
                 found = replace(found, split=split, group=group)
@@ -245,21 +262,22 @@ def in_manifest(path: Path, settings: dict[str, Any]) -> Iterator[Example | Unre
 
 
 def example_in_manifest(
-    where: str, reference: str, labels: list[str], prefix: tuple[str, ...], root: Path
+    where: str, reference: str, labels: list[str], file: Path, root: Path
 ) -> Example | Unreadable:
-    """Return the example of a manifest's row, or the reason why there is none.
-
-    `reference` is the row's path or S3 URI; without `prefix`, it is a path below `root`.
-    """
+    """Return the example of a manifest's row, whose path or S3 URI is that of a file below `root`, or why it has none."""
     if not all(map(tables.is_utf8, (reference, *labels))):
         return Unreadable(where, tables.NOT_UTF8)
-    parts = parts_of(reference)
-    file = root.joinpath(*parts[len(prefix) :]) if parts[: len(prefix)] == prefix else root
     if "\0" in reference or not file.is_file():
         return Unreadable(where, f"{reference[:200]} is not in the data")
     if problem := problem_of(file, root):
         return Unreadable(where, problem)
-    return Example("", labels, where, Picture(file), split=given_split(*parts[:-1]))
+    return Example("", labels, where, Picture(file), split=given_split(*parts_of(reference)[:-1]))
+
+
+def file_of(reference: str, prefix: tuple[str, ...], root: Path) -> Path:
+    """Return the file below `root` that a reference names after `prefix`; `root` itself if its prefix is another."""
+    parts = parts_of(reference)
+    return root.joinpath(*parts[len(prefix) :]) if parts[: len(prefix)] == prefix else root
 
 
 def parts_of(reference: str) -> tuple[str, ...]:
