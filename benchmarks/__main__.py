@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(NAMES)}")
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.names) - set(NAMES)):
-        parser.error(f"no benchmark is called {', '.join(unknown)}. Choose of: {', '.join(NAMES)}.")
+        parser.error(f"no benchmark is called {', '.join(unknown)}. Choose one of: {', '.join(NAMES)}.")
     chosen = arguments.names or (SPEEDS if arguments.quick else NAMES)
     for library in IMPORTED_ONCE:
         importlib.import_module(library)

@@ -190,7 +190,7 @@ def look(script: Forked, case: Path) -> tuple[str, str]:
         return "a half-written file is left", "failed"
     if code == 0:
         report = json.loads((case / "out/report/data.json").read_text())
-        return "", "left out and counted" if report["unreadable"]["count"] or report["dropped"] else "used"
+        return "", "dropped and counted" if report["unreadable"]["count"] or report["dropped"] else "used"
     lines = [line for line in said.splitlines() if line.startswith("error: ")]
     if code == 1 and len(lines) == 1 and "Traceback" not in said:
         return "", "refused in one line"
@@ -205,9 +205,9 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp())
     chance = random.Random(arguments.seed)
     ends, failures = storm(folder, arguments.files, chance, lambda line: print(line, file=sys.stderr, flush=True))
-    print("| damaged files | used all the same | left out and counted | refused in one line | failed |")
+    print("| damaged files | used all the same | dropped and counted | refused in one line | failed |")
     print("|---|---|---|---|---|")
-    ended = " | ".join(str(ends[end]) for end in ("used", "left out and counted", "refused in one line", "failed"))
+    ended = " | ".join(str(ends[end]) for end in ("used", "dropped and counted", "refused in one line", "failed"))
     print(f"| {arguments.files} | {ended} |")
     for failure in failures:
         print(failure, file=sys.stderr)

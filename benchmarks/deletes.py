@@ -20,7 +20,7 @@ from benchmarks import permissions
 from benchmarks.measuring import progress, show
 from benchmarks.permissions import BUCKET, install
 from benchmarks.small_project import Stuck, Walk
-from rehearsal.story import leftovers
+from rehearsal.scenario import leftovers
 
 MOMENTS = ("while it builds", "while it runs", "when it has run", "while it deploys", "when it is deployed")
 
@@ -46,30 +46,30 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--projects", type=int, default=20)
     arguments = parser.parse_args(given)
     chance = random.Random(1)
-    played = permissions.start()
+    emulator = permissions.start()
     deleted, left = Counter(), Counter()
     try:
-        launch, key = install(played)
+        launch, key = install(emulator)
         for number in range(arguments.projects):
             moment = MOMENTS[number % len(MOMENTS)]
-            walk = Walk(played, f"Deleted{number}", patience=120)
+            walk = Walk(emulator, f"Deleted{number}", patience=120)
             walk.create(launch, BUCKET, key)
             lead_to(walk, moment)
             if number == 0:
-                s3 = played.client("s3")
+                s3 = emulator.client("s3")
                 for version in range(arguments.versions):
                     s3.put_object(Bucket=f"sagemaker-{walk.id}-111122223333", Key=f"data/{version % 7}", Body=b"x")
             time.sleep(chance.random() * 2)
             try:
                 walk.delete()
-                left[moment] += len(leftovers(played, walk.id))
+                left[moment] += len(leftovers(emulator, walk.id))
             except Stuck as stuck:
                 left[moment] += 1
                 progress(f"  {walk.name}, {moment}: {stuck}")
             deleted[moment] += 1
             progress(f"  {number + 1} of {arguments.projects}: {moment}")
     finally:
-        played.end()
+        emulator.end()
     rows = [(moment, deleted[moment], left[moment]) for moment in MOMENTS if deleted[moment]]
     show((f"deleted ({arguments.versions} versions in the first)", "projects", "left over"), rows)
     return 1 if sum(left.values()) else 0

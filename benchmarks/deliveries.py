@@ -58,9 +58,9 @@ def message_of(text: str) -> str:
 class Pushes:
     """A project, the versions of its definition, and their deliveries to the function."""
 
-    def __init__(self, played: Any, bucket: str, name: str):
-        self.played = played
-        self.s3, self.sagemaker = played.client("s3"), played.client("sagemaker")
+    def __init__(self, emulator: Any, bucket: str, name: str):
+        self.emulator = emulator
+        self.s3, self.sagemaker = emulator.client("s3"), emulator.client("sagemaker")
         self.project = Project(name, "p-tests", bucket, name, name)
         self.key = f"{name}/pipeline.json"
         self.versions: list[DefinitionVersion] = []
@@ -99,7 +99,7 @@ class Pushes:
         An exception raised by a hook is raised by the call.
         """
         config = config or Config(retries={"mode": "standard", "total_max_attempts": 1})
-        clients = {name: self.played.client(name, config=config) for name in ("s3", "sagemaker", "sns")}
+        clients = {name: self.emulator.client(name, config=config) for name in ("s3", "sagemaker", "sns")}
         for client in clients.values():
             client.meta.events.register("before-call", self.hook(before, refuses=True))
             client.meta.events.register("after-call", self.hook(after))
@@ -268,26 +268,28 @@ def judge(pushes: Pushes, pushed: list[DefinitionVersion], seen: set[str], score
 
 def run(deliveries: int, seed: int = 1, progress: Callable[[Score], None] = lambda score: None) -> Score:
     """Start an emulator and run storms against it until there were `deliveries` deliveries; return the total score."""
-    played = server.start()
+    emulator = server.start()
     try:
-        played.client("s3").create_bucket(Bucket="deliveries-111122223333")
-        played.client("s3").put_bucket_versioning(
+        emulator.client("s3").create_bucket(Bucket="deliveries-111122223333")
+        emulator.client("s3").put_bucket_versioning(
             Bucket="deliveries-111122223333", VersioningConfiguration={"Status": "Enabled"}
         )
         trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-        role = played.client("iam").create_role(RoleName="deliveries", AssumeRolePolicyDocument=document)["Role"]["Arn"]
-        topic = played.client("sns").create_topic(Name="deliveries")["TopicArn"]
+        role = emulator.client("iam").create_role(RoleName="deliveries", AssumeRolePolicyDocument=document)["Role"][
+            "Arn"
+        ]
+        topic = emulator.client("sns").create_topic(Name="deliveries")["TopicArn"]
         os.environ.update(Pushes.environment(role, topic))
         execute_pipeline.logger.setLevel("ERROR")
         whole, chance = Score(), random.Random(seed)
         for number in range(-(-deliveries // A_PROJECT)):  # a long history makes listing runs slow
-            pushes = Pushes(played, "deliveries-111122223333", f"deliveries{number}")
+            pushes = Pushes(emulator, "deliveries-111122223333", f"deliveries{number}")
             whole.add(storm(pushes, min(A_PROJECT, deliveries - whole.deliveries), chance, lambda score: None))
             progress(whole)
         return whole
     finally:
-        played.end()
+        emulator.end()
 
 
 def main() -> str | None:

@@ -60,7 +60,7 @@ class Ours:
     def batches(self, epoch: int) -> Iterator[tuple[dict[str, torch.Tensor], Any, torch.Tensor]]:
         """Yield an epoch's batches as train.py does: inputs, labels, and random draws of shape (batch, draws)."""
         order = self.cv.train.batches_of_epoch(len(self.items), None, BATCH, 1, epoch)
-        draws = {"seed": 1, "epoch": epoch, "count": self.classifier.random_numbers}
+        draws = {"seed": 1, "epoch": epoch, "count": self.classifier.num_draws}
         group = self.cv.distributed.Group()
         batches = self.cv.train.Batches(self.items, self.split.truth, order, group, **draws)
         return iter(DataLoader(batches, batch_size=None))

@@ -33,12 +33,12 @@ def walk() -> None:
 
     The first line of output is the emulator's folder and process id.
     """
-    played = permissions.start()
-    print(played.folder, played.pid, flush=True)
+    emulator = permissions.start()
+    print(emulator.folder, emulator.pid, flush=True)
     print("started", flush=True)
-    launch, key = permissions.install(played)
+    launch, key = permissions.install(emulator)
     print("installed", flush=True)
-    project = Walk(played, "Killed", patience=120)
+    project = Walk(emulator, "Killed", patience=120)
     project.create(launch, permissions.BUCKET, key)
     print("created", flush=True)
     project.build()

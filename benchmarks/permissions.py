@@ -25,7 +25,7 @@ from benchmarks.measuring import progress, show
 from benchmarks.small_project import Walk, small_package, statements
 from build.publish import publish
 from rehearsal import server
-from rehearsal.server import ACCOUNT, REGION, PlayedAws
+from rehearsal.server import ACCOUNT, REGION, Emulator
 
 BUCKET = f"permissions-{ACCOUNT}"
 # Reasons to keep statements that the small project does not need.
@@ -64,13 +64,13 @@ WITH = {
 }
 
 
-def start() -> PlayedAws:
-    played = server.start()
-    played.client("s3").create_bucket(Bucket=BUCKET)
-    return played
+def start() -> Emulator:
+    emulator = server.start()
+    emulator.client("s3").create_bucket(Bucket=BUCKET)
+    return emulator
 
 
-def install(played: PlayedAws, without: str = "") -> tuple[str, str]:
+def install(emulator: Emulator, without: str = "") -> tuple[str, str]:
     """Install the bundle with the small seed, and without the statement named (as Role/Sid) by `without`.
 
     Return the ARN of the launch role and the S3 key of the nlp project template.
@@ -84,10 +84,10 @@ def install(played: PlayedAws, without: str = "") -> tuple[str, str]:
         return text[: statement.start] + empty(statement.text) + text[end:]
 
     built = small_package(BUCKET, changed)
-    publish(played.client("s3"), built)
+    publish(emulator.client("s3"), built)
     for key in (*built.projects.values(), built.portfolio):  # publish() skips keys that are there
-        played.client("s3").put_object(Bucket=BUCKET, Key=key, Body=built.objects[key])
-    cloudformation = played.client("cloudformation")
+        emulator.client("s3").put_object(Bucket=BUCKET, Key=key, Body=built.objects[key])
+    cloudformation = emulator.client("cloudformation")
     name = f"portfolio-{without.replace('/', '-') or 'whole'}"
     role = f"arn:aws:iam::{ACCOUNT}:role/StudioOfPermissions"
     cloudformation.create_stack(
@@ -111,10 +111,10 @@ def empty(statement: str) -> str:
     return f"{indent}- Sid: TakenAway\n{more}"
 
 
-def take_away(played: PlayedAws, number: int, name: str) -> str:
+def take_away(emulator: Emulator, number: int, name: str) -> str:
     """Walk through a project without a statement; return where it got stuck, or "" if it did not."""
-    launch, key = install(played, name)
-    return Walk(played, f"Without{number}").whole(launch, BUCKET, key, **WITH.get(name.rsplit("/", 1)[-1], {}))
+    launch, key = install(emulator, name)
+    return Walk(emulator, f"Without{number}").whole(launch, BUCKET, key, **WITH.get(name.rsplit("/", 1)[-1], {}))
 
 
 def all_statements() -> list[str]:
@@ -176,14 +176,14 @@ class As:
     The role's trust policy is widened to assume it; its permissions stay unchanged.
     """
 
-    def __init__(self, played: PlayedAws, role: str):
-        self.played = played
+    def __init__(self, emulator: Emulator, role: str):
+        self.emulator = emulator
         name = role.rsplit("/", 1)[-1]
         trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
-        document = played.client("iam").get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+        document = emulator.client("iam").get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
         document["Statement"].append(trust)
-        played.client("iam").update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(document))
-        given = played.client("sts").assume_role(RoleArn=role, RoleSessionName="tries")["Credentials"]
+        emulator.client("iam").update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(document))
+        given = emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="tries")["Credentials"]
         self.credentials = {
             "aws_access_key_id": given["AccessKeyId"],
             "aws_secret_access_key": given["SecretAccessKey"],
@@ -192,31 +192,31 @@ class As:
         self.key = self.sealed = None
 
     def __call__(self, service: str) -> "boto3.client":
-        return self.played.client(service, self.credentials)
+        return self.emulator.client(service, self.credentials)
 
 
-def try_all(played: PlayedAws, roles: list[str]) -> list[tuple[str, str, bool]]:
+def try_all(emulator: Emulator, roles: list[str]) -> list[tuple[str, str, bool]]:
     """Try all forbidden calls with each role; return the role's name, the call, and whether it was denied."""
-    s3, kms = played.client("s3"), played.client("kms")
+    s3, kms = emulator.client("s3"), emulator.client("kms")
     s3.create_bucket(Bucket="theirs-of-permissions")
     s3.put_object(Bucket="theirs-of-permissions", Key="x", Body=b"theirs")
     trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    played.client("iam").create_role(RoleName="TheirsOfPermissions", AssumeRolePolicyDocument=document)
-    played.client("secretsmanager").create_secret(Name="theirs-of-permissions", SecretString="theirs")
+    emulator.client("iam").create_role(RoleName="TheirsOfPermissions", AssumeRolePolicyDocument=document)
+    emulator.client("secretsmanager").create_secret(Name="theirs-of-permissions", SecretString="theirs")
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     sealed = kms.encrypt(KeyId=key, Plaintext=b"theirs")["CiphertextBlob"]
     tried = []
     for role in roles:
-        clients = As(played, role)
+        clients = As(emulator, role)
         clients.key, clients.sealed = key, sealed
         for what, call in forbidden(role.rsplit("/", 1)[-1]):
             tried.append((role.rsplit("/", 1)[-1], what, is_denied(call, clients)))
     return tried
 
 
-def roles_of(played: PlayedAws) -> list[str]:
-    pages = played.client("iam").get_paginator("list_roles").paginate()
+def roles_of(emulator: Emulator) -> list[str]:
+    pages = emulator.client("iam").get_paginator("list_roles").paginate()
     return [role["Arn"] for page in pages for role in page["Roles"]]
 
 
@@ -241,20 +241,20 @@ def main(given: list[str] | None = None) -> int:
     names = all_statements()
     if arguments.sample:
         names = random.Random(1).sample(names, arguments.sample)
-    played = start()
+    emulator = start()
     try:
         rows = []
         for number, name in enumerate(names):
-            stuck = take_away(played, number, name)
+            stuck = take_away(emulator, number, name)
             rows.append((name, stuck or "comes through", reason(name) if not stuck else ""))
             progress(f"  {number + 1} of {len(names)}: {name}: {rows[-1][1]}")
-        launch, key = install(played)
-        walk = Walk(played, "Whole")
+        launch, key = install(emulator)
+        walk = Walk(emulator, "Whole")
         walk.create(launch, BUCKET, key)
-        roles = [role for role in roles_of(played) if walk.id in role] + [launch]
-        tried = try_all(played, roles)
+        roles = [role for role in roles_of(emulator) if walk.id in role] + [launch]
+        tried = try_all(emulator, roles)
     finally:
-        played.end()
+        emulator.end()
     kept = [(name, why or "NOTHING") for name, stuck, why in rows if stuck == "comes through"]
     show(("statements taken away", "missed", "not missed"), [(len(rows), len(rows) - len(kept), len(kept))])
     show(("not missed", "stays, because"), kept)

@@ -106,7 +106,7 @@ def main() -> int:
     parser.add_argument("only", nargs="*", metavar="proof", help=f"of {', '.join(PROOFS)}; all by default")
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.only if name not in PROOFS]:
-        parser.error(f"no proof is called {', '.join(unknown)}. Choose of: {', '.join(PROOFS)}.")
+        parser.error(f"no proof is called {', '.join(unknown)}. Choose one of: {', '.join(PROOFS)}.")
     failed = []
     for name in arguments.only or PROOFS:
         command, words = PROOFS[name]

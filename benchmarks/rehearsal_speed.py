@@ -72,9 +72,9 @@ def definition_seconds(variant: str) -> float:
 
 def step_overhead_seconds() -> float:
     """Return the emulator's overhead per job: the mean duration of processing jobs whose entrypoint does nothing."""
-    played = server.start()
+    emulator = server.start()
     try:
-        iam, s3, sagemaker = (played.client(name) for name in ("iam", "s3", "sagemaker"))
+        iam, s3, sagemaker = (emulator.client(name) for name in ("iam", "s3", "sagemaker"))
         trust = '{"Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}]}'
         allow = '{"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
         role = iam.create_role(RoleName="benchmark", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
@@ -99,7 +99,7 @@ def step_overhead_seconds() -> float:
         run()
         return sum(run() for _ in range(STEPS)) / STEPS
     finally:
-        played.end()
+        emulator.end()
 
 
 def main(given: list[str]) -> None:

@@ -22,7 +22,7 @@ from build.assemble import assemble
 from build.package import Package, package, zipped
 from rehearsal.loopback import git_credentials
 from rehearsal.notices import Mailbox
-from rehearsal.server import ACCOUNT, REGION, PlayedAws
+from rehearsal.server import ACCOUNT, REGION, Emulator
 
 BUILD = """version: 0.2
 phases:
@@ -130,9 +130,9 @@ class Walk:
     `patience` is the longest wait for anything, in seconds.
     """
 
-    def __init__(self, played: PlayedAws, name: str, patience: float = 25):
-        self.played, self.name, self.patience = played, name, patience
-        self.sagemaker, self.cloudformation = played.client("sagemaker"), played.client("cloudformation")
+    def __init__(self, emulator: Emulator, name: str, patience: float = 25):
+        self.emulator, self.name, self.patience = emulator, name, patience
+        self.sagemaker, self.cloudformation = emulator.client("sagemaker"), emulator.client("cloudformation")
         self.id = ""
 
     @property
@@ -169,7 +169,7 @@ class Walk:
 
     def build(self, expected: str = "SUCCEEDED") -> None:
         """Wait for the newest build to end. Raise Stuck if its status is not `expected`."""
-        codebuild = self.played.client("codebuild")
+        codebuild = self.emulator.client("codebuild")
 
         def ended() -> str | None:
             ids = codebuild.list_builds_for_project(projectName=f"sagemaker-{self.id}-build")["ids"]
@@ -212,12 +212,12 @@ class Walk:
                 return False
 
         self.until(in_service, "the endpoint")
-        runtime = self.played.client("sagemaker-runtime")
+        runtime = self.emulator.client("sagemaker-runtime")
         runtime.invoke_endpoint(EndpointName=endpoint, Body=b'["x"]', ContentType="application/json")
 
     def push(self) -> None:
         """Push a commit to main, and wait for the build that the repository's event starts."""
-        codecommit, codebuild = self.played.client("codecommit"), self.played.client("codebuild")
+        codecommit, codebuild = self.emulator.client("codecommit"), self.emulator.client("codebuild")
         project = f"sagemaker-{self.id}-build"
         before = len(codebuild.list_builds_for_project(projectName=project)["ids"])
         url = codecommit.get_repository(repositoryName=self.full_name)["repositoryMetadata"]["cloneUrlHttp"]
@@ -233,20 +233,20 @@ class Walk:
 
     def git(self, folder: str, *arguments: str) -> None:
         options = [*git_credentials(Path(sys.executable)), "-c", "user.name=x", "-c", "user.email=x@y.z"]
-        environment = {**os.environ, **self.played.environment(), "GIT_CONFIG_GLOBAL": os.devnull}
+        environment = {**os.environ, **self.emulator.environment(), "GIT_CONFIG_GLOBAL": os.devnull}
         subprocess.run(["git", *options, *arguments], cwd=folder, env=environment, capture_output=True, check=True)
 
     def listen(self) -> Mailbox:
         """Return a mailbox that receives the project's notices from now on."""
         return Mailbox(
-            self.played, f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-{self.id}-notices", f"mailbox-{self.name}"
+            self.emulator, f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-{self.id}-notices", f"mailbox-{self.name}"
         )
 
     def refused(self) -> None:
         """Write an invalid definition to the bucket, and wait for the notice that it was refused."""
         mailbox = self.listen()
         bucket = f"sagemaker-{self.id}-{ACCOUNT}"
-        self.played.client("s3").put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=b"{}")
+        self.emulator.client("s3").put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=b"{}")
         self.until(mailbox.read, "the notice of a refused definition")
 
     def why(self) -> str:

@@ -8,7 +8,7 @@ import botocore.exceptions
 
 from build import ROOT, VARIANTS, assemble, audit, definitions, install, lint, package, publish
 from build.account import connect
-from build.plan import Wish
+from build.plan import Request
 from build.redrive import redrive
 from build.seed_diff import seed_diff
 from build.upgrade import read_assignments
@@ -80,9 +80,9 @@ def change_account(arguments: argparse.Namespace) -> None:
     if arguments.step == "redrive":
         redrive(account, arguments.project)
         return
-    wish = Wish(bucket=arguments.bucket, studio_role=arguments.studio_role)
+    request = Request(bucket=arguments.bucket, studio_role=arguments.studio_role)
     if arguments.step == "uninstall":
-        install.uninstall(account, wish, arguments.force, arguments.dry_run)
+        install.uninstall(account, request, arguments.force, arguments.dry_run)
         return
     more = {
         "s3_route": arguments.s3_route,
@@ -90,7 +90,7 @@ def change_account(arguments: argparse.Namespace) -> None:
         "projects": tuple(name for name in arguments.projects.split(",") if name),
         "parameters": read_assignments(arguments.parameters),
     }
-    install.install(account, Wish(**vars(wish) | more), arguments.dry_run)
+    install.install(account, Request(**vars(request) | more), arguments.dry_run)
 
 
 def main() -> None:

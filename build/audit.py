@@ -114,7 +114,7 @@ def read(name: str) -> str:
     return next((found for pattern, (found, _) in READ.items() if fnmatch.fnmatch(name, pattern)), "")
 
 
-def known_against(path: Path) -> tuple[int, list[str], str]:
+def vulnerabilities_of(path: Path) -> tuple[int, list[str], str]:
     """Run pip-audit on a requirements file.
 
     Return how many packages it looked up, a line for each vulnerability, and why it skipped packages, or "".
@@ -147,7 +147,7 @@ def verdict(answer: str, errors: str) -> tuple[int, list[str], str]:
 def audit() -> bool:
     """Print both reports; return whether every licence is allowed and no vulnerability is known."""
     with ThreadPoolExecutor(4) as pool:  # waiting for the service takes most of the time
-        answers = pool.map(known_against, LOCKED)
+        answers = pool.map(vulnerabilities_of, LOCKED)
         allowed = report_licences(requirements())
     return report_vulnerabilities(list(answers)) and allowed
 

@@ -13,7 +13,7 @@ import botocore.exceptions
 
 from build.account import Account, identity
 from build.package import BUCKET_NAME, Package, Release, package
-from build.plan import Action, Check, Wish, carry_out
+from build.plan import Action, Check, Request, carry_out
 from build.publish import upload
 from build.stacks import (
     STACK,
@@ -41,7 +41,7 @@ NEVER_MADE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
 # --- preflight -------------------------------------------------------------------------------------------------------
 
 
-def preflight(account: Account, wish: Wish) -> Iterator[Check]:
+def preflight(account: Account, request: Request) -> Iterator[Check]:
     """Yield a check of everything that an installation relies on. Stop early without a usable region or credentials."""
     if account.region not in mapping("project.yaml", "Registries"):
         what = f"{account.region} has no framework images" if account.region else "no region is set"
@@ -55,9 +55,9 @@ def preflight(account: Account, wish: Wish) -> Iterator[Check]:
     yield Check("region", True, account.region)
     yield asked("CodeCommit", lambda: codecommit(account))
     yield asked("templates in Studio", lambda: studio_shows(account))
-    yield asked("Studio role", lambda: studio_role_is_there(account, wish))
-    yield asked("spot quota", lambda: spot_quota(account, wish))
-    yield asked("bucket", lambda: bucket_is_ours(account, wish))
+    yield asked("Studio role", lambda: studio_role_is_there(account, request))
+    yield asked("spot quota", lambda: spot_quota(account, request))
+    yield asked("bucket", lambda: bucket_is_ours(account, request))
     yield asked("name lengths", lambda: names_fit(account))
 
 
@@ -67,9 +67,9 @@ def asked(name: str, look: Callable[[], Check]) -> Check:
         return look()
     except botocore.exceptions.ClientError as error:
         details = error.response["Error"]
-        return Check(name, None, f"could not be asked: {details['Code']} {details['Message']}"[:160])
+        return Check(name, None, f"could not be checked: {details['Code']} {details['Message']}"[:160])
     except botocore.exceptions.BotoCoreError as error:
-        return Check(name, None, f"could not be asked: {error}"[:160])
+        return Check(name, None, f"could not be checked: {error}"[:160])
 
 
 def codecommit(account: Account) -> Check:
@@ -93,13 +93,13 @@ def studio_shows(account: Account) -> Check:
     return Check("templates in Studio", True, "switched on")
 
 
-def studio_role(account: Account, wish: Wish) -> str:
+def studio_role(account: Account, request: Request) -> str:
     """Return the ARN of the role that creates projects: the requested one, else the installed one, else the domain's.
 
     Raise ValueError if the domains have no role, or several.
     """
-    if wish.studio_role:
-        return wish.studio_role
+    if request.studio_role:
+        return request.studio_role
     if installed := installed_role(account):
         return installed
     roles = {}
@@ -108,25 +108,25 @@ def studio_role(account: Account, wish: Wish) -> str:
         roles[described["DefaultUserSettings"]["ExecutionRole"]] = domain["DomainName"]
     if len(roles) != 1:
         found = "; ".join(f"{role} of {name}" for role, name in roles.items()) or "no Studio domain is there"
-        raise ValueError(f"which role creates projects? {found}. Say: STUDIO_ROLE=arn:...")
+        raise ValueError(f"which role creates projects? {found}. Set STUDIO_ROLE=arn:...")
     return next(iter(roles))
 
 
-def studio_role_is_there(account: Account, wish: Wish) -> Check:
+def studio_role_is_there(account: Account, request: Request) -> Check:
     try:
-        arn = studio_role(account, wish)
+        arn = studio_role(account, request)
     except ValueError as error:
         return Check("Studio role", False, str(error))
     try:
         account.iam.get_role(RoleName=arn.rsplit("/", 1)[-1])
     except account.iam.exceptions.NoSuchEntityException:
-        return Check("Studio role", False, f"{arn} does not exist. Say: STUDIO_ROLE=arn:...")
+        return Check("Studio role", False, f"{arn} does not exist. Set STUDIO_ROLE=arn:...")
     return Check("Studio role", True, arn)
 
 
-def spot_quota(account: Account, wish: Wish) -> Check:
+def spot_quota(account: Account, request: Request) -> Check:
     """Check the quota of spot instances for training: it is 0 in many new accounts, where only a run would fail."""
-    name = f"{wish.instance_type} for spot training job usage"
+    name = f"{request.instance_type} for spot training job usage"
     pages = account.service_quotas.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
     values = [quota["Value"] for page in pages for quota in page["Quotas"] if quota["QuotaName"] == name]
     if not values:
@@ -136,9 +136,9 @@ def spot_quota(account: Account, wish: Wish) -> Check:
     return Check("spot quota", True, f"{name}: {values[0]:.0f}")
 
 
-def bucket_is_ours(account: Account, wish: Wish) -> Check:
+def bucket_is_ours(account: Account, request: Request) -> Check:
     try:
-        name = bucket_name(account, wish)
+        name = bucket_name(account, request)
     except ValueError as error:
         return Check("bucket", False, str(error))
     if not BUCKET_NAME.fullmatch(name):
@@ -178,18 +178,18 @@ def names_fit(account: Account) -> Check:
 # --- install and upgrade ---------------------------------------------------------------------------------------------
 
 
-def bucket_name(account: Account, wish: Wish) -> str:
+def bucket_name(account: Account, request: Request) -> str:
     """Return the bundle's bucket: the one that it is installed from, else the requested one, else the default name.
 
     Raise ValueError if the bundle is installed from another bucket than the requested one.
     """
     there = installed_bucket(account)
-    if there and wish.bucket not in ("", there):
+    if there and request.bucket not in ("", there):
         raise ValueError(
-            f"BUCKET is {wish.bucket!r}, but the bundle is installed from {there!r}, and projects depend on it. "
-            f"Leave BUCKET out, or move by `make uninstall` and `make install BUCKET={wish.bucket}`."
+            f"BUCKET is {request.bucket!r}, but the bundle is installed from {there!r}, and projects depend on it. "
+            f"Leave BUCKET out, or move by `make uninstall` and `make install BUCKET={request.bucket}`."
         )
-    return there or wish.bucket or f"sagemaker-templates-{identity(account)['Account']}-{account.region}"
+    return there or request.bucket or f"sagemaker-templates-{identity(account)['Account']}-{account.region}"
 
 
 def installed_bucket(account: Account) -> str:
@@ -205,16 +205,16 @@ def installed_bucket(account: Account) -> str:
         raise ValueError(f"stack {STACK} is not this bundle's: its template has no mapping Bundle.") from error
 
 
-def prepared(account: Account, wish: Wish) -> Package:
+def prepared(account: Account, request: Request) -> Package:
     """Return the package with all releases that were installed before: projects may have been created with them."""
-    bucket = bucket_name(account, wish)
+    bucket = bucket_name(account, request)
     return package(bucket, installed(account, bucket))
 
 
-def plan(account: Account, wish: Wish, built: Package) -> list[Action]:
+def plan(account: Account, request: Request, built: Package) -> list[Action]:
     """Return the actions of an installation or an upgrade; none if all is up to date."""
     bucket, before = built.bucket, installed_role(account)
-    s3_route = wish.s3_route or has_launch_policy(account, before)
+    s3_route = request.s3_route or has_launch_policy(account, before)
     actions = bucket_actions(account, bucket, s3_route)
     there = keys(account, bucket)
     for key in (key for key in built.objects if key not in there):
@@ -227,10 +227,10 @@ def plan(account: Account, wish: Wish, built: Package) -> list[Action]:
                 lambda: account.s3.put_object(Bucket=bucket, Key=RELEASES, Body=text),
             )
         )
-    actions += stack_actions(account, wish, built)
+    actions += stack_actions(account, request, built)
     if s3_route:
-        actions += s3_route_actions(account, wish, bucket)
-    if before != studio_role(account, wish):
+        actions += s3_route_actions(account, request, bucket)
+    if before != studio_role(account, request):
         actions += revoke_actions(account, before)
     return actions
 
@@ -383,11 +383,11 @@ def value_or_none(look: Callable[[], Any]) -> Any:
         raise
 
 
-def stack_actions(account: Account, wish: Wish, built: Package) -> list[Action]:
+def stack_actions(account: Account, request: Request, built: Package) -> list[Action]:
     """Return the actions that create or update the portfolio's stack; none if it is up to date."""
     stack = describe_stack(account, STACK)
-    role = studio_role(account, wish)
-    request = {
+    role = studio_role(account, request)
+    arguments = {
         "StackName": STACK,
         "TemplateURL": f"{s3_address(account, built.bucket)}/{built.portfolio}",
         "Parameters": [{"ParameterKey": "StudioRoleArn", "ParameterValue": role}],
@@ -395,12 +395,14 @@ def stack_actions(account: Account, wish: Wish, built: Package) -> list[Action]:
     }
     if stack and stack["StackStatus"] in NEVER_MADE:
         delete = Action(f"delete stack {STACK}, which is {stack['StackStatus']}", lambda: delete_stack(account, STACK))
-        return [delete, create_action(account, request)]
+        return [delete, create_action(account, arguments)]
     if stack is None:
-        return [create_action(account, request)]
+        return [create_action(account, arguments)]
     if parameters_of(stack).get("StudioRoleArn") == role and has_template(account, built):
         return []
-    return [Action(f"update stack {STACK}: portfolio, products, launch role", lambda: update(account, built, request))]
+    return [
+        Action(f"update stack {STACK}: portfolio, products, launch role", lambda: update(account, built, arguments))
+    ]
 
 
 def has_template(account: Account, built: Package) -> bool:
@@ -455,7 +457,7 @@ def s3_address(account: Account, bucket: str) -> str:
     return f"https://{bucket}.s3.{account.region}.{suffix(partition)}"
 
 
-def s3_route_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
+def s3_route_actions(account: Account, request: Request, bucket: str) -> list[Action]:
     """Return the actions that offer the templates in Studio without Service Catalog: tag the domains, extend the role.
 
     docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-projects-templates-custom.html
@@ -471,7 +473,7 @@ def s3_route_actions(account: Account, wish: Wish, bucket: str) -> list[Action]:
                     lambda arn=domain["DomainArn"], tag=wanted: account.sagemaker.add_tags(ResourceArn=arn, Tags=[tag]),
                 )
             )
-    role = studio_role(account, wish).rsplit("/", 1)[-1]
+    role = studio_role(account, request).rsplit("/", 1)[-1]
 
     def policy() -> dict[str, Any]:
         return studio_policy(account, bucket, outputs_of(describe_stack(account, STACK))["LaunchRoleArn"])
@@ -541,9 +543,9 @@ def studio_policy(account: Account, bucket: str, launch_role: str) -> dict[str, 
 # --- uninstall -------------------------------------------------------------------------------------------------------
 
 
-def removal(account: Account, wish: Wish, force: bool) -> list[Action]:
+def removal(account: Account, request: Request, force: bool) -> list[Action]:
     """Return the actions that uninstall the bundle. Raise ValueError while projects exist, unless `force` is set."""
-    bucket = bucket_name(account, wish)
+    bucket = bucket_name(account, request)
     projects = our_projects(account, bucket)
     if projects and not force:
         names = ", ".join(project["ProjectName"] for project in projects)
@@ -570,7 +572,7 @@ def removal(account: Account, wish: Wish, force: bool) -> list[Action]:
                 )
             )
     stack = describe_stack(account, STACK)
-    actions += revoke_actions(account, parameters_of(stack).get("StudioRoleArn", wish.studio_role))
+    actions += revoke_actions(account, parameters_of(stack).get("StudioRoleArn", request.studio_role))
     if stack:
         actions.append(
             Action(f"delete stack {STACK}: portfolio, products, launch role", lambda: delete_stack(account, STACK))
@@ -595,33 +597,35 @@ def delete_bucket(account: Account, bucket: str) -> None:
 IDLE_COST = "While idle nothing of this costs money, but a project's endpoint: the stage that runs is paid by the hour."
 
 
-def install(account: Account, wish: Wish, dry_run: bool, say: Callable[[str], None] = print) -> int:
+def install(account: Account, request: Request, dry_run: bool, say: Callable[[str], None] = print) -> int:
     """Run the preflight checks, plan, and carry the plan out unless it is a dry run; return the number of actions.
 
     Raise ValueError if a check fails.
     """
     checks = []
-    for check in preflight(account, wish):
+    for check in preflight(account, request):
         say(str(check))
         checks.append(check)
     if unfit := [check.name for check in checks if check.fit is False]:
-        raise ValueError(f"not fit to install: {', '.join(unfit)}. Each line above says what to do.")
-    built = prepared(account, wish)
-    projects = project_actions(account, wish, built)  # raises, if it must, before anything changes
-    done = carry_out(plan(account, wish, built) + projects, dry_run, say)
+        raise ValueError(f"cannot install: {', '.join(unfit)}. Each line above says what to do.")
+    built = prepared(account, request)
+    projects = project_actions(account, request, built)  # raises, if it must, before anything changes
+    done = carry_out(plan(account, request, built) + projects, dry_run, say)
     if not done:
         say("Nothing to change.")
     say(IDLE_COST)
     return done
 
 
-def uninstall(account: Account, wish: Wish, force: bool, dry_run: bool, say: Callable[[str], None] = print) -> int:
+def uninstall(
+    account: Account, request: Request, force: bool, dry_run: bool, say: Callable[[str], None] = print
+) -> int:
     """Remove everything that installing created, or print what would be removed; return the number of actions.
 
     Raise ValueError for invalid credentials, or while projects exist and `force` is not set.
     """
     identity(account)
-    done = carry_out(removal(account, wish, force), dry_run, say)
+    done = carry_out(removal(account, request, force), dry_run, say)
     if not done:
         say("Nothing is installed.")
     return done

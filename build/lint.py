@@ -28,7 +28,9 @@ NO_SECRETS = (
 
 
 def code(folder: Path) -> str:
-    return said(BIN / "ruff", "check", "--quiet", folder) + said(BIN / "ruff", "format", "--quiet", "--check", folder)
+    return run_tool(BIN / "ruff", "check", "--quiet", folder) + run_tool(
+        BIN / "ruff", "format", "--quiet", "--check", folder
+    )
 
 
 def landed(variant: str) -> str:
@@ -39,26 +41,26 @@ def landed(variant: str) -> str:
 
 
 def schemas(*templates: Path) -> str:
-    return said(BIN / "cfn-lint", *templates)
+    return run_tool(BIN / "cfn-lint", *templates)
 
 
 def validation(*templates: Path) -> str:
-    return said(LINT / "python", "-m", "build.validation", *templates)
+    return run_tool(LINT / "python", "-m", "build.validation", *templates)
 
 
 def checkov(*templates: Path) -> str:
-    return said(LINT / "checkov", "--config-file", ROOT / ".checkov.yaml", "--file", *templates)
+    return run_tool(LINT / "checkov", "--config-file", ROOT / ".checkov.yaml", "--file", *templates)
 
 
 def policies(*templates: Path) -> str:
-    return said(LINT / "python", "-m", "build.policies", *templates)
+    return run_tool(LINT / "python", "-m", "build.policies", *templates)
 
 
 def secrets(*files: Path) -> str:
-    return said(BIN / "detect-secrets-hook", "--no-verify", *NO_SECRETS, *files)  # verifying sends them to services
+    return run_tool(BIN / "detect-secrets-hook", "--no-verify", *NO_SECRETS, *files)  # verifying sends them to services
 
 
-def said(*command: Path | str) -> str:
+def run_tool(*command: Path | str) -> str:
     """Run a tool; return its output if it ends with a nonzero status, else ""."""
     done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode == 0:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Wish:
+class Request:
     """What a platform engineer requests. Empty values mean: as installed, or the default.
 
     `parameters` are new values for the parameters of the projects that are updated.

@@ -17,7 +17,7 @@ def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> 
     twice. Raise ValueError if there is no such project, or for a message that is not an event of the project.
     """
     identity(account)
-    number = number_of(account, name)
+    number = project_id_of(account, name)
     queue = account.sqs.get_queue_url(QueueName=f"sagemaker-{number}-dead-letters")["QueueUrl"]
     count = 0
     while messages := account.sqs.receive_message(
@@ -49,12 +49,12 @@ def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> 
     return count
 
 
-def number_of(account: Account, name: str) -> str:
+def project_id_of(account: Account, name: str) -> str:
     """Return the id of a project. Raise ValueError if there is none of that name."""
     projects = account.sagemaker.list_projects(NameContains=name)["ProjectSummaryList"]
     numbers = [project["ProjectId"] for project in projects if project["ProjectName"] == name]
     if not numbers:
-        raise ValueError(f"there is no project {name}. Say: make redrive PROJECT=<name>")
+        raise ValueError(f"there is no project {name}. Run make redrive PROJECT=<name>")
     return numbers[0]
 
 

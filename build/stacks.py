@@ -10,7 +10,7 @@ from build.account import Account
 from build.template import Loader
 
 STACK = "sagemaker-project-templates"  # the portfolio's stack
-LONGEST_WAIT_SECONDS = 1800
+MAX_WAIT_SECONDS = 1800
 
 
 def describe_stack(account: Account, name: str) -> dict[str, Any] | None:
@@ -46,7 +46,7 @@ def wait_for_stack(account: Account, name: str) -> dict[str, Any]:
 
     A stack that does not exist is returned with the status DELETE_COMPLETE.
     """
-    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
     while (stack := describe_stack(account, name)) and stack["StackStatus"].endswith("IN_PROGRESS"):
         if time.monotonic() > deadline:
             raise TimeoutError(f"stack {name} is still {stack['StackStatus']}. Run the same command again later.")
@@ -64,7 +64,7 @@ def require(account: Account, stack: dict[str, Any], status: str) -> None:
     first = failed[-1] if failed else {"LogicalResourceId": "?", "ResourceStatusReason": "see its events"}
     raise ValueError(
         f"stack {stack['StackName']} ended as {stack['StackStatus']}: "
-        f"{first['LogicalResourceId']}: {first.get('ResourceStatusReason', '')}. Mend that and run the same command again."
+        f"{first['LogicalResourceId']}: {first.get('ResourceStatusReason', '')}. Fix that and run the same command again."
     )
 
 

@@ -16,8 +16,8 @@ import botocore.exceptions
 from build.account import Account
 from build.limits import misfits
 from build.package import Package, Release
-from build.plan import Action, Wish
-from build.stacks import LONGEST_WAIT_SECONDS, STACK, describe_stack, outputs_of, parameters_of, read_template
+from build.plan import Action, Request
+from build.stacks import MAX_WAIT_SECONDS, STACK, describe_stack, outputs_of, parameters_of, read_template
 
 FILLED_IN = ("SageMakerProjectName", "SageMakerProjectId")  # by SageMaker itself
 NO_UPDATES = "No updates are to be performed"
@@ -123,23 +123,23 @@ def stacks_in_record(account: Account, product: str) -> list[str]:
     return [output["OutputValue"] for output in outputs if output["OutputKey"] == "CloudformationStackARN"]
 
 
-def project_actions(account: Account, wish: Wish, built: Package) -> list[Action]:
+def project_actions(account: Account, request: Request, built: Package) -> list[Action]:
     """Return the actions that update running projects. Their repositories belong to the teams and are not changed.
 
     Raise ValueError for a project that is not the bundle's, and for parameters that are unknown, have no value, or have
     a value that the template does not allow.
     """
-    if not wish.projects and wish.parameters:
-        raise ValueError(f"PARAMETERS sets {', '.join(wish.parameters)} of no project. Name some: PROJECTS=all.")
-    if not wish.projects:
+    if not request.projects and request.parameters:
+        raise ValueError(f"PARAMETERS sets {', '.join(request.parameters)} of no project. Name some: PROJECTS=all.")
+    if not request.projects:
         return []
     ours = {project["ProjectName"]: project for project in our_projects(account, built.bucket)}
-    names = list(ours) if wish.projects == ("all",) else list(wish.projects)
+    names = list(ours) if request.projects == ("all",) else list(request.projects)
     if unknown := [name for name in names if name not in ours]:
         raise ValueError(
             f"no project of this bundle is called {', '.join(unknown)}. There is: {', '.join(ours) or 'none'}."
         )
-    updates = [planned_update(account, ours[name], built, wish.parameters) for name in names]
+    updates = [planned_update(account, ours[name], built, request.parameters) for name in names]
     return [Action(str(update), lambda update=update: update_project(account, update)) for update in updates if update]
 
 
@@ -159,12 +159,12 @@ def planned_update(
         example = " ".join(f"{name}=value" for name in required)
         raise ValueError(
             f"project {project['ProjectName']} has no value for {', '.join(required)}, which the newest template asks "
-            f'for. Say: PARAMETERS="{example}"'
+            f'for. Set PARAMETERS="{example}"'
         )
     if refused := misfits(declared, values):
         raise ValueError(
             f"project {project['ProjectName']} has what the newest template refuses: {'; '.join(refused)}. "
-            f'Say: PARAMETERS="{refused[0].split()[0]}=value"'
+            f'Set PARAMETERS="{refused[0].split()[0]}=value"'
         )
     if has(account, project, release) and values == there:
         return None
@@ -215,7 +215,7 @@ def settle_project(account: Account, name: str, wanted: str) -> None:
     An update that fails because there is nothing to update is accepted. Raise ValueError if the operation fails, and
     TimeoutError after half an hour.
     """
-    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
     while True:
         try:
             project = account.sagemaker.describe_project(ProjectName=name)
@@ -231,7 +231,7 @@ def settle_project(account: Account, name: str, wanted: str) -> None:
         if status.endswith("Failed"):
             raise ValueError(
                 f"project {name} is {status}: {reason or 'see the events of its stack'}. "
-                f"Mend that and run the same command again."
+                f"Fix that and run the same command again."
             )
         if time.monotonic() > deadline:
             raise TimeoutError(f"project {name} is still {status}. Run the same command again later.")

@@ -109,6 +109,6 @@ def split(reference: str) -> tuple[str, str, str] | None:
     return (found.group(1), found.group(2), found.group(3)) if found else None
 
 
-def shown(path: Path) -> str:
+def dotted(path: Path) -> str:
     """Format a path for messages, as in Arguments.ProcessingInputs[0].S3Input."""
     return ".".join(path).replace(".[", "[")

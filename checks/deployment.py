@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from checks.problems import told
+from checks.problems import quoted
 from checks.reading import without_duplicates
 
 STAGES = ("staging", "production")
@@ -87,7 +87,7 @@ def read_parameters(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON: {error}.") from error
     if not isinstance(values, dict):
-        raise ValueError(f'{told(values)} is not an object. Write {{"InstanceType": "ml.m5.large"}}.')
+        raise ValueError(f'{quoted(values)} is not an object. Write {{"InstanceType": "ml.m5.large"}}.')
     return values
 
 
@@ -102,31 +102,29 @@ def value_problem(value: Any, parameter: dict[str, Any], is_type: bool) -> str |
     docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html
     """
     if not isinstance(value, str):
-        return f"{told(value)} is not text. CloudFormation takes text only: write {json.dumps(str(value))}."
+        return f"{quoted(value)} is not text. CloudFormation takes text only: write {json.dumps(str(value))}."
     if "AllowedValues" in parameter and value not in [str(allowed) for allowed in parameter["AllowedValues"]]:
-        return f"{told(value)} is not one of {', '.join(map(str, parameter['AllowedValues']))}."
+        return f"{quoted(value)} is not one of {', '.join(map(str, parameter['AllowedValues']))}."
     if "AllowedPattern" in parameter and not re.fullmatch(parameter["AllowedPattern"], value):
-        return (
-            f"{told(value)} does not match {parameter['AllowedPattern']}. {parameter.get('ConstraintDescription', '')}"
-        )
+        return f"{quoted(value)} does not match {parameter['AllowedPattern']}. {parameter.get('ConstraintDescription', '')}"
     if parameter.get("Type") == "Number":
         return number_problem(value, parameter)
     least, most = int(parameter.get("MinLength", 0)), int(parameter.get("MaxLength", len(value)))
     if not least <= len(value) <= most:
-        return f"{told(value)} has {len(value)} characters, not {least} to {most}."
+        return f"{quoted(value)} has {len(value)} characters, not {least} to {most}."
     if is_type and value not in endpoint_types():
         near = (
             [f"ml.{value}"]
             if f"ml.{value}" in endpoint_types()
             else difflib.get_close_matches(value, endpoint_types(), 1)
         )
-        return f"{told(value)} is no instance type of an endpoint.{f' Is it {near[0]}?' if near else ''}"
+        return f"{quoted(value)} is no instance type of an endpoint.{f' Is it {near[0]}?' if near else ''}"
     return None
 
 
 def number_problem(text: str, parameter: dict[str, Any]) -> str | None:
     if not re.fullmatch(r"-?\d+(\.\d+)?", text):
-        return f"{told(text)} is not a number."
+        return f"{quoted(text)} is not a number."
     if "MinValue" in parameter and float(text) < float(parameter["MinValue"]):
         return f"{text} is below {parameter['MinValue']}."
     if "MaxValue" in parameter and float(text) > float(parameter["MaxValue"]):

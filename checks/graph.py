@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from checks.definition import Definition, Step, references, shown, split
-from checks.problems import Problem, told
+from checks.definition import Definition, Step, dotted, references, split
+from checks.problems import Problem, quoted
 
 
 def check(definition: Definition) -> list[Problem]:
@@ -18,8 +18,9 @@ def repeated(definition: Definition) -> list[Problem]:
     problems = [*like_iterations(definition)]
     for name in (name for name, count in counts.items() if count > 1):
         places = {step.branches for step in definition.steps if step.name == name}
-        where = "in the list and in a branch" if len(places) > 1 and () in places else f"{counts[name]} times"
-        problems.append(Problem(name, "", f"a step of this name stands {where}. Names are given once in a pipeline."))
+        mixed = len(places) > 1 and () in places
+        where = "in the list and in a branch" if mixed else f"{counts[name]} times"
+        problems.append(Problem(name, "", f"the name is used {where}. Names must be unique in a pipeline."))
     return problems
 
 
@@ -39,7 +40,7 @@ def needed(step: Step) -> dict[str, str]:
         found.setdefault(source["StepName"], f"Arguments.Resources.S3[{place}].StepName")
     for path, reference in references(step.own):
         if (parts := split(reference)) and parts[0] == "Steps":
-            found.setdefault(parts[1], shown(path))
+            found.setdefault(parts[1], dotted(path))
     return found
 
 
@@ -54,7 +55,7 @@ def misplaced(definition: Definition) -> list[Problem]:
                     "StepName"
                 ):  # checks.types reports the other references
                     there = ", ".join(list(definition.step_of)[:10])
-                    problems.append(Problem(step.name, where, f"there is no step {told(name)}; there is {there}."))
+                    problems.append(Problem(step.name, where, f"there is no step {quoted(name)}; there is {there}."))
             elif other.type == "Fail":
                 problems.append(Problem(step.name, where, f"{name} ends the run; nothing comes after it."))
             # A step may use only steps in its own list or in the lists around it.
@@ -80,7 +81,10 @@ def cycles(definition: Definition) -> list[Problem]:
     waits = {
         step.name: [*needed(step), *(condition for condition, _ in step.branches[-1:])] for step in definition.steps
     }
-    waits = {name: [other for other in others if other in waits] for name, others in waits.items()}
+    waits = {
+        name: [other for other in functions_and_step_types if other in waits]
+        for name, functions_and_step_types in waits.items()
+    }
     done: set[str] = set()
     problems = []
     for start in waits:
@@ -92,17 +96,15 @@ def cycles(definition: Definition) -> list[Problem]:
             way.append(start)
             on_way.add(start)
         while pending:
-            name, others = pending[-1]
-            following = next((other for other in others if other not in done), None)
+            name, functions_and_step_types = pending[-1]
+            following = next((other for other in functions_and_step_types if other not in done), None)
             if following is None:
                 pending.pop()
                 done.add(way.pop())
                 on_way.discard(name)
             elif following in on_way:
-                circle = [*way[way.index(following) :], following]
-                problems.append(
-                    Problem(following, "", f"it waits for itself: {' -> '.join(circle)}. Break the circle.")
-                )
+                cycle = [*way[way.index(following) :], following]
+                problems.append(Problem(following, "", f"it waits for itself: {' -> '.join(cycle)}. Break the cycle."))
                 done |= on_way  # report entangled cycles only once
                 pending = []
             else:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from checks.definition import Definition, references, split
-from checks.problems import Problem, told
+from checks.problems import Problem, quoted
 
 PYTHON = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
 
@@ -37,10 +37,10 @@ def check(definition: Definition) -> list[Problem]:
         default = [parameter["DefaultValue"]] if "DefaultValue" in parameter else []
         for value in [*default, *choices]:
             if not is_of(value, type_of(parameter)):
-                problems.append(Problem("", where, f"{told(value)} is not of type {type_of(parameter)}."))
+                problems.append(Problem("", where, f"{quoted(value)} is not of type {type_of(parameter)}."))
         if choices and default and default[0] not in choices:
             problems.append(
-                Problem("", where, f"the default {told(default[0])} is none of its EnumValues {told(choices)}.")
+                Problem("", where, f"the default {quoted(default[0])} is none of its EnumValues {quoted(choices)}.")
             )
     return problems
 

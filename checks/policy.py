@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from checks.definition import Definition, Step, entries, is_function, shown
-from checks.problems import Problem, told
+from checks.definition import Definition, Step, dotted, entries, is_function
+from checks.problems import Problem, quoted
 from checks.rules import IMAGE, IMAGE_MEMBERS, members, training_jobs
 from checks.service import UNCHECKED
 from checks.types import UNKNOWN
@@ -66,39 +66,39 @@ def check(definition: Definition, project: Project) -> list[Problem]:
         problems += networks(step, project)
         problems += tags(step, project)
         problems += time_limits(step)
-        problems += others(step, project)
+        problems += functions_and_step_types(step, project)
     return [*problems, *addresses(definition, project)]
 
 
-def foreign(step: str, path: tuple[str, ...], value: Any, own: str) -> Problem:
+def not_owned(step: str, path: tuple[str, ...], value: Any, own: str) -> Problem:
     """Return a problem with a value that is not `own`, or that a function would fill in only at run time."""
     if is_function(value):
-        return Problem(step, shown(path), f"it is known only at run time. Write {own} itself.")
-    return Problem(step, shown(path), f"{told(value)} is not this project's. Use {own}.")
+        return Problem(step, dotted(path), f"it is known only at run time. Write {own} itself.")
+    return Problem(step, dotted(path), f"{quoted(value)} is not this project's. Use {own}.")
 
 
 def roles(step: Step, body: dict[str, Any], project: Project) -> Iterator[Problem]:
     for path, value in members(body, ROLE_MEMBERS):
         if value != project.role:
-            yield foreign(step.name, path, value, project.role)
+            yield not_owned(step.name, path, value, project.role)
 
 
 def keys(step: Step, body: dict[str, Any], project: Project) -> Iterator[Problem]:
     for path, value in members(body, KEY_MEMBERS):
         if value != project.key:
-            yield foreign(step.name, path, value, project.key or "no key")
+            yield not_owned(step.name, path, value, project.key or "no key")
 
 
 def images(step: Step, body: dict[str, Any], project: Project) -> Iterator[Problem]:
     for path, value in members(body, IMAGE_MEMBERS):
         found = IMAGE.fullmatch(value) if isinstance(value, str) else None
         if not found:
-            yield foreign(step.name, path, value, "an image in ECR")
+            yield not_owned(step.name, path, value, "an image in ECR")
         elif found["account"] != project.registry and not allowed_repository(found, project):
-            yield foreign(step.name, path, value, f"an image of account {project.registry}, where AWS keeps its own")
+            yield not_owned(step.name, path, value, f"an image of account {project.registry}, where AWS keeps its own")
         elif found["region"] != project.region:
             yield Problem(
-                step.name, shown(path), f"{told(value)} is not in {project.region}, where the job would pull it."
+                step.name, dotted(path), f"{quoted(value)} is not in {project.region}, where the job would pull it."
             )
 
 
@@ -133,7 +133,7 @@ def addresses(definition: Definition, project: Project) -> Iterator[Problem]:
         for path, text in texts(scope):
             for bucket in ADDRESS.findall(text):
                 if bucket not in allowed and UNKNOWN not in bucket:
-                    yield foreign(step, path, text.replace(UNKNOWN, "..."), own)
+                    yield not_owned(step, path, text.replace(UNKNOWN, "..."), own)
 
 
 def joined(value: Any, defaults: dict[Any, Any]) -> str | None:
@@ -162,7 +162,7 @@ def groups(step: Step, body: dict[str, Any], project: Project) -> Iterator[Probl
     for path, value in [*members(body, ("ModelPackageGroupName",)), *given]:
         name = value.rpartition("/")[2] if isinstance(value, str) else value
         if value is not None and name != project.model_group:
-            yield foreign(step.name, path, value, project.model_group)
+            yield not_owned(step.name, path, value, project.model_group)
     if step.type == "RegisterModel" and "ModelPackageGroupName" not in step.arguments:
         yield Problem(step.name, "Arguments", f"ModelPackageGroupName is missing. Use {project.model_group}.")
 
@@ -176,13 +176,13 @@ def networks(step: Step, project: Project) -> Iterator[Problem]:
         named = {name: sorted(ids) for name, ids in lists.items() if is_texts(ids)}
         if project.subnets and named != own:
             subnets, groups = ", ".join(project.subnets), ", ".join(project.security_groups)
-            yield foreign(step.name, (*path, "VpcConfig"), given, f"subnets {subnets} with security groups {groups}")
+            yield not_owned(step.name, (*path, "VpcConfig"), given, f"subnets {subnets} with security groups {groups}")
         elif given is not None and not project.subnets:
-            yield foreign(step.name, (*path, "VpcConfig"), given, "no VPC")
+            yield not_owned(step.name, (*path, "VpcConfig"), given, "no VPC")
         if project.isolated and step.type == "AutoML":
             yield Problem(step.name, "Type", "AutoML jobs have a network, and this project's have none. Use Training.")
         elif project.isolated and holder.get("EnableNetworkIsolation") is not True:
-            where, value = shown((*path, "EnableNetworkIsolation")), told(holder.get("EnableNetworkIsolation"))
+            where, value = dotted((*path, "EnableNetworkIsolation")), quoted(holder.get("EnableNetworkIsolation"))
             yield Problem(step.name, where, f"it is {value}. Write true: this project's jobs have no network.")
 
 
@@ -211,7 +211,7 @@ def tags(step: Step, project: Project) -> Iterator[Problem]:
     for key, value in wanted.items():
         if given.get(key) != value:
             yield Problem(
-                step.name, "Arguments.Tags", f"{key} is {told(given.get(key))}, not {value!r}. Tag the job with it."
+                step.name, "Arguments.Tags", f"{key} is {quoted(given.get(key))}, not {value!r}. Tag the job with it."
             )
 
 
@@ -225,9 +225,9 @@ def time_limits(step: Step) -> Iterator[Problem]:
             )
 
 
-def others(step: Step, project: Project) -> Iterator[Problem]:
+def functions_and_step_types(step: Step, project: Project) -> Iterator[Problem]:
     """Yield problems with functions that the template does not allow and steps that the role has no permissions for."""
     if step.type == "Lambda" and step.body["FunctionArn"] not in project.functions:
-        yield foreign(step.name, ("FunctionArn",), step.body["FunctionArn"], "a function that the template allows")
+        yield not_owned(step.name, ("FunctionArn",), step.body["FunctionArn"], "a function that the template allows")
     if step.type in WITHOUT_RIGHTS:
         yield Problem(step.name, "Type", f"a project has no rights for {step.type} steps. Use a Processing step.")

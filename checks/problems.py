@@ -16,7 +16,7 @@ class Problem:
         return f"{where}: {self.what}" if where else self.what
 
 
-def told(value: object, most: int = 80) -> str:
+def quoted(value: object, most: int = 80) -> str:
     """Return the repr of a value for a message, cut after `most` characters."""
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"

@@ -5,18 +5,18 @@ import math
 from typing import Any
 
 # CreatePipeline's limit: docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreatePipeline.html
-MOST_CHARACTERS = 1_048_576
-MOST_LEVELS = 64
-MOST_DIGITS = 18  # every such integer fits into 64 bits
+MAX_CHARACTERS = 1_048_576
+MAX_LEVELS = 64
+MAX_DIGITS = 18  # every such integer fits into 64 bits
 
 
 def read(content: bytes | str) -> Any:
     """Parse a definition. Raises ValueError for text that is too long, nested too deep, ambiguous or not JSON."""
     try:
         text = content.decode() if isinstance(content, bytes) else content
-        if len(text) > MOST_CHARACTERS:
+        if len(text) > MAX_CHARACTERS:
             raise ValueError(
-                f"it has {len(text):,} characters, more than the {MOST_CHARACTERS:,} that a pipeline takes."
+                f"it has {len(text):,} characters, more than the {MAX_CHARACTERS:,} that a pipeline takes."
             )
         value = json.loads(
             text,
@@ -27,7 +27,7 @@ def read(content: bytes | str) -> Any:
         )
         json.dumps(value, ensure_ascii=False).encode()  # fails for a lone surrogate
     except RecursionError as error:
-        raise ValueError(f"it is nested more than {MOST_LEVELS} levels deep.") from error
+        raise ValueError(f"it is nested more than {MAX_LEVELS} levels deep.") from error
     except UnicodeError as error:
         raise ValueError(f"it is not UTF-8: {error.reason} at {error.start}.") from error
     require_flat(value)
@@ -48,8 +48,8 @@ def refuse_constant(name: str) -> None:
 
 
 def whole_number(text: str) -> int:
-    if len(text.lstrip("-")) > MOST_DIGITS:
-        raise ValueError(f"the number {text[:20]}... has {len(text)} digits, more than {MOST_DIGITS}.")
+    if len(text.lstrip("-")) > MAX_DIGITS:
+        raise ValueError(f"the number {text[:20]}... has {len(text)} digits, more than {MAX_DIGITS}.")
     return int(text)
 
 
@@ -60,14 +60,14 @@ def finite_number(text: str) -> float:
 
 
 def require_flat(value: Any) -> None:
-    """Raise ValueError for a value nested deeper than MOST_LEVELS, at which other parsers may fail.
+    """Raise ValueError for a value nested deeper than MAX_LEVELS, at which other parsers may fail.
 
     Walk level by level instead of recursively.
     """
     level, members = 0, [value]
     while members:
-        if (level := level + 1) > MOST_LEVELS:
-            raise ValueError(f"it is nested more than {MOST_LEVELS} levels deep.")
+        if (level := level + 1) > MAX_LEVELS:
+            raise ValueError(f"it is nested more than {MAX_LEVELS} levels deep.")
         members = [
             inner
             for member in members

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from checks.definition import JOBS, Definition, Path, Step, entries, is_function, references, shown, split
-from checks.problems import Problem, told
+from checks.definition import JOBS, Definition, Path, Step, dotted, entries, is_function, references, split
+from checks.problems import Problem, quoted
 
 # Steps that run no job, so that job errors cannot be retried:
 # docs.aws.amazon.com/sagemaker/latest/dg/pipelines-retry-policy.html
@@ -59,7 +59,7 @@ def spot(step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
     """
 
     def problem(what: str, *member: str) -> Problem:
-        return Problem(step.name, shown((*path, *member)), what)
+        return Problem(step.name, dotted((*path, *member)), what)
 
     chosen = job.get("EnableManagedSpotTraining", False)
     if is_function(chosen):
@@ -98,7 +98,7 @@ def shared_checkpoints(definition: Definition) -> Iterator[Problem]:
             config = job.get("CheckpointConfig")
             if not isinstance(config, dict) or "S3Uri" not in config:
                 continue
-            where, uri = shown((*path, "CheckpointConfig", "S3Uri")), config["S3Uri"]
+            where, uri = dotted((*path, "CheckpointConfig", "S3Uri")), config["S3Uri"]
             kinds = {parts[0] for _, reference in references(uri) if (parts := split(reference))}
             if not kinds & {"Steps", "Execution"}:
                 yield Problem(
@@ -119,7 +119,7 @@ def encryption(definition: Definition, step: Step, path: Path, job: dict[str, An
         if isinstance(kind, str) and NVME.match(kind):
             yield Problem(
                 step.name,
-                shown((*path, "ResourceConfig", "VolumeKmsKeyId")),
+                dotted((*path, "ResourceConfig", "VolumeKmsKeyId")),
                 f"{kind} encrypts its disk itself and refuses a key. Remove it.",
             )
 
@@ -134,7 +134,7 @@ def instances(definition: Definition, step: Step, path: Path, job: dict[str, Any
         return
     members = [name for name in ("ResourceConfig", "HyperParameterTuningResourceConfig") if name in job]
     if not members:
-        yield Problem(step.name, shown(path), "ResourceConfig is missing. Name the type and the count of instances.")
+        yield Problem(step.name, dotted(path), "ResourceConfig is missing. Name the type and the count of instances.")
     for member in members:
         config = job[member] if isinstance(job[member], dict) else {}
         yield from type_and_count(definition, step, (*path, member), config)
@@ -149,7 +149,7 @@ def type_and_count(definition: Definition, step: Step, path: Path, config: dict[
         missing = [name for name in ("InstanceType", "InstanceCount") if name not in config]
         if missing:
             yield Problem(
-                step.name, shown(path), f"{', '.join(missing)} missing. Name type and count of the instances."
+                step.name, dotted(path), f"{', '.join(missing)} missing. Name type and count of the instances."
             )
     yield from no_instances(definition, step, path, config)
 
@@ -157,7 +157,7 @@ def type_and_count(definition: Definition, step: Step, path: Path, config: dict[
 def no_instances(definition: Definition, step: Step, path: Path, config: dict[str, Any]) -> Iterator[Problem]:
     """Yield a problem for an instance count of 0, or a parameter whose default or choice is 0."""
     if "InstanceCount" in config and 0 in possible(definition, config["InstanceCount"]):
-        yield Problem(step.name, shown((*path, "InstanceCount")), "0 instances train nothing. Use at least 1.")
+        yield Problem(step.name, dotted((*path, "InstanceCount")), "0 instances train nothing. Use at least 1.")
 
 
 def possible(definition: Definition, value: Any) -> list[Any]:
@@ -196,7 +196,7 @@ def alternatives(step: Step) -> Iterator[Problem]:
             if isinstance(place, (dict, list)):
                 place = place[int(name[1:-1])] if name.startswith("[") else place.get(name)
         if isinstance(place, dict) and not any(name in place for name in names):
-            yield Problem(step.name, shown(path), f"it needs one of {', '.join(names)}.")
+            yield Problem(step.name, dotted(path), f"it needs one of {', '.join(names)}.")
 
 
 def retries(step: Step) -> Iterator[Problem]:
@@ -221,7 +221,9 @@ def property_files(step: Step) -> Iterator[Problem]:
     for place, file in enumerate(step.body.get("PropertyFiles", [])):
         where = f"PropertyFiles[{place}]"
         if file["OutputName"] not in names:
-            yield Problem(step.name, where, f"the step has no output {told(file['OutputName'])}; it has {told(names)}.")
+            yield Problem(
+                step.name, where, f"the step has no output {quoted(file['OutputName'])}; it has {quoted(names)}."
+            )
         if file["PropertyFileName"] in seen:
             yield Problem(step.name, where, f"{file['PropertyFileName']} is declared twice. Keep one.")
         seen.add(file["PropertyFileName"])
@@ -234,8 +236,8 @@ def images(step: Step) -> Iterator[Problem]:
         if isinstance(value, str) and not behind_vpc and not IMAGE.fullmatch(value):
             yield Problem(
                 step.name,
-                shown(path),
-                f"{told(value)} is no image in ECR. Write <account>.dkr.ecr.<region>.amazonaws.com/<repository>:<tag>.",
+                dotted(path),
+                f"{quoted(value)} is no image in ECR. Write <account>.dkr.ecr.<region>.amazonaws.com/<repository>:<tag>.",
             )
 
 
@@ -258,12 +260,12 @@ def names_and_tags(step: Step) -> Iterator[Problem]:
         keys = [tag.get("Key") for tag in entries(tags)]
         keys = [key for key in keys if isinstance(key, str)]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
-            yield Problem(step.name, shown(path), f"{', '.join(twice)} is given twice. Keep one.")
+            yield Problem(step.name, dotted(path), f"{', '.join(twice)} is given twice. Keep one.")
         if reserved := [key for key in keys if key.lower().startswith("aws:")]:
-            yield Problem(step.name, shown(path), f"{', '.join(reserved)} begins with aws:, which is AWS's own.")
+            yield Problem(step.name, dotted(path), f"{', '.join(reserved)} begins with aws:, which is AWS's own.")
     lists = {"ProcessingInputs": "InputName", "Outputs": "OutputName", "InputDataConfig": "ChannelName"}
     for path, value in members({"Arguments": step.arguments} if step.type in JOBS else {}, tuple(lists)):
         found = [entry.get(lists[path[-1]]) for entry in entries(value)]
         found = [name for name in found if isinstance(name, str)]
         if twice := sorted({name for name in found if found.count(name) > 1}):
-            yield Problem(step.name, shown(path), f"{', '.join(twice)} stands there twice. Names are given once.")
+            yield Problem(step.name, dotted(path), f"{', '.join(twice)} is used twice. Names must be unique.")

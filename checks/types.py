@@ -4,9 +4,9 @@ import difflib
 import re
 from typing import Any
 
-from checks.definition import Definition, Path, Step, entries, is_function, shown, split
+from checks.definition import Definition, Path, Step, dotted, entries, is_function, split
 from checks.parameters import type_of as parameter_type
-from checks.problems import Problem, told
+from checks.problems import Problem, quoted
 from checks.service import Shape, pattern_of
 
 # An example of each execution variable, to validate against the shape of the place that uses it. Sources:
@@ -116,10 +116,10 @@ class Types:
             if is_function(value := step.body.get(name)):
                 self.function(value, wanted, (name,))
             elif isinstance(value, dict):
-                self.wrong((name,), f"{told(value)} is neither a value nor a reference.")
+                self.wrong((name,), f"{quoted(value)} is neither a value nor a reference.")
 
     def wrong(self, path: Path, what: str) -> None:
-        self.problems.append(Problem(self.step.name, shown(path), what))
+        self.problems.append(Problem(self.step.name, dotted(path), what))
 
     # --- values against shapes ---------------------------------------------------------------------------------------
 
@@ -132,13 +132,13 @@ class Types:
         kind = shape["type"]
         if kind in ("structure", "map", "list"):
             if not isinstance(value, PYTHON[kind]):
-                self.wrong(path, f"{told(value)} is not {CALLED[kind]}.")
+                self.wrong(path, f"{quoted(value)} is not {CALLED[kind]}.")
             else:
                 getattr(self, f"in_{kind}")(value, shape, path)
         elif problem := literal_problem(value, shape):
             self.wrong(path, problem)
         elif S3_MEMBER.search(path[-1]) and value != "" and not S3_ADDRESS.fullmatch(str(value)):
-            self.wrong(path, f"{told(value)} is {no_address(str(value))}")
+            self.wrong(path, f"{quoted(value)} is {no_address(str(value))}")
 
     def in_structure(self, value: dict[str, Any], shape: Shape, path: Path) -> None:
         members = shape["members"]
@@ -177,7 +177,7 @@ class Types:
         if is_function(value):
             self.function(value, TEXT, path)
         elif not isinstance(value, str):
-            self.wrong(path, f"{told(value)} is not text.")
+            self.wrong(path, f"{quoted(value)} is not text.")
 
     def free(self, value: Any, path: Path) -> None:
         """Check only the references of a value that may have any type."""
@@ -199,10 +199,10 @@ class Types:
             require_fit(found, wanted, value)
             for text in self.possible(value):
                 if S3_MEMBER.search(path[-1]) and not S3_ADDRESS.fullmatch(self.sample(value, text)):
-                    raise Wrong(f"{self.spoken(value)} is {told(text)}, {no_address(self.sample(value, text))}")
+                    raise Wrong(f"{self.described(value)} is {quoted(text)}, {no_address(self.sample(value, text))}")
                 known = UNKNOWN not in str(text) and wanted["type"] in SCALARS
                 if known and (problem := literal_problem(text, wanted)):
-                    raise Wrong(f"{self.spoken(value)}: {problem}")
+                    raise Wrong(f"{self.described(value)}: {problem}")
         except Wrong as wrong:
             self.wrong(path, str(wrong))
 
@@ -215,7 +215,7 @@ class Types:
                 return {"type": "integer" if isinstance(value, int) else "double"}
             if isinstance(value, str):
                 return TEXT
-            raise Wrong(f"{told(value)} is neither a value nor a reference.")
+            raise Wrong(f"{quoted(value)} is neither a value nor a reference.")
         ((function, given),) = value.items()
         if function == "Get":
             return self.referred(given)
@@ -224,12 +224,12 @@ class Types:
     def joined(self, given: Any) -> Shape:
         """Return the shape of a Std:Join, {"On": separator, "Values": [...]}. Raises Wrong if it is not valid."""
         if not isinstance(given, dict) or set(given) != {"On", "Values"}:
-            raise Wrong(f"Std:Join takes On and Values, not {told(given)}.")
+            raise Wrong(f"Std:Join takes On and Values, not {quoted(given)}.")
         if not isinstance(given["On"], str) or not isinstance(given["Values"], list) or not given["Values"]:
-            raise Wrong(f"Std:Join takes text as On and a list as Values, not {told(given)}.")
+            raise Wrong(f"Std:Join takes text as On and a list as Values, not {quoted(given)}.")
         for part in given["Values"]:
             if self.type_of(part)["type"] not in (*SCALARS, "anything"):
-                raise Wrong(f"Std:Join cannot write {self.spoken(part)} as text.")
+                raise Wrong(f"Std:Join cannot write {self.described(part)} as text.")
         return TEXT
 
     def looked_up(self, given: Any) -> Shape:
@@ -238,18 +238,18 @@ class Types:
         It is {"PropertyFile": {"Get": ...}, "Path": path} or {"S3Uri": ..., "Path": path}.
         """
         if not isinstance(given, dict) or set(given) not in ({"PropertyFile", "Path"}, {"S3Uri", "Path"}):
-            raise Wrong(f"Std:JsonGet takes Path and either PropertyFile or S3Uri, not {told(given)}.")
+            raise Wrong(f"Std:JsonGet takes Path and either PropertyFile or S3Uri, not {quoted(given)}.")
         if not isinstance(given["Path"], str) or not given["Path"]:
-            raise Wrong(f"Std:JsonGet takes the path of a value, as in metrics.accuracy, not {told(given['Path'])}.")
+            raise Wrong(f"Std:JsonGet takes the path of a value, as in metrics.accuracy, not {quoted(given['Path'])}.")
         if "S3Uri" in given:
             self.type_of(given["S3Uri"])
             return ANYTHING
         file = given["PropertyFile"]
         if not is_function(file) or not isinstance(file.get("Get"), str):
-            raise Wrong(f'PropertyFile takes {{"Get": "Steps.<step>.PropertyFiles.<name>"}}, not {told(file)}.')
+            raise Wrong(f'PropertyFile takes {{"Get": "Steps.<step>.PropertyFiles.<name>"}}, not {quoted(file)}.')
         kind, name, rest = split(file["Get"]) or ("", "", "")
         if kind != "Steps" or not rest.startswith(".PropertyFiles."):
-            raise Wrong(f"{told(file['Get'])} is no property file. Write Steps.<step>.PropertyFiles.<name>.")
+            raise Wrong(f"{quoted(file['Get'])} is no property file. Write Steps.<step>.PropertyFiles.<name>.")
         declared = {entry["PropertyFileName"]: entry for entry in self.source(name).body.get("PropertyFiles", [])}
         if rest.removeprefix(".PropertyFiles.") not in declared:
             raise Wrong(f"step {name} has no property file {rest.removeprefix('.PropertyFiles.')}{listed(declared)}.")
@@ -273,7 +273,7 @@ class Types:
                 raise Wrong("only a step in the ForEachBody of a ForEach step has a current item.")
             return ANYTHING
         raise Wrong(
-            f"{told(reference)} is no reference. Write Parameters.<name>, Execution.<name> or Steps.<step>.<member>."
+            f"{quoted(reference)} is no reference. Write Parameters.<name>, Execution.<name> or Steps.<step>.<member>."
         )
 
     def source(self, name: str) -> Step:
@@ -291,7 +291,7 @@ class Types:
             return TEXT  # Pipelines parses this JSON document when the step has ended: see the SDK's JobStep
         members = list(MEMBER.finditer(rest))
         if "".join(member.group(0) for member in members) != rest:
-            raise Wrong(f"{told(rest)} is no path into step {step.name}. Write .Member, [0] or ['name'].")
+            raise Wrong(f"{quoted(rest)} is no path into step {step.name}. Write .Member, [0] or ['name'].")
         roots = [self.shapes[name] for name in self.definition.service.responses.get(step.type, [])]
         if not roots:
             raise Wrong(f"step {step.name} ({step.type}) has nothing to refer to.")
@@ -311,14 +311,16 @@ class Types:
         if rest.startswith(".Selected.") and (selector := step.arguments.get("Selector")):
             picked, _ = self.selected(step, selector["Field"])
             return self.property(picked, rest.removeprefix(".Selected"))
-        raise Wrong(f"step {step.name} has no {told(rest)}. Write .IterationOutputs[0].<step of its body>.<member>.")
+        raise Wrong(f"step {step.name} has no {quoted(rest)}. Write .IterationOutputs[0].<step of its body>.<member>.")
 
     def selected(self, step: Step, field: Any) -> tuple[Step, str]:
         """Return the step of the body that a selector compares, and the path into it."""
         reference = field.get("Get") if isinstance(field, dict) else None
         kind, name, rest = (split(reference) if isinstance(reference, str) else None) or ("", "", "")
         if kind != "IterationOutput" or not rest:
-            raise Wrong(f'{told(field)} is no output. Write {{"Get": "IterationOutput.<step of the body>.<member>"}}.')
+            raise Wrong(
+                f'{quoted(field)} is no output. Write {{"Get": "IterationOutput.<step of the body>.<member>"}}.'
+            )
         return self.in_body(step, name), rest
 
     def in_body(self, step: Step, name: str) -> Step:
@@ -376,12 +378,12 @@ class Types:
         text = f"s3://example/{text.removeprefix(UNKNOWN)}" if text.startswith(UNKNOWN) else text
         return text.replace(UNKNOWN, "unknown")
 
-    def spoken(self, value: Any) -> str:
+    def described(self, value: Any) -> str:
         """Format a value or function for a message."""
         if is_function(value):
             ((function, given),) = value.items()
             return str(given) if function == "Get" else f"this {function.removeprefix('Std:')}"
-        return told(value)
+        return quoted(value)
 
     # --- conditions ---------------------------------------------------------------------------------------------------
 
@@ -394,11 +396,13 @@ class Types:
             for place, inner in enumerate(condition["Conditions"]):
                 self.condition(inner, (*path, "Conditions", f"[{place}]"))
         else:
-            others = [("RightValue", condition["RightValue"])] if "RightValue" in condition else []
-            others += [(f"Values[{place}]", value) for place, value in enumerate(condition.get("Values", []))]
+            functions_and_step_types = [("RightValue", condition["RightValue"])] if "RightValue" in condition else []
+            functions_and_step_types += [
+                (f"Values[{place}]", value) for place, value in enumerate(condition.get("Values", []))
+            ]
             first = "QueryValue" if kind == "In" else "LeftValue"
             left = self.compared(condition[first], kind, (*path, first))
-            for name, value in others:
+            for name, value in functions_and_step_types:
                 right = self.compared(value, kind, (*path, name))
                 if left and right and "anything" not in (left, right) and left != right:
                     self.wrong((*path, name), f"{right} is compared with {left}, and never equals it.")
@@ -408,13 +412,13 @@ class Types:
         try:
             found = self.type_of(value)["type"]
             if found not in (*SCALARS, "anything"):
-                raise Wrong(f"{self.spoken(value)} is {CALLED[found]}, which cannot be compared.")
+                raise Wrong(f"{self.described(value)} is {CALLED[found]}, which cannot be compared.")
             group = {"string": "text", "timestamp": "text", "blob": "text", "boolean": "true or false"}.get(
                 found, "a number"
             )
             group = "anything" if found == "anything" else group
             if kind not in ("Equals", "In") and group == "true or false":
-                raise Wrong(f"{self.spoken(value)} is true or false, which is neither more nor less than another.")
+                raise Wrong(f"{self.described(value)} is true or false, which is neither more nor less than another.")
             return group
         except Wrong as wrong:
             self.wrong(path, str(wrong))
@@ -430,16 +434,16 @@ def require_fit(found: Shape, wanted: Shape, value: Any) -> None:
         return
     if have in ("structure", "map", "list") or want in ("structure", "map", "list"):
         if have != want or found.get("members") != wanted.get("members") or found.get("member") != wanted.get("member"):
-            raise Wrong(f"{value.get('Get', 'it')} is {CALLED[have]}; here stands {CALLED[want]} of the API.")
+            raise Wrong(f"{value.get('Get', 'it')} is {CALLED[have]}; the API takes {CALLED[want]} here.")
         return
     if want not in FITS[have]:
         advice = " Make it text with Std:Join, in the SDK to_string()." if want == "string" else ""
-        raise Wrong(f"{value.get('Get', 'it')} is {CALLED[have]}; here stands {CALLED[want]}.{advice}")
+        raise Wrong(f"{value.get('Get', 'it')} is {CALLED[have]}; the value here must be {CALLED[want]}.{advice}")
     # A string without a pattern may hold an ARN.
     if is_arn(wanted) and "pattern" in found and not is_arn(found):
         raise Wrong(f"{value.get('Get', 'it')} is no ARN, which has to stand here.")
     if found.get("enum") and wanted.get("enum") and not set(found["enum"]) & set(wanted["enum"]):
-        raise Wrong(f"{value.get('Get', 'it')} is one of {told(found['enum'])}, none of which may stand here.")
+        raise Wrong(f"{value.get('Get', 'it')} is one of {quoted(found['enum'])}, none of which may stand here.")
 
 
 def no_address(text: str) -> str:
@@ -471,7 +475,7 @@ def literal_problem(value: Any, shape: Shape) -> str | None:
     else:
         right = True
     if not right:
-        return f"{told(value)} is not {CALLED[kind]}."
+        return f"{quoted(value)} is not {CALLED[kind]}."
     if kind == "string":
         return text_problem(value, shape)
     if kind in ("integer", "long", "float", "double"):
@@ -486,13 +490,13 @@ def text_problem(text: str, shape: Shape) -> str | None:
     """Return what is wrong with a string by the shape's enum, length or pattern, or None."""
     if "enum" in shape and text not in shape["enum"]:
         near = difflib.get_close_matches(text, shape["enum"], 1)
-        choices = f"Is it {near[0]}?" if near else f"It may be {told(', '.join(shape['enum']), 120)}"
-        return f"{told(text)} is none of the API's. {choices}"
+        choices = f"Is it {near[0]}?" if near else f"It may be {quoted(', '.join(shape['enum']), 120)}"
+        return f"{quoted(text)} is none of the API's. {choices}"
     if problem := size_problem(len(text), "characters", shape):
         return problem
     pattern = pattern_of(shape["pattern"]) if "pattern" in shape else None
     if pattern and not pattern.fullmatch(text):
-        return f"{told(text)} does not match {shape['pattern']}."
+        return f"{quoted(text)} does not match {shape['pattern']}."
     return None
 
 
@@ -510,7 +514,7 @@ def output_parameter(step: Step, rest: str) -> Shape:
     found = re.fullmatch(r"\.OutputParameters\[(?:'([^']+)'|\"([^\"]+)\")\]", rest)
     name = found and (found.group(1) or found.group(2))
     if name not in outputs:
-        raise Wrong(f"step {step.name} has no output parameter {told(name or rest)}{listed(outputs)}.")
+        raise Wrong(f"step {step.name} has no output parameter {quoted(name or rest)}{listed(outputs)}.")
     return {"type": PARAMETER_TYPES[outputs[name]]}
 
 

@@ -98,7 +98,7 @@ def read_deployment(s3: Any, project: Project, package: dict[str, Any]) -> tuple
     try:
         return template, json.loads(parameters)
     except ValueError as error:
-        raise ValueError(f"{address.geturl()}/{STAGE}.json is not JSON: {error}. Mend deploy/{STAGE}.json.") from error
+        raise ValueError(f"{address.geturl()}/{STAGE}.json is not JSON: {error}. Fix deploy/{STAGE}.json.") from error
 
 
 def deploy(

@@ -24,12 +24,12 @@ from aws_lambda_powertools import Logger
 from botocore.config import Config
 
 import checks
-from checks.reading import MOST_CHARACTERS
+from checks.reading import MAX_CHARACTERS
 from project import Project
 
-MOST_BYTES = 4 * MOST_CHARACTERS  # UTF-8 has at most 4 bytes a character
+MAX_BYTES = 4 * MAX_CHARACTERS  # UTF-8 has at most 4 bytes a character
 KEY = "pipeline/pipeline.json"  # where the build uploads it
-MOST_VERSIONS = 25  # how many of the newest versions to check
+MAX_VERSIONS = 25  # how many of the newest versions to check
 UNVERSIONED = "null"  # S3's version id of an object written while versioning is suspended
 TRIES, WAIT_SECONDS = 5, 2
 BUSY = ("ConflictException", "ResourceInUse")
@@ -137,7 +137,7 @@ class Definitions:
 
 def versions(s3: Any, event: DefinitionVersion) -> Iterator[DefinitionVersion]:
     """Yield the versions of the definition, newest first; nothing if the newest is a delete marker."""
-    listed = s3.list_object_versions(Bucket=event.bucket, Prefix=event.key, MaxKeys=MOST_VERSIONS)
+    listed = s3.list_object_versions(Bucket=event.bucket, Prefix=event.key, MaxKeys=MAX_VERSIONS)
     if any(marker["IsLatest"] and marker["Key"] == event.key for marker in listed.get("DeleteMarkers", [])):
         return
     for version in listed.get("Versions", []):
@@ -152,9 +152,9 @@ def versions(s3: Any, event: DefinitionVersion) -> Iterator[DefinitionVersion]:
 def read(s3: Any, project: Project, version: DefinitionVersion) -> str:
     """Read and check a version and return its text. Raises Refused if the project must not run it."""
     answered = s3.get_object(Bucket=version.bucket, Key=version.key, VersionId=version.version)
-    if answered["ContentLength"] > MOST_BYTES:
+    if answered["ContentLength"] > MAX_BYTES:
         raise Refused(f"{version.note} has {answered['ContentLength']:,} bytes, more than a pipeline takes.")
-    content = answered["Body"].read(MOST_BYTES + 1)
+    content = answered["Body"].read(MAX_BYTES + 1)
     try:
         checks.refuse(checks.read(content), allowed(project))
     except ValueError as error:
@@ -290,5 +290,5 @@ def tell(sns: Any, project: Project, version: DefinitionVersion, why: str) -> No
     sns.publish(
         TopicArn=os.environ["NOTICES_TOPIC_ARN"],
         Subject=f"{project.name}: the pipeline definition was refused"[:100],
-        Message=f"{why}\n\nThe pipeline stays as it was. Mend what is named, and push.\nLog: /aws/lambda/{os.environ['AWS_LAMBDA_FUNCTION_NAME']}",
+        Message=f"{why}\n\nThe pipeline stays as it was. Fix what is named, and push.\nLog: /aws/lambda/{os.environ['AWS_LAMBDA_FUNCTION_NAME']}",
     )

@@ -98,7 +98,7 @@ def start_build(codebuild: Any, project: str, token: str, deadline: float) -> No
         except codebuild.exceptions.ClientError as error:
             if error.response["Error"]["Code"] != "AccessDeniedException":
                 raise
-        wait(patience, f"leave to start {project}")
+        wait(patience, f"permission to start {project}")
 
 
 def clean_up(project: Project, build: str, deadline: float, retain: bool) -> None:

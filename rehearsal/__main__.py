@@ -19,7 +19,7 @@ if __name__ == "__main__":
 from botocore.exceptions import BotoCoreError, ClientError  # noqa: E402
 
 from rehearsal import play, server, surroundings  # noqa: E402
-from rehearsal.story import StoryFailed  # noqa: E402
+from rehearsal.scenario import ScenarioFailed  # noqa: E402
 
 
 def main() -> int:
@@ -33,11 +33,11 @@ def main() -> int:
         if sys.argv[1] == "down":
             play.down()
         else:
-            play.play(play.Wish.from_environment(dict(os.environ)))
+            play.play(play.Options.from_environment(dict(os.environ)))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except StoryFailed as error:
+    except ScenarioFailed as error:
         play.fail(error)
         return 1
     except (RuntimeError, OSError, BotoCoreError, ClientError) as error:

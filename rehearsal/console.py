@@ -17,7 +17,7 @@ class Console:
     def __init__(self) -> None:
         self.started = time.monotonic()
         self.live = sys.stdout.isatty()
-        self.hops: list[tuple[str, str, float]] = []
+        self.steps: list[tuple[str, str, float]] = []
         self.chapter_name = ""
 
     def chapter(self, name: str) -> None:
@@ -26,16 +26,16 @@ class Console:
         print(f"\n{name}", flush=True)
 
     @contextmanager
-    def hop(self, name: str) -> Iterator["Hop"]:
-        """Time a step and print its result: `with console.hop("push") as hop: ...; hop.result = "commit 1a2b3c4"`."""
-        hop = Hop(name, self.live)
+    def step(self, name: str) -> Iterator["Step"]:
+        """Time a step and print its result: `with console.step("push") as step: ...; step.result = "commit 1a2b3c4"`."""
+        step = Step(name, self.live)
         try:
-            yield hop
+            yield step
         except BaseException:
-            hop.close("FAILED" if hop.result == "" else hop.result, failed=True)
+            step.close("FAILED" if step.result == "" else step.result, failed=True)
             raise
-        hop.close(hop.result)
-        self.hops.append((self.chapter_name, name, hop.seconds))
+        step.close(step.result)
+        self.steps.append((self.chapter_name, name, step.seconds))
 
     def note(self, name: str, seconds: float, result: str) -> None:
         """Print a line for something that ended within a step that is still running."""
@@ -53,7 +53,7 @@ class Console:
             print("  " + "  ".join(entry.ljust(width) for entry, width in zip(row, widths, strict=True)).rstrip())
 
 
-class Hop:
+class Step:
     """A running step; a thread prints its progress until close()."""
 
     def __init__(self, name: str, live: bool):

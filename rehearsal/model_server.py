@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 MODEL = Path(os.environ.get("OPT_ML", "/opt/ml")) / "model"
-MOST_BYTES = 25 * 2**20  # SageMaker's payload limit for real-time inference
+MAX_BYTES = 25 * 2**20  # SageMaker's payload limit for real-time inference
 
 
 class Container(BaseHTTPRequestHandler):
@@ -26,8 +26,8 @@ class Container(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
-        if self.path != "/invocations" or length > MOST_BYTES:
-            self.answer(404 if length <= MOST_BYTES else 413, b"", "text/plain")
+        if self.path != "/invocations" or length > MAX_BYTES:
+            self.answer(404 if length <= MAX_BYTES else 413, b"", "text/plain")
             return
         accept = self.headers.get("Accept", "*/*").replace("*/*", "application/json")
         try:

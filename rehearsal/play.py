@@ -20,8 +20,8 @@ from build.upgrade import read_assignments
 from rehearsal import server
 from rehearsal.console import Console
 from rehearsal.loopback import git_credentials
-from rehearsal.server import PlayedAws
-from rehearsal.story import Outcome, Project, Scientist, StoryFailed, install
+from rehearsal.scenario import Outcome, Project, ScenarioFailed, Scientist, install
+from rehearsal.server import Emulator
 
 SENTENCE = b"Thank you so much, the support team was wonderful and very quick!"
 PICTURES = {
@@ -40,7 +40,7 @@ PICTURES = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class Options:
     """The options of `make rehearse TASK= DATA= SETTINGS= PARAMETERS= INTERRUPT=1 KEEP=1 PORT=`."""
 
     variants: tuple[str, ...]
@@ -52,7 +52,7 @@ class Wish:
     port: int | None
 
     @classmethod
-    def from_environment(cls, environment: dict[str, str]) -> "Wish":
+    def from_environment(cls, environment: dict[str, str]) -> "Options":
         """Read and check the variables before anything is started. Raises ValueError for an invalid one."""
         task, data, settings = (environment.get(name, "") for name in ("TASK", "DATA", "SETTINGS"))
         if task and task not in VARIANTS:
@@ -125,12 +125,12 @@ def read_settings(path: str, task: str) -> dict:
     return given
 
 
-def play(wish: Wish) -> None:
+def play(options: Options) -> None:
     """Start the emulator, run the scenario for each variant, and end everything, whatever happens on the way.
 
     With KEEP=1 the emulator stays up. Raises ValueError if one is up already, StoryFailed if a step fails.
     """
-    place = server.claim() if wish.keep else None
+    place = server.claim() if options.keep else None
     if up := server.recall():
         raise ValueError(f"a rehearsal is up at {up.endpoint}. End it first with: make rehearse-down")
     server.end_orphans()
@@ -139,31 +139,31 @@ def play(wish: Wish) -> None:
     # background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop_once)
-    played = server.start(wish.port)
+    emulator = server.start(options.port)
     outcomes: list[Outcome] = []
     kept = False
     try:
-        built, launch_role = install(played, console)
-        for number, variant in enumerate(wish.variants):
+        built, launch_role = install(emulator, console)
+        for number, variant in enumerate(options.variants):
             # Cover both routes: the first variant comes from Service Catalog, the second from the template in S3.
             route = launch_role if number else None
-            outcomes.append(play_variant(played, console, wish, variant, built, route))
-        kept = wish.keep
-    except StoryFailed:
-        kept = wish.keep  # so that the user can inspect what failed
+            outcomes.append(play_variant(emulator, console, options, variant, built, route))
+        kept = options.keep
+    except ScenarioFailed:
+        kept = options.keep  # so that the user can inspect what failed
         if kept:
-            explain(played)
+            explain(emulator)
         raise
     finally:
         ignore_signals()  # a second Ctrl-C must not interrupt the clean-up
         if kept:
-            server.remember(played)
+            server.remember(emulator)
             place.close()
         else:
-            played.end()
+            emulator.end()
     show(console, outcomes)
     if kept:
-        explain(played)
+        explain(emulator)
 
 
 def stop_once(number: int, frame: object) -> None:
@@ -178,36 +178,36 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, built, launch_role) -> Outcome:
+def play_variant(emulator: Emulator, console: Console, options: Options, variant: str, built, launch_role) -> Outcome:
     """Run one variant: create a project, train, approve, deploy and predict, then delete it unless it is to be kept."""
     console.chapter(f"{variant}: a project, from its template to a prediction (data scientist)")
     started = time.monotonic()
-    scientist = Scientist(played, console, variant, Path(played.folder) / "clones")
-    project = scientist.create_project(built, launch_role, wish.parameters)
+    scientist = Scientist(emulator, console, variant, Path(emulator.folder) / "clones")
+    project = scientist.create_project(built, launch_role, options.parameters)
     scientist.clone(project)
     scientist.wait_for_build(project, "first build")
     execution = scientist.next_execution(project)
-    if wish.data or wish.settings:
+    if options.data or options.settings:
         stop_sample_run(scientist, project, execution)
-        use_own_data(scientist, project, wish)
+        use_own_data(scientist, project, options)
         scientist.wait_for_build(project, "build")
         execution = scientist.next_execution(project)
-    if wish.interrupt:
-        played.interrupt_spot_training(execution.rsplit("/", 1)[-1])
+    if options.interrupt:
+        emulator.interrupt_spot_training(execution.rsplit("/", 1)[-1])
     steps = scientist.follow(project, execution)
-    if wish.interrupt:
+    if options.interrupt:
         scientist.tell_interruption(steps)
     model = scientist.registered(project, steps)
     plots = scientist.fetch_plots(model, steps)
     scientist.approve(project, model)
-    payload, content_type, shown = example(variant, wish.data)
+    payload, content_type, shown = example(variant, options.data)
     scientist.predict(project, payload, content_type, shown)
     seconds = time.monotonic() - started
     outcome = Outcome(variant, model["ModelPackageVersion"], model["figures"], seconds, plots)
-    if wish.keep:
+    if options.keep:
         return outcome
     # What follows is the same for both variants, so only the first one runs it.
-    if not wish.data and not wish.settings and not wish.interrupt and variant == wish.variants[0]:
+    if not options.data and not options.settings and not options.interrupt and variant == options.variants[0]:
         continue_story(scientist, project, console)
     scientist.delete_project(project)
     return outcome
@@ -215,25 +215,29 @@ def play_variant(played: PlayedAws, console: Console, wish: Wish, variant: str, 
 
 def stop_sample_run(scientist: Scientist, project: Project, execution: str) -> None:
     """Stop the run that the first build started on the sample: it is not needed with own data or settings."""
-    with scientist.console.hop("stop the run on the sample") as hop:
+    with scientist.console.step("stop the run on the sample") as step:
         scientist.client("sagemaker").stop_pipeline_execution(
             PipelineExecutionArn=execution, ClientRequestToken=f"stop-{execution[-12:]}".ljust(32, "-")
         )
-        hop.result = execution.rsplit("/", 1)[-1]
+        step.result = execution.rsplit("/", 1)[-1]
 
 
-def use_own_data(scientist: Scientist, project: Project, wish: Wish) -> None:
+def use_own_data(scientist: Scientist, project: Project, options: Options) -> None:
     """Upload the data, set [data] source in settings.toml, apply the given settings, and push."""
-    change = json.loads(json.dumps(wish.settings))  # a deep copy
-    if wish.data:
-        files = [wish.data] if wish.data.is_file() else sorted(path for path in wish.data.rglob("*") if path.is_file())
-        with scientist.console.hop("upload the data") as hop:
+    change = json.loads(json.dumps(options.settings))  # a deep copy
+    if options.data:
+        files = (
+            [options.data]
+            if options.data.is_file()
+            else sorted(path for path in options.data.rglob("*") if path.is_file())
+        )
+        with scientist.console.step("upload the data") as step:
             s3 = scientist.client("s3")
             for number, path in enumerate(files, 1):
-                relative = path.name if wish.data.is_file() else path.relative_to(wish.data)
+                relative = path.name if options.data.is_file() else path.relative_to(options.data)
                 s3.put_object(Bucket=project.bucket, Key=f"data/{relative}", Body=path.read_bytes())
-                hop.progress = lambda done=number: f"{done} of {len(files)} files"
-            hop.result = f"s3://{project.bucket}/data: {len(files)} files"
+                step.progress = lambda done=number: f"{done} of {len(files)} files"
+            step.result = f"s3://{project.bucket}/data: {len(files)} files"
         change.setdefault("data", {})["source"] = f"s3://{project.bucket}/data"
     edit_settings(project.clone / "settings.toml", change)
     scientist.push(project, "our own data and settings")
@@ -263,30 +267,30 @@ def continue_story(scientist: Scientist, project: Project, console: Console) -> 
     steps = scientist.follow(project, scientist.next_execution(project))
     scientist.registered(project, steps)
 
-    with console.hop("start with Epochs=1, Threshold=0") as hop:
+    with console.step("start with Epochs=1, Threshold=0") as step:
         started = scientist.client("sagemaker").start_pipeline_execution(
             PipelineName=project.full_name,
             PipelineParameters=[{"Name": "Epochs", "Value": "1"}, {"Name": "Threshold", "Value": "0"}],
         )
-        hop.result = started["PipelineExecutionArn"].rsplit("/", 1)[-1]
+        step.result = started["PipelineExecutionArn"].rsplit("/", 1)[-1]
     project.seen_executions.add(started["PipelineExecutionArn"])
     steps = scientist.follow(project, started["PipelineExecutionArn"])
-    with console.hop("what the job was told") as hop:
+    with console.step("hyperparameters of the job") as step:
         job = steps["Train"]["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[1]
         told = scientist.client("sagemaker").describe_training_job(TrainingJobName=job)["HyperParameters"]
-        hop.result = f"epochs = {told['epochs']}"
+        step.result = f"epochs = {told['epochs']}"
         if told["epochs"] != "1":
-            raise StoryFailed(f"Epochs=1 was given, and the job got epochs = {told['epochs']}")
+            raise ScenarioFailed(f"Epochs=1 was given, and the job got epochs = {told['epochs']}")
 
     readme = project.clone / "README.md"
     readme.write_text(readme.read_text() + "\nOurs since today.\n")
     scientist.push(project, "README only")
     scientist.wait_for_build(project, "build")
-    with console.hop("no run") as hop:
+    with console.step("no run") as step:
         wait_for_unchanged(scientist, project)
         if execution := scientist.next_execution(project, wait=False):
-            raise StoryFailed(f"a push of the README alone started {execution}")
-        hop.result = "the definition is the same, so no pipeline runs"
+            raise ScenarioFailed(f"a push of the README alone started {execution}")
+        step.result = "the definition is the same, so no pipeline runs"
 
     (project.clone / "tests/test_broken.py").write_text("def test_that_fails():\n    assert 1 + 1 == 3\n")
     scientist.push(project, "a test that fails")
@@ -300,7 +304,9 @@ def wait_for_unchanged(scientist: Scientist, project: Project) -> None:
     deadline = time.monotonic() + 30
     while not any("unchanged" in line for line in scientist.function_log(project)()):
         if time.monotonic() > deadline:
-            raise StoryFailed("the function did not report an unchanged definition", scientist.function_log(project)())
+            raise ScenarioFailed(
+                "the function did not report an unchanged definition", scientist.function_log(project)()
+            )
         time.sleep(0.1)
 
 
@@ -320,21 +326,21 @@ def show(console: Console, outcomes: list[Outcome]) -> None:
             for outcome in outcomes
         ],
     )
-    print(f"\nPlayed in {time.monotonic() - console.started:.0f} s.")
+    print(f"\nFinished in {time.monotonic() - console.started:.0f} s.")
 
 
-def explain(played: PlayedAws) -> None:
+def explain(emulator: Emulator) -> None:
     """Print how to reach an emulator that is left up."""
-    environment = "\n".join(f"  export {name}={value}" for name, value in played.environment().items())
+    environment = "\n".join(f"  export {name}={value}" for name, value in emulator.environment().items())
     git = shlex.join(["git", *git_credentials(Path(sys.executable))])
     print(f"""
-The emulated AWS stays up at {played.endpoint}. To talk to it with git, with boto3 and, where it is installed, with the AWS CLI (version 2):
+The emulated AWS stays up at {emulator.endpoint}. To talk to it with git, with boto3 and, where it is installed, with the AWS CLI (version 2):
 
 {environment}
   aws sagemaker list-projects
   aws sagemaker list-model-packages
   {git} \\
-      clone {played.endpoint}/v1/repos/<name>
+      clone {emulator.endpoint}/v1/repos/<name>
 
 End it with: make rehearse-down""")
 
@@ -342,21 +348,23 @@ End it with: make rehearse-down""")
 def down() -> None:
     """End the rehearsal that was left up, and clean up after killed ones."""
     ignore_signals()
-    played = server.recall()
+    emulator = server.recall()
     orphans = server.end_orphans()
     if orphans:
-        print(f"ended what {orphans} killed rehearsals had left")
-    elif played is None:
+        print(f"cleaned up after {orphans} killed rehearsals")
+    elif emulator is None:
         print("no rehearsal is up")
-    if played is not None:
-        played.end()
-        print(f"ended the rehearsal at {played.endpoint}")
+    if emulator is not None:
+        emulator.end()
+        print(f"ended the rehearsal at {emulator.endpoint}")
     server.forget()
 
 
-def fail(error: StoryFailed) -> None:
+def fail(error: ScenarioFailed) -> None:
     """Print which step failed, the end of its log, and what to try."""
     print(f"\nerror: {error}", file=sys.stderr)
     for line in error.log[-25:]:
         print(f"  | {line}", file=sys.stderr)
-    print(error.hint or "Run it again with KEEP=1, which leaves the played AWS up to look around in.", file=sys.stderr)
+    print(
+        error.hint or "Run it again with KEEP=1, which leaves the emulated AWS up to look around in.", file=sys.stderr
+    )

@@ -34,7 +34,7 @@ END_SECONDS = 10
 
 
 @dataclass(frozen=True)
-class PlayedAws:
+class Emulator:
     """A running emulator: its port, process id, folder and root secret key."""
 
     port: int
@@ -186,7 +186,7 @@ def kept_folder() -> str | None:
         return None
 
 
-def start(port: int | None = None) -> PlayedAws:
+def start(port: int | None = None) -> Emulator:
     """Start the emulator on a port, or on a free one, and return it once it is ready.
 
     Raises ValueError if the port is in use, RuntimeError if the emulator does not start within START_SECONDS.
@@ -215,17 +215,17 @@ def start(port: int | None = None) -> PlayedAws:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    played = PlayedAws(chosen, process.pid, folder, secret)
+    emulator = Emulator(chosen, process.pid, folder, secret)
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not ("ready" in played.log.read_text().splitlines() and in_use(chosen)):
+        while not ("ready" in emulator.log.read_text().splitlines() and in_use(chosen)):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the played AWS did not start:\n{played.log.read_text()[-2000:]}")
+                raise RuntimeError(f"the emulated AWS did not start:\n{emulator.log.read_text()[-2000:]}")
             time.sleep(0.02)
     except BaseException:  # Ctrl-C too
-        played.end()
+        emulator.end()
         raise
-    return played
+    return emulator
 
 
 def claim() -> TextIO:
@@ -243,12 +243,12 @@ def claim() -> TextIO:
     return file
 
 
-def remember(played: PlayedAws) -> None:
+def remember(emulator: Emulator) -> None:
     """Record an emulator that is left up, for `make rehearse-down`."""
-    write_whole(STATE / "kept.json", asdict(played))
+    write_whole(STATE / "kept.json", asdict(emulator))
 
 
-def recall() -> PlayedAws | None:
+def recall() -> Emulator | None:
     """Return the emulator that was left up, or None; clean up after one that no longer runs.
 
     Raises ValueError for a damaged record.
@@ -257,15 +257,15 @@ def recall() -> PlayedAws | None:
     if not path.exists():
         return None
     try:
-        played = PlayedAws(**json.loads(path.read_text()))
+        emulator = Emulator(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}. Remove it, and end what still runs by hand.") from error
     # The PID alone proves nothing: it may have been reused, so compare the command line.
-    if alive(played.pid) and f"rehearsal.aws --port {played.port} --folder {played.folder}\n" in command_line(
-        played.pid
+    if alive(emulator.pid) and f"rehearsal.aws --port {emulator.port} --folder {emulator.folder}\n" in command_line(
+        emulator.pid
     ):
-        return played
-    end_traces(Path(played.folder))  # it died, perhaps in a reboot
+        return emulator
+    end_traces(Path(emulator.folder))  # it died, perhaps in a reboot
     forget()
     return None
 

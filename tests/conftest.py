@@ -14,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from benchmarks import permissions
 from rehearsal import server
-from rehearsal.server import ACCOUNT, PlayedAws
+from rehearsal.server import ACCOUNT, Emulator
 
 for _name in [name for name in os.environ if name.startswith("GIT_")]:
     del os.environ[_name]  # a git hook sets GIT_DIR, but these tests run git in other repositories
@@ -56,7 +56,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 
 
 @pytest.fixture(scope="session")
-def played() -> Iterator[PlayedAws]:
+def emulator() -> Iterator[Emulator]:
     """Yield an emulator that starts empty; end it after the session."""
     running = server.start()
     yield running
@@ -64,7 +64,7 @@ def played() -> Iterator[PlayedAws]:
 
 
 @pytest.fixture(scope="module")
-def account() -> Iterator[PlayedAws]:
+def account() -> Iterator[Emulator]:
     """Yield an emulator for one test file, with the bundle's bucket: its tests change roles and projects."""
     running = permissions.start()
     yield running
@@ -72,12 +72,12 @@ def account() -> Iterator[PlayedAws]:
 
 
 @pytest.fixture(scope="session")
-def make_role(played: PlayedAws) -> Callable[..., str]:
+def make_role(emulator: Emulator) -> Callable[..., str]:
     """Return a function that creates a role: make_role(name, service, *actions) returns its ARN.
 
     The service and the account may assume the role; it allows the actions on every resource.
     """
-    iam = played.client("iam")
+    iam = emulator.client("iam")
 
     def make(name: str, service: str, *actions: str) -> str:
         trust = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -94,11 +94,11 @@ def make_role(played: PlayedAws) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def as_role(played: PlayedAws) -> Callable[[str], dict[str, str]]:
+def as_role(emulator: Emulator) -> Callable[[str], dict[str, str]]:
     """Return a function that assumes a role and returns its credentials as arguments of a boto3 client."""
 
     def assume(role: str) -> dict[str, str]:
-        given = played.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+        given = emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
         return {
             "aws_access_key_id": given["AccessKeyId"],
             "aws_secret_access_key": given["SecretAccessKey"],
@@ -109,9 +109,9 @@ def as_role(played: PlayedAws) -> Callable[[str], dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def bucket(played: PlayedAws) -> str:
-    played.client("s3").create_bucket(Bucket="tests-111122223333")
-    played.client("s3").put_bucket_versioning(
+def bucket(emulator: Emulator) -> str:
+    emulator.client("s3").create_bucket(Bucket="tests-111122223333")
+    emulator.client("s3").put_bucket_versioning(
         Bucket="tests-111122223333", VersioningConfiguration={"Status": "Enabled"}
     )
     return "tests-111122223333"

@@ -225,9 +225,9 @@ Resources:
 """
 
 
-def test_a_bucket_that_is_not_empty_is_not_deleted_with_its_stack(played):
+def test_a_bucket_that_is_not_empty_is_not_deleted_with_its_stack(emulator):
     """ministack alone would delete the bucket. In AWS, deleting a project fails if its cleanup forgets the bucket."""
-    cloudformation, s3 = played.client("cloudformation"), played.client("s3")
+    cloudformation, s3 = emulator.client("cloudformation"), emulator.client("s3")
     cloudformation.create_stack(StackName="full", TemplateBody=BUCKET)
     cloudformation.get_waiter("stack_create_complete").wait(StackName="full", WaiterConfig={"Delay": 1})
     s3.put_object(Bucket="full-111122223333", Key="left", Body=b"x")
@@ -247,9 +247,9 @@ def test_a_bucket_that_is_not_empty_is_not_deleted_with_its_stack(played):
     assert (refused, wait_for(ended)) == ("DELETE_FAILED", "gone")
 
 
-def test_an_event_of_a_versioned_bucket_carries_its_version(played, bucket):
+def test_an_event_of_a_versioned_bucket_carries_its_version(emulator, bucket):
     """ministack alone sends no version id, which the function that runs the pipeline needs."""
-    sqs, events = played.client("sqs"), played.client("events")
+    sqs, events = emulator.client("sqs"), emulator.client("events")
     allow = {
         "Effect": "Allow",
         "Principal": {"Service": "events.amazonaws.com"},
@@ -263,7 +263,7 @@ def test_an_event_of_a_versioned_bucket_carries_its_version(played, bucket):
     events.put_targets(
         Rule="watched", Targets=[{"Id": "q", "Arn": "arn:aws:sqs:us-east-1:111122223333:events-of-tests"}]
     )
-    s3 = played.client("s3")
+    s3 = emulator.client("s3")
     s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}})
 
     version = s3.put_object(Bucket=bucket, Key="watched", Body=b"x")["VersionId"]

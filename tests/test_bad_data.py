@@ -245,7 +245,7 @@ LEFT_OUT = {
     "one.png": (encoded(Image.new("RGB", (1, 1))), "1 x 1 pixels, less than 4 on a side"),
     "layers.psd": (b"8BPS", "not one of .jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff, .gif, .pgm, .ppm, .pnm"),
     "drawing.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture that can be decoded"),
-    "floats.tif": (encoded(Image.new("F", (20, 20)), "TIFF"), "32-bit floats, whose black and white nobody knows"),
+    "floats.tif": (encoded(Image.new("F", (20, 20)), "TIFF"), "32-bit floats have no defined range"),
     "bomb.png": (bomb(20_000), "not a picture that can be decoded: Image size (400000000 pixels) exceeds"),
     "map.png": (bomb(11_000), "11000 x 11000 pixels, more than 100,000,000"),
 }

@@ -48,4 +48,4 @@ def test_what_the_runner_adds_to_a_job_and_the_writing_of_a_definition_are_measu
 def test_a_benchmark_that_does_not_exist_is_refused_with_those_that_do():
     done = make("benchmark", "ONLY=speed")
 
-    assert "no benchmark is called speed. Choose of: rehearsal_speed, functions, text_training" in done.stderr
+    assert "no benchmark is called speed. Choose one of: rehearsal_speed, functions, text_training" in done.stderr

@@ -296,8 +296,8 @@ MISTAKES: dict[str, tuple[Change, str]] = {
         "Parameters.ApprovalStatus: the default 'Approved' is none of its EnumValues ['Rejected'].",
     ),
     # graph
-    "repeated": (again("Preprocess"), "step Preprocess: a step of this name stands 2 times."),
-    "in-list-and-branch": (again("Register"), "step Register: a step of this name stands in the list and in a branch."),
+    "repeated": (again("Preprocess"), "step Preprocess: the name is used 2 times."),
+    "in-list-and-branch": (again("Register"), "step Register: the name is used in the list and in a branch."),
     "unknown-step": (
         change("Evaluate", "DependsOn", to=["Trian"]),
         "step Evaluate, DependsOn[0]: there is no step 'Trian'; there is Preprocess, Train, Evaluate, Gate",
@@ -441,15 +441,15 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     ),
     "integer-for-text": (
         arguments("Train", "HyperParameters", "epochs", to=get("Parameters.Epochs")),
-        "Parameters.Epochs is a whole number; here stands text. Make it text with Std:Join, in the SDK to_string().",
+        "Parameters.Epochs is a whole number; the value here must be text. Make it text with Std:Join, in the SDK to_string().",
     ),
     "text-for-an-integer": (
         arguments("Train", "ResourceConfig", "VolumeSizeInGB", to=get("Parameters.InputData")),
-        "Parameters.InputData is text; here stands a whole number.",
+        "Parameters.InputData is text; the value here must be a whole number.",
     ),
     "object-for-text": (
         arguments("Evaluate", "Environment", "TRAIN_SECONDS", to=get("Steps.Train.ResourceConfig")),
-        "Steps.Train.ResourceConfig is an object; here stands text of the API.",
+        "Steps.Train.ResourceConfig is an object; the API takes text here.",
     ),
     "join-of-an-object": (
         arguments("Evaluate", "Environment", "TRAIN_SECONDS", to=join(get("Steps.Train.ResourceConfig"))),
@@ -594,7 +594,7 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     ),
     "channel-twice": (
         arguments("Train", "InputDataConfig", to=lambda there: [*there, there[0]]),
-        "Arguments.InputDataConfig: train stands there twice.",
+        "Arguments.InputDataConfig: train is used twice.",
     ),
 }
 

@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from rehearsal.server import ACCOUNT, REGION, PlayedAws
+from rehearsal.server import ACCOUNT, REGION, Emulator
 
 WHO_AM_I = b"Action=GetCallerIdentity&Version=2011-06-15"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -23,11 +23,11 @@ Response = tuple[int, dict[str, str], bytes]
 
 
 @pytest.fixture(scope="module")
-def send(played) -> Callable[..., Response]:
+def send(emulator) -> Callable[..., Response]:
     """Return a function that sends a request unchanged: send(method, path, body, headers)."""
 
     def send(method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Response:
-        connection = http.client.HTTPConnection("127.0.0.1", played.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=30)
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
         found = response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
@@ -38,7 +38,7 @@ def send(played) -> Callable[..., Response]:
 
 
 def signed(
-    played: PlayedAws,
+    emulator: Emulator,
     service: str,
     body: bytes,
     headers: dict[str, str],
@@ -48,8 +48,8 @@ def signed(
     secret: str = "",
 ) -> dict[str, str]:
     """Return the headers of a request, signed (SigV4) with the root key or the given one."""
-    request = AWSRequest(method, played.endpoint + path, data=body, headers=headers)
-    SigV4Auth(Credentials(key, secret or played.secret), service, REGION).add_auth(request)
+    request = AWSRequest(method, emulator.endpoint + path, data=body, headers=headers)
+    SigV4Auth(Credentials(key, secret or emulator.secret), service, REGION).add_auth(request)
     return dict(request.headers)
 
 
@@ -59,8 +59,8 @@ def code_of(response: Response) -> str:
     return (found.group(1) or found.group(2)).decode() if found else ""
 
 
-def test_a_signed_request_is_served(played, send):
-    status, headers, body = send("POST", "/", WHO_AM_I, signed(played, "sts", WHO_AM_I, FORM))
+def test_a_signed_request_is_served(emulator, send):
+    status, headers, body = send("POST", "/", WHO_AM_I, signed(emulator, "sts", WHO_AM_I, FORM))
 
     assert (status, b":root" in body) == (200, True)
     assert [name for name in headers if name.startswith("access-control")] == []
@@ -81,9 +81,9 @@ def test_a_signed_request_is_served(played, send):
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_another_host_and_another_page_are_refused_though_they_have_a_key(played, send, change):
-    change = {name: value.format(port=played.port) for name, value in change.items()}
-    headers = signed(played, "sts", WHO_AM_I, {**FORM, **({"Host": change["Host"]} if "Host" in change else {})})
+def test_another_host_and_another_page_are_refused_though_they_have_a_key(emulator, send, change):
+    change = {name: value.format(port=emulator.port) for name, value in change.items()}
+    headers = signed(emulator, "sts", WHO_AM_I, {**FORM, **({"Host": change["Host"]} if "Host" in change else {})})
 
     response = send("POST", "/", WHO_AM_I, {**headers, **change})
 
@@ -91,8 +91,8 @@ def test_another_host_and_another_page_are_refused_though_they_have_a_key(played
 
 
 @pytest.mark.parametrize("key", ["test", "999999999999", "000000000000", "AKIAWRONGWRONGWRONG0", ""])
-def test_other_keys_are_nobodys(played, send, key):
-    headers = signed(played, "sts", WHO_AM_I, FORM, key=key)
+def test_other_keys_are_nobodys(emulator, send, key):
+    headers = signed(emulator, "sts", WHO_AM_I, FORM, key=key)
 
     assert send("POST", "/", WHO_AM_I, headers)[0] == 403
 
@@ -100,7 +100,7 @@ def test_other_keys_are_nobodys(played, send, key):
 @pytest.mark.parametrize(
     "service, code, status", [("sts", "SignatureDoesNotMatch", 403), ("sagemaker", "InvalidSignatureException", 400)]
 )
-def test_the_root_key_needs_its_secret(played, send, service, code, status):
+def test_the_root_key_needs_its_secret(emulator, send, service, code, status):
     headers = (
         FORM
         if service == "sts"
@@ -108,25 +108,25 @@ def test_the_root_key_needs_its_secret(played, send, service, code, status):
     )
     body = WHO_AM_I if service == "sts" else b"{}"
 
-    response = send("POST", "/", body, signed(played, service, body, headers, secret="guessed"))
+    response = send("POST", "/", body, signed(emulator, service, body, headers, secret="guessed"))
 
     assert (response[0], code_of(response)) == (status, code)
 
 
-def test_a_signature_is_of_one_body(played, send):
-    response = send("POST", "/", WHO_AM_I.replace(b"Get", b"got"), signed(played, "sts", WHO_AM_I, FORM))
+def test_a_signature_is_of_one_body(emulator, send):
+    response = send("POST", "/", WHO_AM_I.replace(b"Get", b"got"), signed(emulator, "sts", WHO_AM_I, FORM))
 
     assert code_of(response) == "SignatureDoesNotMatch"
 
 
-def test_a_body_that_was_hashed_is_that_body(played, send):
-    headers = signed(played, "s3", b"one", {"X-Amz-Content-SHA256": "0" * 64}, "/bucket/key", "PUT")
+def test_a_body_that_was_hashed_is_that_body(emulator, send):
+    headers = signed(emulator, "s3", b"one", {"X-Amz-Content-SHA256": "0" * 64}, "/bucket/key", "PUT")
 
     assert code_of(send("PUT", "/bucket/key", b"two", headers)) == "XAmzContentSHA256Mismatch"
 
 
-def test_an_old_signature_is_refused(played, send):
-    headers = signed(played, "sts", WHO_AM_I, FORM) | {"X-Amz-Date": "20200101T000000Z"}
+def test_an_old_signature_is_refused(emulator, send):
+    headers = signed(emulator, "sts", WHO_AM_I, FORM) | {"X-Amz-Date": "20200101T000000Z"}
 
     assert send("POST", "/", WHO_AM_I, headers)[0] == 403
 
@@ -171,42 +171,42 @@ def test_nothing_is_served_without_a_signature(send, method, path, body):
     assert [name for name in headers if name.startswith("access-control")] == []
 
 
-def test_a_presigned_address_is_served_and_no_other_key_of_the_same_bucket(played, send, bucket):
-    s3 = played.client("s3", config=Config(signature_version="s3v4"))
+def test_a_presigned_address_is_served_and_no_other_key_of_the_same_bucket(emulator, send, bucket):
+    s3 = emulator.client("s3", config=Config(signature_version="s3v4"))
     s3.put_object(Bucket=bucket, Key="shared", Body=b"content")
     address = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "shared"}, ExpiresIn=60)
-    path = address.removeprefix(played.endpoint)
+    path = address.removeprefix(emulator.endpoint)
 
     assert send("GET", path)[::2] == (200, b"content")
     assert send("GET", path.replace("/shared", "/other"))[0] == 403
     assert send("DELETE", path)[0] == 403
 
 
-def test_an_address_presigned_by_the_old_version_is_refused_as_aws_does_for_new_buckets(played, send, bucket):
-    s3 = played.client("s3", config=Config(signature_version="s3"))
+def test_an_address_presigned_by_the_old_version_is_refused_as_aws_does_for_new_buckets(emulator, send, bucket):
+    s3 = emulator.client("s3", config=Config(signature_version="s3"))
     address = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "shared"}, ExpiresIn=60)
 
-    assert code_of(send("GET", address.removeprefix(played.endpoint))) == "InvalidRequest"
+    assert code_of(send("GET", address.removeprefix(emulator.endpoint))) == "InvalidRequest"
 
 
-def test_a_presigned_address_ends(played, send):
-    request = AWSRequest("GET", f"{played.endpoint}/any/key", headers={"Host": f"127.0.0.1:{played.port}"})
-    auth = SigV4QueryAuth(Credentials(ACCOUNT, played.secret), "s3", REGION, expires=-1)
+def test_a_presigned_address_ends(emulator, send):
+    request = AWSRequest("GET", f"{emulator.endpoint}/any/key", headers={"Host": f"127.0.0.1:{emulator.port}"})
+    auth = SigV4QueryAuth(Credentials(ACCOUNT, emulator.secret), "s3", REGION, expires=-1)
     auth.add_auth(request)
 
-    assert send("GET", request.url.removeprefix(played.endpoint))[0] == 403
+    assert send("GET", request.url.removeprefix(emulator.endpoint))[0] == 403
 
 
 @pytest.mark.parametrize("origin, status", [("https://notes.example", 200), ("https://evil.example", 403)])
-def test_a_buckets_own_configuration_lets_pages_in_and_no_others(played, send, bucket, origin, status):
-    s3 = played.client("s3", config=Config(signature_version="s3v4"))
+def test_a_buckets_own_configuration_lets_pages_in_and_no_others(emulator, send, bucket, origin, status):
+    s3 = emulator.client("s3", config=Config(signature_version="s3v4"))
     s3.put_object(Bucket=bucket, Key="page", Body=b"content")
     rule = {"AllowedOrigins": ["https://notes.example"], "AllowedMethods": ["GET"]}
     s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
     address = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "page"}, ExpiresIn=60)
     asked = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
 
-    got = send("GET", address.removeprefix(played.endpoint), headers=asked)
+    got = send("GET", address.removeprefix(emulator.endpoint), headers=asked)
     preflight = send("OPTIONS", f"/{bucket}/page", headers={**asked, "Access-Control-Request-Method": "GET"})
 
     assert (got[0], preflight[0]) == (status, status)
@@ -232,15 +232,15 @@ def test_a_buckets_own_configuration_lets_pages_in_and_no_others(played, send, b
         b"\xff",
     ],
 )
-def test_a_wrong_wish_for_an_interruption_is_refused(played, send, body):
+def test_a_wrong_wish_for_an_interruption_is_refused(emulator, send, body):
     path = "/rehearsal/spot-interruptions"
 
-    assert send("POST", path, body, signed(played, "rehearsal", body, {}, path))[0] == 400
+    assert send("POST", path, body, signed(emulator, "rehearsal", body, {}, path))[0] == 400
 
 
-def test_a_role_may_not_ask_the_emulator_itself(played, send, make_role, as_role):
+def test_a_role_may_not_ask_the_emulator_itself(emulator, send, make_role, as_role):
     role = as_role(make_role("asks-the-emulator", "sagemaker", "*"))
-    request = AWSRequest("POST", f"{played.endpoint}/rehearsal/spot-interruptions", data=b'{"NameContains": "x"}')
+    request = AWSRequest("POST", f"{emulator.endpoint}/rehearsal/spot-interruptions", data=b'{"NameContains": "x"}')
     keys = (role["aws_access_key_id"], role["aws_secret_access_key"], role["aws_session_token"])
     SigV4Auth(Credentials(*keys), "rehearsal", REGION).add_auth(request)
 
@@ -250,7 +250,7 @@ def test_a_role_may_not_ask_the_emulator_itself(played, send, make_role, as_role
 # --- sizes ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_body_that_unpacks_to_much_is_refused(played, send):
+def test_a_body_that_unpacks_to_much_is_refused(emulator, send):
     bomb = gzip.compress(b" " * 200_000_000)
     headers = {
         "Content-Type": "application/x-amz-json-1.1",
@@ -258,12 +258,12 @@ def test_a_body_that_unpacks_to_much_is_refused(played, send):
         "Content-Encoding": "gzip",
     }
 
-    response = send("POST", "/", bomb, signed(played, "sagemaker", bomb, headers))
+    response = send("POST", "/", bomb, signed(emulator, "sagemaker", bomb, headers))
 
     assert (response[0], code_of(response)) == (413, "RequestEntityTooLargeException")
 
 
-def test_a_packed_body_is_served(played, send):
+def test_a_packed_body_is_served(emulator, send):
     body = gzip.compress(b"{}")
     headers = {
         "Content-Type": "application/x-amz-json-1.1",
@@ -271,33 +271,33 @@ def test_a_packed_body_is_served(played, send):
         "Content-Encoding": "gzip",
     }
 
-    assert send("POST", "/", body, signed(played, "codecommit", body, headers))[0] == 200
+    assert send("POST", "/", body, signed(emulator, "codecommit", body, headers))[0] == 200
 
 
 @pytest.mark.parametrize(
     "body", [b"no gzip", gzip.compress(b"{}", mtime=0)[:-4], zlib.compress(b"{}")], ids=["no gzip", "cut short", "zlib"]
 )
-def test_a_body_that_is_no_gzip_is_refused(played, send, body):
+def test_a_body_that_is_no_gzip_is_refused(emulator, send, body):
     headers = {
         "Content-Type": "application/x-amz-json-1.1",
         "X-Amz-Target": "SageMaker.ListProjects",
         "Content-Encoding": "gzip",
     }
 
-    response = send("POST", "/", body, signed(played, "sagemaker", body, headers))
+    response = send("POST", "/", body, signed(emulator, "sagemaker", body, headers))
 
     assert (response[0], code_of(response)) == (400, "SerializationException")
 
 
-def test_a_long_body_is_refused_before_it_is_read(played):
+def test_a_long_body_is_refused_before_it_is_read(emulator):
     body = b"{}"
     headers = signed(
-        played,
+        emulator,
         "sagemaker",
         body,
         {"X-Amz-Target": "SageMaker.ListProjects", "Content-Type": "application/x-amz-json-1.1"},
     )
-    connection = http.client.HTTPConnection("127.0.0.1", played.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=30)
     connection.putrequest("POST", "/")
     for name, value in {**headers, "Content-Length": str(10**9)}.items():
         connection.putheader(name, value)
@@ -310,20 +310,20 @@ def test_a_long_body_is_refused_before_it_is_read(played):
 # --- only on this machine -------------------------------------------------------------------------------------------
 
 
-def test_every_socket_listens_on_the_loopback_interface(played):
+def test_every_socket_listens_on_the_loopback_interface(emulator):
     """Check the emulator and what it started: its process group, and processes whose command line has its folder."""
-    inodes = {inode for pid in processes_of(played) for inode in sockets_of(pid)}
+    inodes = {inode for pid in processes_of(emulator) for inode in sockets_of(pid)}
 
     listening = [address for inode, address in listening_sockets() if inode in inodes]
 
-    assert f"127.0.0.1:{played.port}" in listening
+    assert f"127.0.0.1:{emulator.port}" in listening
     assert [address for address in listening if not address.startswith(("127.", "[::1]"))] == []
 
 
-def processes_of(played: PlayedAws) -> list[int]:
+def processes_of(emulator: Emulator) -> list[int]:
     listed = subprocess.run(["ps", "-ww", "-eo", "pid=,pgid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()]
-    return [int(pid) for pid, group, *args in rows if int(group) == played.pid or played.folder in " ".join(args)]
+    return [int(pid) for pid, group, *args in rows if int(group) == emulator.pid or emulator.folder in " ".join(args)]
 
 
 def sockets_of(pid: int) -> set[str]:

@@ -14,7 +14,7 @@ from conftest import wait_for
 
 from build.template import load
 from rehearsal.aws import acting
-from rehearsal.server import PlayedAws
+from rehearsal.server import Emulator
 
 SCHEMAS = Path(cfnlint.__file__).parent / "data/schemas/resources"
 
@@ -35,7 +35,7 @@ def resource(kind: str, **properties: Any) -> dict[str, Any]:
     return {"Resources": {"A": {"Type": kind, "Properties": properties}}}
 
 
-def create(aws: PlayedAws, template: dict[str, Any], name: str = "", **more: Any) -> str:
+def create(aws: Emulator, template: dict[str, Any], name: str = "", **more: Any) -> str:
     """Create a stack and return its id."""
     name = name or unique()
     return aws.client("cloudformation").create_stack(StackName=name, TemplateBody=json.dumps(template), **more)[
@@ -43,7 +43,7 @@ def create(aws: PlayedAws, template: dict[str, Any], name: str = "", **more: Any
     ]
 
 
-def ended(aws: PlayedAws, stack: str) -> str:
+def ended(aws: Emulator, stack: str) -> str:
     """Wait for the operation on a stack to end; return the status."""
 
     def status() -> str | None:
@@ -53,18 +53,18 @@ def ended(aws: PlayedAws, stack: str) -> str:
     return wait_for(status)
 
 
-def update(aws: PlayedAws, stack: str, template: dict[str, Any], **more: Any) -> str:
+def update(aws: Emulator, stack: str, template: dict[str, Any], **more: Any) -> str:
     aws.client("cloudformation").update_stack(StackName=stack, TemplateBody=json.dumps(template), **more)
     return ended(aws, stack)
 
 
-def reasons(aws: PlayedAws, stack: str) -> list[str]:
+def reasons(aws: Emulator, stack: str) -> list[str]:
     """Return the reasons in a stack's events of failure."""
     events = aws.client("cloudformation").describe_stack_events(StackName=stack)["StackEvents"]
     return [event.get("ResourceStatusReason", "") for event in events if event["ResourceStatus"].endswith("_FAILED")]
 
 
-def statuses(aws: PlayedAws, stack: str, logical_id: str) -> list[str]:
+def statuses(aws: Emulator, stack: str, logical_id: str) -> list[str]:
     events = aws.client("cloudformation").describe_stack_events(StackName=stack)["StackEvents"][::-1]
     return [event["ResourceStatus"] for event in events if event["LogicalResourceId"] == logical_id]
 
@@ -104,8 +104,8 @@ DEPENDENCIES = "Template format error: Unresolved resource dependencies [Nope] i
         ),
     ],
 )
-def test_a_malformed_template_is_refused_before_there_is_a_stack(played, template, message):
-    cloudformation, body = played.client("cloudformation"), json.dumps(template)
+def test_a_malformed_template_is_refused_before_there_is_a_stack(emulator, template, message):
+    cloudformation, body = emulator.client("cloudformation"), json.dumps(template)
 
     for call in (
         lambda: cloudformation.create_stack(StackName=unique(), TemplateBody=body),
@@ -116,11 +116,11 @@ def test_a_malformed_template_is_refused_before_there_is_a_stack(played, templat
         assert refused.value.response["Error"]["Message"] == message
 
 
-def test_a_circle_of_dependencies_is_refused(played):
+def test_a_circle_of_dependencies_is_refused(emulator):
     circle = {"Resources": {"A": {"Type": TOPIC, "DependsOn": "B"}, "B": {"Type": TOPIC, "DependsOn": ["A"]}}}
 
     with pytest.raises(ClientError, match=r"Circular dependency between resources: \[A, B\]"):
-        create(played, circle)
+        create(emulator, circle)
 
 
 @pytest.mark.parametrize(
@@ -132,27 +132,27 @@ def test_a_circle_of_dependencies_is_refused(played):
         ({"X": {"Type": "String", "AllowedPattern": "[a-z]+"}}, {"X": "1"}, "Parameter 'X' must match pattern [a-z]+"),
     ],
 )
-def test_parameters_that_a_template_does_not_take_are_refused(played, declared, values, message):
+def test_parameters_that_a_template_does_not_take_are_refused(emulator, declared, values, message):
     given = [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
 
     with pytest.raises(ClientError) as refused:
-        create(played, resource(TOPIC) | {"Parameters": declared}, Parameters=given)
+        create(emulator, resource(TOPIC) | {"Parameters": declared}, Parameters=given)
     assert refused.value.response["Error"]["Message"] == message
 
 
-def test_a_role_is_not_made_without_the_capability(played):
+def test_a_role_is_not_made_without_the_capability(emulator):
     template = resource("AWS::IAM::Role", AssumeRolePolicyDocument=TRUST, RoleName=unique())
 
     with pytest.raises(ClientError, match=r"Requires capabilities : \[CAPABILITY_NAMED_IAM\]"):
-        create(played, template, Capabilities=["CAPABILITY_IAM"])
+        create(emulator, template, Capabilities=["CAPABILITY_IAM"])
 
 
-def test_a_parameter_that_nobody_may_see_is_not_described(played):
+def test_a_parameter_that_nobody_may_see_is_not_described(emulator):
     secret = {"Parameters": {"Secret": {"Type": "String", "NoEcho": True}}}
     stack = create(
-        played, resource(TOPIC) | secret, Parameters=[{"ParameterKey": "Secret", "ParameterValue": "password"}]
+        emulator, resource(TOPIC) | secret, Parameters=[{"ParameterKey": "Secret", "ParameterValue": "password"}]
     )
-    described = played.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    described = emulator.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
 
     assert described["Parameters"] == [{"ParameterKey": "Secret", "ParameterValue": "****"}]
 
@@ -173,21 +173,21 @@ def test_a_parameter_that_nobody_may_see_is_not_described(played):
         ("AWS::ServiceCatalog::Portfolio", {"DisplayName": "a"}, "#: required key [ProviderName] not found"),
     ],
 )
-def test_properties_that_a_resource_does_not_have_fail_it_and_roll_back(played, kind, properties, problem):
+def test_properties_that_a_resource_does_not_have_fail_it_and_roll_back(emulator, kind, properties, problem):
     template = {"Resources": {"Z": {"Type": TOPIC}, "A": {"Type": kind, "Properties": properties, "DependsOn": "Z"}}}
-    stack = create(played, template)
+    stack = create(emulator, template)
 
-    assert ended(played, stack) == "ROLLBACK_COMPLETE"
-    assert f"Properties validation failed for resource A with message:\n{problem}" in reasons(played, stack)
-    assert statuses(played, stack, "Z")[-1] == "DELETE_COMPLETE"
+    assert ended(emulator, stack) == "ROLLBACK_COMPLETE"
+    assert f"Properties validation failed for resource A with message:\n{problem}" in reasons(emulator, stack)
+    assert statuses(emulator, stack, "Z")[-1] == "DELETE_COMPLETE"
 
 
-def test_values_are_validated_as_their_functions_resolve_and_strings_as_numbers(played):
+def test_values_are_validated_as_their_functions_resolve_and_strings_as_numbers(emulator):
     days = {"Parameters": {"Days": {"Type": "Number", "Default": 14}}}
-    stack = create(played, resource("AWS::Logs::LogGroup", RetentionInDays={"Ref": "Days"}) | days)
-    created = ended(played, stack)
+    stack = create(emulator, resource("AWS::Logs::LogGroup", RetentionInDays={"Ref": "Days"}) | days)
+    created = ended(emulator, stack)
     refused = update(
-        played,
+        emulator,
         stack,
         resource("AWS::Logs::LogGroup", RetentionInDays={"Ref": "Days"}) | days,
         Parameters=[{"ParameterKey": "Days", "ParameterValue": "15"}],
@@ -214,33 +214,33 @@ PATTERN = {"source": ["of.tests"]}
         ("AWS::SQS::Queue", "QueueName", {}),
     ],
 )
-def test_a_resource_of_a_name_that_is_taken_fails_and_the_other_one_stays(played, kind, name, properties):
+def test_a_resource_of_a_name_that_is_taken_fails_and_the_other_one_stays(emulator, kind, name, properties):
     template = resource(kind, **{name: unique()}, **properties)
-    first, second = create(played, template, **IAM), create(played, template, **IAM)
+    first, second = create(emulator, template, **IAM), create(emulator, template, **IAM)
 
-    assert ended(played, first) == "CREATE_COMPLETE"
-    assert ended(played, second) == "ROLLBACK_COMPLETE"
-    assert "A" not in [e for e in statuses(played, second, "A") if e.startswith("DELETE")]
+    assert ended(emulator, first) == "CREATE_COMPLETE"
+    assert ended(emulator, second) == "ROLLBACK_COMPLETE"
+    assert "A" not in [e for e in statuses(emulator, second, "A") if e.startswith("DELETE")]
 
 
-def test_what_rolled_back_can_neither_be_created_again_nor_updated(played):
+def test_what_rolled_back_can_neither_be_created_again_nor_updated(emulator):
     name = unique()
-    stack = create(played, resource(TOPIC, Foo=1), name)
-    assert ended(played, stack) == "ROLLBACK_COMPLETE"
+    stack = create(emulator, resource(TOPIC, Foo=1), name)
+    assert ended(emulator, stack) == "ROLLBACK_COMPLETE"
 
     with pytest.raises(ClientError, match=rf"AlreadyExistsException.*Stack \[{name}\] already exists"):
-        create(played, resource(TOPIC), name)
+        create(emulator, resource(TOPIC), name)
     with pytest.raises(ClientError, match="is in ROLLBACK_COMPLETE state and can not be updated."):
-        update(played, name, resource(TOPIC))
+        update(emulator, name, resource(TOPIC))
 
 
 # --- updates ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def stack(played) -> str:
-    made = create(played, resource(TOPIC, DisplayName="a"))
-    assert ended(played, made) == "CREATE_COMPLETE"
+def stack(emulator) -> str:
+    made = create(emulator, resource(TOPIC, DisplayName="a"))
+    assert ended(emulator, made) == "CREATE_COMPLETE"
     return made
 
 
@@ -255,17 +255,17 @@ def stack(played) -> str:
         {"Mappings": {"M": {"a": {"b": "c"}}}},
     ],
 )
-def test_an_update_without_a_change_of_resources_or_outputs_is_refused(played, stack, more):
+def test_an_update_without_a_change_of_resources_or_outputs_is_refused(emulator, stack, more):
     with pytest.raises(ClientError, match="No updates are to be performed."):
-        update(played, stack, resource(TOPIC, DisplayName="a") | more)
+        update(emulator, stack, resource(TOPIC, DisplayName="a") | more)
 
 
-def test_a_resource_whose_condition_is_false_is_no_change(played, stack):
+def test_a_resource_whose_condition_is_false_is_no_change(emulator, stack):
     template = resource(TOPIC, DisplayName="a") | {"Conditions": {"Never": {"Fn::Equals": ["a", "b"]}}}
     template["Resources"]["B"] = {"Type": TOPIC, "Condition": "Never"}
 
     with pytest.raises(ClientError, match="No updates are to be performed."):
-        update(played, stack, template)
+        update(emulator, stack, template)
 
 
 @pytest.mark.parametrize(
@@ -276,24 +276,24 @@ def test_a_resource_whose_condition_is_false_is_no_change(played, stack):
         ({"Resources": {"A": {"Type": TOPIC, "Properties": {"DisplayName": "b"}}}}, {}),
     ],
 )
-def test_changed_outputs_tags_and_properties_are_updates(played, sections, more):
-    stack = create(played, resource(TOPIC, DisplayName="a"))
-    ended(played, stack)
+def test_changed_outputs_tags_and_properties_are_updates(emulator, sections, more):
+    stack = create(emulator, resource(TOPIC, DisplayName="a"))
+    ended(emulator, stack)
 
-    assert update(played, stack, resource(TOPIC, DisplayName="a") | sections, **more) == "UPDATE_COMPLETE"
+    assert update(emulator, stack, resource(TOPIC, DisplayName="a") | sections, **more) == "UPDATE_COMPLETE"
 
 
-def test_a_boundary_that_an_update_adds_or_removes_holds(played):
-    iam, name = played.client("iam"), unique()
+def test_a_boundary_that_an_update_adds_or_removes_holds(emulator):
+    iam, name = emulator.client("iam"), unique()
     boundary = "arn:aws:iam::aws:policy/ReadOnlyAccess"
     plain = resource("AWS::IAM::Role", RoleName=name, AssumeRolePolicyDocument=TRUST)
     bound = resource("AWS::IAM::Role", RoleName=name, AssumeRolePolicyDocument=TRUST, PermissionsBoundary=boundary)
-    stack = create(played, plain, **IAM)
-    ended(played, stack)
+    stack = create(emulator, plain, **IAM)
+    ended(emulator, stack)
 
-    update(played, stack, bound, **IAM)
+    update(emulator, stack, bound, **IAM)
     added = iam.get_role(RoleName=name)["Role"].get("PermissionsBoundary", {})
-    update(played, stack, plain, **IAM)
+    update(emulator, stack, plain, **IAM)
     removed = iam.get_role(RoleName=name)["Role"].get("PermissionsBoundary")
 
     assert (added.get("PermissionsBoundaryArn"), removed) == (boundary, None)
@@ -317,13 +317,13 @@ def handler(event, context):
 
 
 @pytest.fixture(scope="module")
-def failing(played, make_role) -> str:
+def failing(emulator, make_role) -> str:
     """Return the ARN of a function that fails to create a custom resource, and sends each request to a queue."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as code:
         code.writestr("failing.py", FAILING)
     role = make_role(unique("failing"), "lambda", "sqs:SendMessage")
-    functions, name = played.client("lambda"), unique("failing")
+    functions, name = emulator.client("lambda"), unique("failing")
     arn = functions.create_function(
         FunctionName=name,
         Handler="failing.handler",
@@ -335,7 +335,7 @@ def failing(played, make_role) -> str:
     return arn
 
 
-def requests(aws: PlayedAws, queue: str) -> list[dict[str, str]]:
+def requests(aws: Emulator, queue: str) -> list[dict[str, str]]:
     found = aws.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
     return sorted((json.loads(message["Body"]) for message in found), key=lambda request: request["RequestType"])
 
@@ -349,37 +349,37 @@ def requests(aws: PlayedAws, queue: str) -> list[dict[str, str]]:
         ({"DisableRollback": True}, "CREATE_FAILED", False),
     ],
 )
-def test_a_custom_resource_that_could_not_be_created_gets_a_delete(played, failing, more, status, deleted):
-    queue = played.client("sqs").create_queue(QueueName=unique())["QueueUrl"]
-    stack = create(played, resource("Custom::Thing", ServiceToken=failing, Queue=queue), **more)
+def test_a_custom_resource_that_could_not_be_created_gets_a_delete(emulator, failing, more, status, deleted):
+    queue = emulator.client("sqs").create_queue(QueueName=unique())["QueueUrl"]
+    stack = create(emulator, resource("Custom::Thing", ServiceToken=failing, Queue=queue), **more)
     expected = [{"RequestType": "Create"}]
     if deleted:
         expected.append({"RequestType": "Delete", "PhysicalResourceId": "half-made"})
 
-    assert ended(played, stack) == status
-    assert requests(played, queue) == expected
+    assert ended(emulator, stack) == status
+    assert requests(emulator, queue) == expected
 
 
 # --- the role of a stack ---------------------------------------------------------------------------------------------
 
 
-def test_a_type_that_nobody_listed_is_not_free_for_every_role(played, make_role):
+def test_a_type_that_nobody_listed_is_not_free_for_every_role(emulator, make_role):
     role = make_role(unique("stack"), "cloudformation", "sns:*")
-    stack = create(played, resource("AWS::SecretsManager::Secret", Description="a"), RoleARN=role)
+    stack = create(emulator, resource("AWS::SecretsManager::Secret", Description="a"), RoleARN=role)
 
-    assert ended(played, stack) == "ROLLBACK_COMPLETE"
-    assert any("add it to rehearsal/aws/acting.py" in reason for reason in reasons(played, stack))
+    assert ended(emulator, stack) == "ROLLBACK_COMPLETE"
+    assert any("add it to rehearsal/aws/acting.py" in reason for reason in reasons(emulator, stack))
 
 
 @pytest.mark.parametrize(
     ("more", "status"), [([], "UPDATE_ROLLBACK_COMPLETE"), (["sns:SetTopicAttributes"], "UPDATE_COMPLETE")]
 )
-def test_an_update_needs_its_own_permission(played, make_role, more, status):
+def test_an_update_needs_its_own_permission(emulator, make_role, more, status):
     role = make_role(unique("stack"), "cloudformation", "sns:CreateTopic", "sns:TagResource", "sns:DeleteTopic", *more)
-    stack = create(played, resource(TOPIC, DisplayName="a"), RoleARN=role)
-    assert ended(played, stack) == "CREATE_COMPLETE"
+    stack = create(emulator, resource(TOPIC, DisplayName="a"), RoleARN=role)
+    assert ended(emulator, stack) == "CREATE_COMPLETE"
 
-    assert update(played, stack, resource(TOPIC, DisplayName="b"), RoleARN=role) == status
+    assert update(emulator, stack, resource(TOPIC, DisplayName="b"), RoleARN=role) == status
 
 
 def test_every_type_of_the_templates_needs_what_its_schema_lists():
@@ -402,16 +402,16 @@ def test_every_type_of_the_templates_needs_what_its_schema_lists():
         }
 
 
-def test_dead_letters_that_an_update_adds_are_kept(played, make_role):
+def test_dead_letters_that_an_update_adds_are_kept(emulator, make_role):
     role, name = make_role(unique("dead"), "lambda", "sqs:SendMessage"), unique()
     queue = f"arn:aws:sqs:us-east-1:111122223333:{name}"
-    played.client("sqs").create_queue(QueueName=name)
+    emulator.client("sqs").create_queue(QueueName=name)
     code = {"ZipFile": "def handler(event, context):\n    return 1\n"}
     plain = {"FunctionName": name, "Code": code, "Handler": "index.handler", "Runtime": "python3.12", "Role": role}
-    stack = create(played, resource("AWS::Lambda::Function", **plain))
-    ended(played, stack)
+    stack = create(emulator, resource("AWS::Lambda::Function", **plain))
+    ended(emulator, stack)
 
-    update(played, stack, resource("AWS::Lambda::Function", **plain, DeadLetterConfig={"TargetArn": queue}))
+    update(emulator, stack, resource("AWS::Lambda::Function", **plain, DeadLetterConfig={"TargetArn": queue}))
 
-    found = played.client("lambda").get_function_configuration(FunctionName=name)
+    found = emulator.client("lambda").get_function_configuration(FunctionName=name)
     assert found["DeadLetterConfig"] == {"TargetArn": queue}

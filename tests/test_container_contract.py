@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from conftest import networks_are_permitted, wait_for
 
-from rehearsal.story import StoryFailed, describe_interruption
+from rehearsal.scenario import ScenarioFailed, describe_interruption
 
 CODE = """
 import contextlib, json, os, pathlib, signal, socket, sys, time
@@ -78,9 +78,9 @@ def role(make_role):
 
 
 @pytest.fixture
-def start(played, bucket, role):
+def start(emulator, bucket, role):
     """Return a function that starts a training job on two small files and returns the job's name."""
-    s3, sagemaker = played.client("s3"), played.client("sagemaker")
+    s3, sagemaker = emulator.client("s3"), emulator.client("sagemaker")
     objects = {
         "jobs/code/run.py": CODE,
         "jobs/train/a.txt": "1",
@@ -122,8 +122,8 @@ def start(played, bucket, role):
 
 
 @pytest.fixture
-def end_of(played):
-    sagemaker = played.client("sagemaker")
+def end_of(emulator):
+    sagemaker = emulator.client("sagemaker")
 
     def ended(name: str) -> dict:
         def look():
@@ -136,12 +136,12 @@ def end_of(played):
 
 
 @pytest.fixture
-def lines_of(played):
+def lines_of(emulator):
     """Return a function that returns the log lines of a job.
 
     It names the stream, since the emulator ignores logStreamNamePrefix.
     """
-    logs = played.client("logs")
+    logs = emulator.client("logs")
 
     def lines(name: str) -> list[str]:
         try:
@@ -155,9 +155,11 @@ def lines_of(played):
 
 
 @pytest.fixture
-def archive_of(played, bucket):
+def archive_of(emulator, bucket):
     def read(name: str, archive: str) -> dict[str, bytes]:
-        body = played.client("s3").get_object(Bucket=bucket, Key=f"jobs/output/{name}/output/{archive}")["Body"].read()
+        body = (
+            emulator.client("s3").get_object(Bucket=bucket, Key=f"jobs/output/{name}/output/{archive}")["Body"].read()
+        )
         with tarfile.open(fileobj=io.BytesIO(body)) as tar:
             return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
 
@@ -195,13 +197,13 @@ def test_a_failure_is_told_in_the_scripts_own_words(start, end_of):
 
 
 def test_a_job_that_reaches_its_time_limit_is_stopped_and_keeps_what_it_saved(
-    start, end_of, archive_of, played, bucket
+    start, end_of, archive_of, emulator, bucket
 ):
     name = start(do="wait", seconds=3)
 
     job = end_of(name)
 
-    saved = played.client("s3").get_object(Bucket=bucket, Key=f"jobs/checkpoints/{name}/saved")["Body"].read()
+    saved = emulator.client("s3").get_object(Bucket=bucket, Key=f"jobs/checkpoints/{name}/saved")["Body"].read()
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
     assert "FailureReason" not in job
     assert saved == b"on SIGTERM"
@@ -209,22 +211,22 @@ def test_a_job_that_reaches_its_time_limit_is_stopped_and_keeps_what_it_saved(
 
 
 @pytest.mark.parametrize("network", [{}, IN_VPC], ids=["open", "in a VPC"])
-def test_a_stop_reaches_the_script_and_its_checkpoint_reaches_s3(start, end_of, lines_of, played, bucket, network):
+def test_a_stop_reaches_the_script_and_its_checkpoint_reaches_s3(start, end_of, lines_of, emulator, bucket, network):
     name = start(do="wait", network=network)
 
     wait_for(lambda: "waiting" in lines_of(name))
-    played.client("sagemaker").stop_training_job(TrainingJobName=name)
+    emulator.client("sagemaker").stop_training_job(TrainingJobName=name)
     job = end_of(name)
 
-    saved = played.client("s3").get_object(Bucket=bucket, Key=f"jobs/checkpoints/{name}/saved")["Body"].read()
+    saved = emulator.client("s3").get_object(Bucket=bucket, Key=f"jobs/checkpoints/{name}/saved")["Body"].read()
     assert (job["TrainingJobStatus"], saved) == ("Stopped", b"on SIGTERM")
 
 
 @pytest.fixture
-def interrupted(start, end_of, played) -> dict:
+def interrupted(start, end_of, emulator) -> dict:
     """Return the final DescribeTrainingJob response of a spot job that was interrupted once."""
     name = f"contract-{uuid.uuid4().hex[:8]}"
-    played.interrupt_spot_training(name)
+    emulator.interrupt_spot_training(name)
     return end_of(start(name, spot=True, do="resume"))
 
 
@@ -271,13 +273,13 @@ def test_what_an_interruption_without_a_last_checkpoint_cost_is_told(log, said):
 
 
 def test_a_job_that_begins_anew_after_its_interruption_fails_the_story():
-    with pytest.raises(StoryFailed, match="found no checkpoint and began anew"):
+    with pytest.raises(ScenarioFailed, match="found no checkpoint and began anew"):
         describe_interruption(["no checkpoint: starting at step 0"] * 2)
 
 
-def test_a_job_without_data_says_which_address_is_empty(played, bucket, role, end_of):
+def test_a_job_without_data_says_which_address_is_empty(emulator, bucket, role, end_of):
     source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/nothing/here"}
-    played.client("sagemaker").create_training_job(
+    emulator.client("sagemaker").create_training_job(
         TrainingJobName="contract-empty",
         AlgorithmSpecification={"TrainingImage": "i", "TrainingInputMode": "File", "ContainerEntrypoint": ["true"]},
         RoleArn=role,
@@ -313,15 +315,15 @@ def somebody() -> Iterator[int]:
     ids=["open", "in a VPC", "isolated", "isolated in a VPC"],
 )
 def test_a_job_reaches_what_its_network_lets_it_reach(
-    start, end_of, archive_of, played, somebody, network, reached, knows
+    start, end_of, archive_of, emulator, somebody, network, reached, knows
 ):
     if network and not networks_are_permitted():
         pytest.skip("the kernel gives no network namespaces here")
-    name = start(network=network, ports=f"{somebody} {played.port}")
+    name = start(network=network, ports=f"{somebody} {emulator.port}")
 
     assert end_of(name)["TrainingJobStatus"] == "Completed"
     seen = json.loads(archive_of(name, "output.tar.gz")["seen.json"])
-    named = {str(somebody): "somebody", str(played.port): "AWS"}
+    named = {str(somebody): "somebody", str(emulator.port): "AWS"}
     assert " and ".join(named[port] for port in seen["reached"]) == reached
     assert bool(seen["key"]) is knows
 
@@ -338,8 +340,8 @@ def test_a_job_joins_no_subnet_and_no_group_that_is_not_there(start, subnet, gro
         start(network={"VpcConfig": {"Subnets": [subnet], "SecurityGroupIds": [group]}})
 
 
-def test_a_job_is_in_one_vpc(start, played):
-    ec2 = played.client("ec2")
+def test_a_job_is_in_one_vpc(start, emulator):
+    ec2 = emulator.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     elsewhere = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
 
@@ -392,8 +394,8 @@ def processing(bucket: str, role: str, count: int) -> dict:
     }
 
 
-def test_a_processing_job_reads_its_hosts_and_its_own_request(played, bucket, make_role):
-    sagemaker, s3 = played.client("sagemaker"), played.client("s3")
+def test_a_processing_job_reads_its_hosts_and_its_own_request(emulator, bucket, make_role):
+    sagemaker, s3 = emulator.client("sagemaker"), emulator.client("s3")
     s3.put_object(Bucket=bucket, Key="jobs/configured/run.py", Body=PROCESSING.encode())
     request = processing(bucket, make_role("configured", "sagemaker", "s3:*"), 1)
     sagemaker.create_processing_job(**request)
@@ -445,11 +447,11 @@ seen = {
 
 
 @pytest.fixture
-def start_on_two(played, bucket, role):
+def start_on_two(emulator, bucket, role):
     """Return a function that starts a training job on two instances, with sharded data, and returns its name."""
     if not networks_are_permitted():
         pytest.skip("the kernel gives no network namespaces here")
-    s3, sagemaker = played.client("s3"), played.client("sagemaker")
+    s3, sagemaker = emulator.client("s3"), emulator.client("sagemaker")
     s3.put_object(Bucket=bucket, Key="jobs/hosts/run.py", Body=HOSTS.encode())
     for name in "abc":
         s3.put_object(Bucket=bucket, Key=f"jobs/divided/{name}.txt", Body=name.encode())
@@ -523,10 +525,10 @@ def test_a_file_of_the_model_that_both_instances_write_fails_the_job(start_on_tw
     assert "several instances wrote weights: AWS keeps one of them" in job["FailureReason"]
 
 
-def test_both_instances_are_in_a_processing_jobs_configuration(played, bucket, role):
+def test_both_instances_are_in_a_processing_jobs_configuration(emulator, bucket, role):
     if not networks_are_permitted():
         pytest.skip("the kernel gives no network namespaces here")
-    sagemaker, s3 = played.client("sagemaker"), played.client("s3")
+    sagemaker, s3 = emulator.client("sagemaker"), emulator.client("s3")
     name = "f\"processing/out/{config['resourceconfig']['current_host']}\""
     mine = PROCESSING.replace('"processing/out/config.json"', name)
     s3.put_object(Bucket=bucket, Key="jobs/configured/run.py", Body=mine.encode())
@@ -545,6 +547,6 @@ def test_both_instances_are_in_a_processing_jobs_configuration(played, bucket, r
 
 
 @pytest.mark.parametrize("count", [9, 100])
-def test_a_job_on_more_instances_than_this_machine_plays_is_refused(played, bucket, role, count):
+def test_a_job_on_more_instances_than_this_machine_plays_is_refused(emulator, bucket, role, count):
     with pytest.raises(ClientError, match=f"a job on {count} instances: set its InstanceCount to 1 to 8"):
-        played.client("sagemaker").create_processing_job(**processing(bucket, role, count))
+        emulator.client("sagemaker").create_processing_job(**processing(bucket, role, count))

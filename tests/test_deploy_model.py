@@ -30,15 +30,15 @@ def package(address: str) -> dict:
 @pytest.mark.parametrize(
     "address", ["", "s3://another-bucket/deploy/1", "s3://tests-111122223333/code/1", "https://x/deploy/1"]
 )
-def test_an_address_that_is_not_the_projects_is_refused(played, bucket, address):
+def test_an_address_that_is_not_the_projects_is_refused(emulator, bucket, address):
     with pytest.raises(
         ValueError, match="not s3://tests-111122223333/deploy/<hash>. Register it by the project's pipeline"
     ):
-        deploy_model.read_deployment(played.client("s3"), PROJECT, package(address))
+        deploy_model.read_deployment(emulator.client("s3"), PROJECT, package(address))
 
 
-def test_template_and_parameters_come_from_the_packages_address(played, bucket):
-    s3 = played.client("s3")
+def test_template_and_parameters_come_from_the_packages_address(emulator, bucket):
+    s3 = emulator.client("s3")
     for name, body in (("endpoint.yaml", b"Resources: {}"), ("staging.json", b'{"InstanceType": "ml.m5.large"}')):
         s3.put_object(Bucket=bucket, Key=f"deploy/abc/{name}", Body=body)
 
@@ -47,8 +47,8 @@ def test_template_and_parameters_come_from_the_packages_address(played, bucket):
     assert read == ("Resources: {}", {"InstanceType": "ml.m5.large"})
 
 
-def test_parameters_that_are_no_json_are_named(played, bucket):
-    s3 = played.client("s3")
+def test_parameters_that_are_no_json_are_named(emulator, bucket):
+    s3 = emulator.client("s3")
     for name, body in (("endpoint.yaml", b"Resources: {}"), ("staging.json", b"{")):
         s3.put_object(Bucket=bucket, Key=f"deploy/broken/{name}", Body=body)
 
@@ -56,8 +56,8 @@ def test_parameters_that_are_no_json_are_named(played, bucket):
         deploy_model.read_deployment(s3, PROJECT, package(f"s3://{bucket}/deploy/broken"))
 
 
-def test_a_stack_is_created_then_updated_then_left_alone(played, make_role, monkeypatch):
-    cloudformation = played.client("cloudformation")
+def test_a_stack_is_created_then_updated_then_left_alone(emulator, make_role, monkeypatch):
+    cloudformation = emulator.client("cloudformation")
     role = make_role("endpoint-stack", "cloudformation", "ssm:*")
     monkeypatch.setenv("STACK_ROLE_ARN", role)
     monkeypatch.setenv("ENDPOINT_ROLE_ARN", role)
@@ -84,8 +84,8 @@ FAILING = (
 )
 
 
-def test_a_first_deployment_that_fails_stays_to_be_read_and_makes_room_for_the_next(played, make_role, monkeypatch):
-    cloudformation = played.client("cloudformation")
+def test_a_first_deployment_that_fails_stays_to_be_read_and_makes_room_for_the_next(emulator, make_role, monkeypatch):
+    cloudformation = emulator.client("cloudformation")
     role = make_role("failing-stack", "cloudformation", "ssm:*")  # it may not create a topic
     monkeypatch.setenv("STACK_ROLE_ARN", role)
     monkeypatch.setenv("ENDPOINT_ROLE_ARN", role)
@@ -110,8 +110,8 @@ def test_a_first_deployment_that_fails_stays_to_be_read_and_makes_room_for_the_n
     assert deploy(TEMPLATE) == "created: CREATE_COMPLETE"
 
 
-def test_a_stack_that_is_not_there_is_none(played):
-    assert find_stack(played.client("cloudformation"), "no-such-stack") is None
+def test_a_stack_that_is_not_there_is_none(emulator):
+    assert find_stack(emulator.client("cloudformation"), "no-such-stack") is None
 
 
 GROUP = """
@@ -123,15 +123,15 @@ Resources:
 
 
 @pytest.fixture
-def group(played) -> str:
-    cloudformation = played.client("cloudformation")
+def group(emulator) -> str:
+    cloudformation = emulator.client("cloudformation")
     cloudformation.create_stack(StackName="group-of-tests", TemplateBody=GROUP)
     cloudformation.get_waiter("stack_create_complete").wait(StackName="group-of-tests", WaiterConfig={"Delay": 1})
     return "newest-of-tests"
 
 
-def test_a_late_event_of_an_older_version_finds_the_newer_one_approved(played, group):
-    sagemaker = played.client("sagemaker")
+def test_a_late_event_of_an_older_version_finds_the_newer_one_approved(emulator, group):
+    sagemaker = emulator.client("sagemaker")
 
     def register(status: str) -> str:
         created = sagemaker.create_model_package(ModelPackageGroupName=group, ModelApprovalStatus=status)
@@ -146,5 +146,5 @@ def test_a_late_event_of_an_older_version_finds_the_newer_one_approved(played, g
     assert (nothing, deploy_model.newest_approved(sagemaker, group)) == (None, newer)
 
 
-def test_waiting_for_a_stack_that_is_not_there_ends_at_once(played):
-    assert deploy_model.wait_for_stack(played.client("cloudformation"), "no-such-stack", deadline=0) is None
+def test_waiting_for_a_stack_that_is_not_there_ends_at_once(emulator):
+    assert deploy_model.wait_for_stack(emulator.client("cloudformation"), "no-such-stack", deadline=0) is None

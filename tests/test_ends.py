@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from benchmarks import kills
 from rehearsal import server, surroundings, traces
-from rehearsal.story import git_environment
+from rehearsal.scenario import git_environment
 
 
 def test_the_users_settings_of_aws_and_git_are_dropped_and_no_proxy_is_extended():
@@ -71,7 +71,7 @@ def test_what_a_killed_process_had_started_is_ended_by_down(emulator_too, tmp_pa
 
     down = subprocess.run([sys.executable, "-m", "rehearsal", "down"], cwd=ROOT, capture_output=True, text=True)
 
-    assert "killed rehearsals had left" in down.stdout
+    assert "killed rehearsals" in down.stdout
     assert strayed.wait(10) == -signal.SIGKILL
     assert (traces.processes_of(Path(folder).name), Path(folder).exists()) == ([], False)
 
@@ -127,11 +127,11 @@ def test_a_process_without_its_parents_environment_is_found_by_its_parent():
 
 def test_git_of_the_story_is_ended_by_its_mark():
     name = f"rehearsal-git{os.getpid()}"
-    played = server.PlayedAws(port=1, pid=os.getpid(), folder=f"/tmp/{name}", secret="none")
+    emulator = server.Emulator(port=1, pid=os.getpid(), folder=f"/tmp/{name}", secret="none")
     git = subprocess.Popen(
         ["git", "cat-file", "--batch"],
         cwd=ROOT,
-        env=git_environment(played, {}),
+        env=git_environment(emulator, {}),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     )

@@ -201,17 +201,17 @@ def test_training_stops_when_its_epochs_bring_nothing(trained):
 
 
 @pytest.mark.parametrize("trained", ["binary"], indirect=True)  # the code is the same for every problem
-def test_the_approved_model_comes_from_the_registry(trained, played, bucket):
+def test_the_approved_model_comes_from_the_registry(trained, emulator, bucket):
     _, folder, _ = trained
-    s3, sagemaker = played.client("s3"), played.client("sagemaker")
+    s3, sagemaker = emulator.client("s3"), emulator.client("sagemaker")
     subprocess.run(["tar", "-czf", "model.tar.gz", "-C", "work/model", "."], cwd=folder, check=True)
     s3.put_object(Bucket=bucket, Key="champion/model.tar.gz", Body=(folder / "model.tar.gz").read_bytes())
     group = {"Type": "AWS::SageMaker::ModelPackageGroup", "Properties": {"ModelPackageGroupName": "champions"}}
-    played.client("cloudformation").create_stack(
+    emulator.client("cloudformation").create_stack(
         StackName="champions", TemplateBody=json.dumps({"Resources": {"Group": group}})
     )
     wait_for(lambda: sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"])
-    before = evaluate(folder, "before", MODEL_PACKAGE_GROUP="champions", **played.environment())
+    before = evaluate(folder, "before", MODEL_PACKAGE_GROUP="champions", **emulator.environment())
     for status in ("Approved", "Rejected"):
         container = {"Image": "image", "ModelDataUrl": f"s3://{bucket}/champion/model.tar.gz"}
         sagemaker.create_model_package(
@@ -224,7 +224,7 @@ def test_the_approved_model_comes_from_the_registry(trained, played, bucket):
             },
         )
 
-    after = evaluate(folder, "after", MODEL_PACKAGE_GROUP="champions", **played.environment())
+    after = evaluate(folder, "after", MODEL_PACKAGE_GROUP="champions", **emulator.environment())
 
     assert before["gate"]["drop"] == -1
     assert after["champion"]["model_package"].endswith("model-package/champions/1")

@@ -14,23 +14,23 @@ ALLOW = {"Sid": "Rules", "Effect": "Allow", "Principal": {"Service": "events.ama
 FROM_ACCOUNT = {"StringEquals": {"aws:SourceAccount": "111122223333"}}
 
 
-def topic(played, name: str, condition: dict) -> tuple[str, Mailbox]:
+def topic(emulator, name: str, condition: dict) -> tuple[str, Mailbox]:
     """Create a topic to which rules may publish, under `condition` if not empty; return its ARN and a mailbox on it."""
-    sns = played.client("sns")
+    sns = emulator.client("sns")
     arn = sns.create_topic(Name=name)["TopicArn"]
     policy = {"Version": "2012-10-17", "Statement": [{**ALLOW, "Resource": arn, **condition}]}
     sns.set_topic_attributes(TopicArn=arn, AttributeName="Policy", AttributeValue=json.dumps(policy))
-    return arn, Mailbox(played, arn, f"mailbox-{name}")
+    return arn, Mailbox(emulator, arn, f"mailbox-{name}")
 
 
 @pytest.fixture
-def events(played):
-    return played.client("events")
+def events(emulator):
+    return emulator.client("events")
 
 
-def test_a_topic_whose_policy_has_a_condition_gets_no_event_and_one_without_does(played, events):
-    closed, closed_mail = topic(played, "conditional", {"Condition": FROM_ACCOUNT})
-    opened, opened_mail = topic(played, "unconditional", {})
+def test_a_topic_whose_policy_has_a_condition_gets_no_event_and_one_without_does(emulator, events):
+    closed, closed_mail = topic(emulator, "conditional", {"Condition": FROM_ACCOUNT})
+    opened, opened_mail = topic(emulator, "unconditional", {})
     events.put_rule(Name="to-topics", EventPattern='{"source": ["tests"]}')
     events.put_targets(Rule="to-topics", Targets=[{"Id": "1", "Arn": closed}, {"Id": "2", "Arn": opened}])
     events.put_events(Entries=[{"Source": "tests", "DetailType": "x", "Detail": "{}"}])
@@ -74,8 +74,8 @@ def test_a_pattern_has_at_most_2048_characters(events):
     assert (code, "it has 2049 characters" in message) == ("InvalidEventPatternException", True)
 
 
-def test_a_stack_with_too_long_a_pattern_is_not_created(played):
-    cloudformation = played.client("cloudformation")
+def test_a_stack_with_too_long_a_pattern_is_not_created(emulator):
+    cloudformation = emulator.client("cloudformation")
     rule = {"Type": "AWS::Events::Rule", "Properties": {"EventPattern": {"source": ["x" * 2048]}}}
     cloudformation.create_stack(StackName="long-pattern", TemplateBody=json.dumps({"Resources": {"Rule": rule}}))
 
@@ -139,15 +139,15 @@ Resources:
 """
 
 
-def test_a_first_deployment_that_fails_is_told_of_once_and_says_where_its_reason_is(played, events):
+def test_a_first_deployment_that_fails_is_told_of_once_and_says_where_its_reason_is(emulator, events):
     """The stack stays in ROLLBACK_COMPLETE: with OnFailure=DELETE it would emit no status of failure."""
-    arn, mail = topic(played, "deployments-of-tests", {})
+    arn, mail = topic(emulator, "deployments-of-tests", {})
     template = Template((ROOT / "templates/project.yaml").read_text(), PLACE)
     rule = template.body["Resources"]["FailedDeploymentRule"]["Properties"]
     target = {**template.resolve(rule["Targets"][0]), "Arn": arn}
     events.put_rule(Name="failed-deployment", EventPattern=json.dumps(template.resolve(rule["EventPattern"])))
     events.put_targets(Rule="failed-deployment", Targets=[target])
-    cloudformation = played.client("cloudformation")
+    cloudformation = emulator.client("cloudformation")
     cloudformation.create_stack(StackName="sagemaker-p-ours-staging", TemplateBody=FAILING, OnFailure="ROLLBACK")
 
     (notice,) = wait_for(mail.read)

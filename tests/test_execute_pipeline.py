@@ -15,19 +15,19 @@ from rehearsal.notices import Mailbox
 
 
 @pytest.fixture
-def pushes(played, bucket, make_role, request, monkeypatch):
+def pushes(emulator, bucket, make_role, request, monkeypatch):
     name = f"executes-{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}"
-    topic = played.client("sns").create_topic(Name=name)["TopicArn"]
+    topic = emulator.client("sns").create_topic(Name=name)["TopicArn"]
     role = make_role(name, "sagemaker", "sagemaker:*")
     for variable, value in Pushes.environment(role, topic).items():
         monkeypatch.setenv(variable, value)
-    return Pushes(played, bucket, name)
+    return Pushes(emulator, bucket, name)
 
 
 @pytest.fixture
-def notices(played, pushes):
+def notices(emulator, pushes):
     """Return a function that reads the notices published to the project's topic."""
-    return Mailbox(played, os.environ["NOTICES_TOPIC_ARN"], f"{pushes.project.pipeline}-notices").read
+    return Mailbox(emulator, os.environ["NOTICES_TOPIC_ARN"], f"{pushes.project.pipeline}-notices").read
 
 
 def test_the_first_definition_creates_and_starts(pushes):
@@ -210,12 +210,12 @@ def test_the_pipeline_carries_the_tags_that_studio_looks_for(pushes):
 
 
 @pytest.fixture
-def suspended(played, pushes) -> Pushes:
+def suspended(emulator, pushes) -> Pushes:
     """Return Pushes into a bucket whose versioning is suspended."""
     name = f"suspended-{pushes.project.pipeline[-12:]}"
     pushes.s3.create_bucket(Bucket=name)
     pushes.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Suspended"})
-    return Pushes(played, name, pushes.project.pipeline)
+    return Pushes(emulator, name, pushes.project.pipeline)
 
 
 def test_each_definition_runs_once_in_a_bucket_whose_versioning_is_suspended(suspended):
@@ -294,7 +294,7 @@ def test_what_must_not_run_is_refused_people_are_told_and_the_last_good_one_stay
     assert why in outcome["refused"]
     assert told["Subject"] == f"{pushes.project.name}: the pipeline definition was refused"
     assert why in told["Message"]
-    assert "Mend what is named, and push." in told["Message"]
+    assert "Fix what is named, and push." in told["Message"]
 
 
 def test_a_good_definition_runs_though_a_bad_one_came_after_it_and_was_delivered_first(pushes):

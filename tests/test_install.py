@@ -16,7 +16,7 @@ from conftest import ROOT, wait_for
 from build import install, upgrade
 from build.account import Account, credentials_problem
 from build.assemble import git
-from build.install import Wish, plan, preflight, prepared
+from build.install import Request, plan, preflight, prepared
 from build.package import package
 from build.stacks import STACK, describe_stack
 
@@ -24,9 +24,9 @@ BUCKET = "templates-of-tests-111122223333"
 
 
 @pytest.fixture(scope="module")
-def account(played, make_role) -> Account:
+def account(emulator, make_role) -> Account:
     """Return an account with a Studio domain."""
-    found = Account(played.session(), played.endpoint, wait_seconds=0.05)
+    found = Account(emulator.session(), emulator.endpoint, wait_seconds=0.05)
     role = make_role("StudioOfTests", "sagemaker", "*")
     found.sagemaker.create_domain(
         DomainName="studio", AuthMode="IAM", SubnetIds=["subnet-1"], VpcId="vpc-1",
@@ -37,9 +37,9 @@ def account(played, make_role) -> Account:
 
 
 @pytest.fixture
-def wish(account) -> Wish:
+def options(account) -> Request:
     """Yield what to install; nothing is installed before, and everything is uninstalled after."""
-    asked = Wish(bucket=BUCKET, s3_route=True)
+    asked = Request(bucket=BUCKET, s3_route=True)
     yield asked
     install.uninstall(account, asked, force=True, dry_run=False, say=lambda line: None)
 
@@ -50,8 +50,8 @@ def said_by(call, *arguments, **options) -> list[str]:
     return lines
 
 
-def test_a_dry_run_prints_the_plan_and_changes_nothing(account, wish):
-    lines = said_by(install.install, account, wish, dry_run=True)
+def test_a_dry_run_prints_the_plan_and_changes_nothing(account, options):
+    lines = said_by(install.install, account, options, dry_run=True)
 
     assert lines[0].startswith("ok credentials")
     assert f"would create bucket {BUCKET}" in lines
@@ -62,17 +62,17 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(account, wish):
     assert describe_stack(account, STACK) is None
 
 
-def test_a_second_installation_changes_nothing(account, wish):
-    install.install(account, wish, dry_run=False, say=lambda line: None)
+def test_a_second_installation_changes_nothing(account, options):
+    install.install(account, options, dry_run=False, say=lambda line: None)
 
-    lines = said_by(install.install, account, wish, dry_run=False)
+    lines = said_by(install.install, account, options, dry_run=False)
 
     assert lines[-2:] == ["Nothing to change.", install.IDLE_COST]
     assert not any("upload" in line or "stack" in line for line in lines)
 
 
-def test_what_was_installed_is_closed_and_shown_in_studio(account, wish):
-    install.install(account, wish, dry_run=False, say=lambda line: None)
+def test_what_was_installed_is_closed_and_shown_in_studio(account, options):
+    install.install(account, options, dry_run=False, say=lambda line: None)
 
     blocked = account.s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"]
     policy = json.loads(account.s3.get_bucket_policy(Bucket=BUCKET)["Policy"])
@@ -92,8 +92,8 @@ class BrokenOff(Exception):
     """Stands for Ctrl-C or a lost connection."""
 
 
-def test_an_installation_that_was_broken_off_anywhere_is_gone_on_with(account, wish):
-    steps = len(plan(account, wish, prepared(account, wish)))
+def test_an_installation_that_was_broken_off_anywhere_is_gone_on_with(account, options):
+    steps = len(plan(account, options, prepared(account, options)))
     assert steps > 10
     for step in range(1, steps, 3):
         lines: list[str] = []
@@ -105,20 +105,23 @@ def test_an_installation_that_was_broken_off_anywhere_is_gone_on_with(account, w
                 raise BrokenOff
 
         with pytest.raises(BrokenOff):
-            install.install(account, wish, dry_run=False, say=say)
-        install.install(account, wish, dry_run=False, say=lambda line: None)
+            install.install(account, options, dry_run=False, say=say)
+        install.install(account, options, dry_run=False, say=lambda line: None)
 
-        assert plan(account, wish, prepared(account, wish)) == []
-        install.uninstall(account, wish, force=False, dry_run=False, say=lambda line: None)
+        assert plan(account, options, prepared(account, options)) == []
+        install.uninstall(account, options, force=False, dry_run=False, say=lambda line: None)
 
 
-def test_what_is_not_fit_is_told_in_a_line_with_what_to_do(account, wish):
+def test_what_is_not_fit_is_told_in_a_line_with_what_to_do(account, options):
     account.sagemaker.disable_sagemaker_servicecatalog_portfolio()
     try:
         lines = []
-        with pytest.raises(ValueError, match="not fit to install: templates in Studio, Studio role. Each line above"):
+        with pytest.raises(ValueError, match="cannot install: templates in Studio, Studio role. Each line above"):
             install.install(
-                account, Wish(bucket=BUCKET, studio_role="arn:aws:iam::111122223333:role/nobody"), False, lines.append
+                account,
+                Request(bucket=BUCKET, studio_role="arn:aws:iam::111122223333:role/nobody"),
+                False,
+                lines.append,
             )
     finally:
         account.sagemaker.enable_sagemaker_servicecatalog_portfolio()
@@ -127,7 +130,7 @@ def test_what_is_not_fit_is_told_in_a_line_with_what_to_do(account, wish):
         "NO templates in Studio          project templates are switched off. Run: aws sagemaker enable-"
         in "\n".join(lines)
     )
-    assert "role/nobody does not exist. Say: STUDIO_ROLE=arn:..." in "\n".join(lines)
+    assert "role/nobody does not exist. Set STUDIO_ROLE=arn:..." in "\n".join(lines)
 
 
 @pytest.mark.parametrize(
@@ -141,17 +144,17 @@ def test_what_is_not_fit_is_told_in_a_line_with_what_to_do(account, wish):
     ],
 )
 def test_a_wrong_wish_is_told(account, changed, expected):
-    lines = [str(check) for check in preflight(account, Wish(**({"bucket": BUCKET} | changed)))]
+    lines = [str(check) for check in preflight(account, Request(**({"bucket": BUCKET} | changed)))]
 
     assert any(line.startswith(expected) for line in lines), lines
 
 
 @pytest.mark.parametrize("region", [None, "us-esat-1"])
-def test_a_region_that_is_missing_or_wrong_is_told_alone(played, monkeypatch, region):
+def test_a_region_that_is_missing_or_wrong_is_told_alone(emulator, monkeypatch, region):
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
 
-    (only,) = preflight(Account(boto3.Session(region_name=region)), Wish())
+    (only,) = preflight(Account(boto3.Session(region_name=region)), Request())
 
     what = f"{region} has no framework images" if region else "no region is set"
     assert str(only) == (
@@ -180,9 +183,9 @@ NOT_CONFIGURED = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE":
         ("redrive", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "error: AWS cannot be reached: "),
     ],
 )
-def test_what_is_wrong_with_region_and_credentials_is_one_line(played, step, changed, expected):
+def test_what_is_wrong_with_region_and_credentials_is_one_line(emulator, step, changed, expected):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environment = clean | played.environment() | NOT_CONFIGURED | changed
+    environment = clean | emulator.environment() | NOT_CONFIGURED | changed
     command = [sys.executable, "-m", "build", step, *(["project"] if step == "redrive" else [])]
 
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -214,8 +217,8 @@ def test_credentials_that_ended_are_told_with_what_to_do(error, expected):
 # --- after a first installation ---------------------------------------------------------------------------------------
 
 
-def test_a_second_installation_without_a_word_finds_bucket_role_and_route(account, wish):
-    install.install(account, wish, dry_run=False, say=lambda line: None)
+def test_a_second_installation_without_a_word_finds_bucket_role_and_route(account, options):
+    install.install(account, options, dry_run=False, say=lambda line: None)
     policy = account.iam.get_role_policy(RoleName="StudioOfTests", PolicyName=install.ROLE_POLICY)["PolicyDocument"]
     account.iam.put_role_policy(
         RoleName="StudioOfTests",
@@ -223,7 +226,7 @@ def test_a_second_installation_without_a_word_finds_bucket_role_and_route(accoun
         PolicyDocument=json.dumps({**policy, "Statement": policy["Statement"][:1]}),
     )
 
-    lines = said_by(install.install, account, Wish(), dry_run=False)
+    lines = said_by(install.install, account, Request(), dry_run=False)
 
     assert f"ok bucket                       {BUCKET} is there" in lines
     assert [line for line in lines if not line.startswith(("ok ", "?  "))] == [
@@ -232,11 +235,11 @@ def test_a_second_installation_without_a_word_finds_bucket_role_and_route(accoun
     ]
 
 
-def test_another_studio_role_launches_templates_in_place_of_the_first(account, wish, make_role):
+def test_another_studio_role_launches_templates_in_place_of_the_first(account, options, make_role):
     other = make_role("OtherStudio", "sagemaker")
-    install.install(account, wish, dry_run=False, say=lambda line: None)
+    install.install(account, options, dry_run=False, say=lambda line: None)
 
-    lines = said_by(install.install, account, Wish(studio_role=other), dry_run=False)
+    lines = said_by(install.install, account, Request(studio_role=other), dry_run=False)
 
     assert lines[-4:] == [
         f"update stack {STACK}: portfolio, products, launch role",
@@ -248,50 +251,50 @@ def test_another_studio_role_launches_templates_in_place_of_the_first(account, w
     assert install.ROLE_POLICY not in account.iam.list_role_policies(RoleName="StudioOfTests")["PolicyNames"]
 
 
-def test_another_bucket_than_the_installed_one_is_refused(account, wish):
-    install.install(account, wish, dry_run=False, say=lambda line: None)
+def test_another_bucket_than_the_installed_one_is_refused(account, options):
+    install.install(account, options, dry_run=False, say=lambda line: None)
     refusal = f"BUCKET is 'another-bucket', but the bundle is installed from '{BUCKET}'"
     lines: list[str] = []
 
-    with pytest.raises(ValueError, match="not fit to install: bucket"):
-        install.install(account, Wish(bucket="another-bucket"), dry_run=False, say=lines.append)
+    with pytest.raises(ValueError, match="cannot install: bucket"):
+        install.install(account, Request(bucket="another-bucket"), dry_run=False, say=lines.append)
     with pytest.raises(ValueError, match=refusal):
-        install.uninstall(account, Wish(bucket="another-bucket"), force=False, dry_run=False, say=lines.append)
+        install.uninstall(account, Request(bucket="another-bucket"), force=False, dry_run=False, say=lines.append)
 
     assert [line for line in lines if refusal in line] == lines[-2:-1]
     assert not any("another-bucket" in bucket["Name"] for bucket in account.s3.list_buckets()["Buckets"])
 
 
-def test_removing_finds_the_bucket_that_was_installed_from(account, wish):
-    install.install(account, wish, dry_run=False, say=lambda line: None)
+def test_removing_finds_the_bucket_that_was_installed_from(account, options):
+    install.install(account, options, dry_run=False, say=lambda line: None)
 
-    lines = said_by(install.uninstall, account, Wish(), force=False, dry_run=False)
+    lines = said_by(install.uninstall, account, Request(), force=False, dry_run=False)
 
     assert lines[-1] == f"empty and delete bucket {BUCKET}"
     assert BUCKET not in [bucket["Name"] for bucket in account.s3.list_buckets()["Buckets"]]
 
 
-def test_a_portfolio_that_changes_no_resource_is_tried_once(account, wish):
-    install.install(account, wish, dry_run=False, say=lambda line: None)
-    built = prepared(account, wish)
+def test_a_portfolio_that_changes_no_resource_is_tried_once(account, options):
+    install.install(account, options, dry_run=False, say=lambda line: None)
+    built = prepared(account, options)
     text = built.objects[built.portfolio] + b"# a comment\n"
     built = replace(built, portfolio="templates/portfolio-2.yaml", objects={"templates/portfolio-2.yaml": text})
 
-    actions = plan(account, wish, built)
+    actions = plan(account, options, built)
     install.carry_out(actions, False, lambda line: None)
 
     assert [action.what for action in actions] == [
         f"upload s3://{BUCKET}/templates/portfolio-2.yaml",
         f"update stack {STACK}: portfolio, products, launch role",
     ]
-    assert plan(account, wish, built) == []
-    assert [action.what for action in plan(account, wish, prepared(account, wish))] == []
+    assert plan(account, options, built) == []
+    assert [action.what for action in plan(account, options, prepared(account, options))] == []
 
 
-def test_credentials_that_are_refused_end_the_preflight(played):
+def test_credentials_that_are_refused_end_the_preflight(emulator):
     wrong = {"aws_access_key_id": "AKIAWRONGWRONGWRONG0", "aws_secret_access_key": "wrong"}
 
-    (only,) = preflight(Account(played.session(wrong), played.endpoint), Wish())
+    (only,) = preflight(Account(emulator.session(wrong), emulator.endpoint), Request())
 
     assert (only.name, only.fit) == ("credentials", False)
     assert only.what.endswith("Log in, or set AWS_PROFILE.")
@@ -313,16 +316,16 @@ def newer(folder: Path) -> Path:
     return folder
 
 
-def in_bundle(folder: Path, played, *arguments: str) -> subprocess.CompletedProcess:
+def in_bundle(folder: Path, emulator, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "build", *arguments, "--bucket", BUCKET]
-    environment = {**os.environ, **played.environment()}
+    environment = {**os.environ, **emulator.environment()}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_repository_alone(
-    played, account, wish, tmp_path
+    emulator, account, options, tmp_path
 ):
-    install.install(account, wish, dry_run=False, say=lambda line: None)
+    install.install(account, options, dry_run=False, say=lambda line: None)
     outputs = {o["OutputKey"]: o["OutputValue"] for o in describe_stack(account, STACK)["Outputs"]}
     product = outputs["NlpProductId"]
     account.sagemaker.create_project(
@@ -342,7 +345,7 @@ def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_reposito
     before = account.codecommit.get_branch(repositoryName=repository, branchName="main")["branch"]["commitId"]
     first = artifacts(account, product)
 
-    done = in_bundle(newer(tmp_path / "bundle"), played, "install", "--s3-route", "--projects", "all")
+    done = in_bundle(newer(tmp_path / "bundle"), emulator, "install", "--s3-route", "--projects", "all")
 
     assert done.returncode == 0, done.stderr
     assert "update project Running" in done.stdout
@@ -358,21 +361,21 @@ def test_an_upgrade_keeps_old_versions_updates_a_project_and_leaves_its_reposito
     assert account.sagemaker.describe_project(ProjectName="Running")["ProjectStatus"] == "UpdateCompleted"
     assert from_s3["ProjectStatus"] == "UpdateCompleted"
     assert from_s3["TemplateProviderDetails"][0]["CfnTemplateProviderDetail"]["TemplateURL"] != template
-    again = in_bundle(tmp_path / "bundle", played, "install", "--s3-route", "--projects", "all")
+    again = in_bundle(tmp_path / "bundle", emulator, "install", "--s3-route", "--projects", "all")
     assert "Nothing to change." in again.stdout, again.stdout + again.stderr
 
-    refused = in_bundle(ROOT, played, "uninstall")
+    refused = in_bundle(ROOT, emulator, "uninstall")
     assert refused.returncode == 2
     assert refused.stderr.startswith(
         "error: projects were made from these templates: Running, FromS3. Delete them in Studio first"
     )
-    shown = in_bundle(ROOT, played, "uninstall", "--force", "--dry-run").stdout
+    shown = in_bundle(ROOT, emulator, "uninstall", "--force", "--dry-run").stdout
     assert "would delete project Running with its repository, bucket, models and endpoints" in shown
-    gone = in_bundle(ROOT, played, "uninstall", "--force")
+    gone = in_bundle(ROOT, emulator, "uninstall", "--force")
     assert gone.returncode == 0, gone.stderr
     wait_for(lambda: account.sagemaker.list_projects()["ProjectSummaryList"] == [])
     assert f"empty and delete bucket {BUCKET}" in gone.stdout
-    assert in_bundle(ROOT, played, "uninstall").stdout == "Nothing is installed.\n"
+    assert in_bundle(ROOT, emulator, "uninstall").stdout == "Nothing is installed.\n"
 
 
 def artifacts(account: Account, product: str) -> dict[str, str]:

@@ -136,7 +136,7 @@ def test_no_package_of_an_environment_overwrites_a_file_of_another():
 
 
 def test_a_tool_that_fails_without_a_word_is_not_clean():
-    assert lint.said(Path("/bin/false")) == "false ended with 1."
+    assert lint.run_tool(Path("/bin/false")) == "false ended with 1."
 
 
 def test_every_policy_is_read_and_nothing_in_it_is_left_to_resolve():

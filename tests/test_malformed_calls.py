@@ -54,11 +54,11 @@ STRANGE = [
 
 
 @pytest.fixture(scope="module")
-def call(played) -> Callable[..., tuple[int, dict[str, str], bytes]]:
+def call(emulator) -> Callable[..., tuple[int, dict[str, str], bytes]]:
     def call(service: str, body: bytes, headers: dict[str, str], path: str = "/", method: str = "POST"):
         name = {"servicequotas": "servicequotas"}.get(service, service)
-        connection = http.client.HTTPConnection("127.0.0.1", played.port, timeout=60)
-        connection.request(method, path, body, signed(played, name, body, headers, path, method))
+        connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=60)
+        connection.request(method, path, body, signed(emulator, name, body, headers, path, method))
         response = connection.getresponse()
         found = response.status, dict(response.getheaders()), response.read()
         connection.close()
@@ -187,8 +187,8 @@ def role(make_role) -> str:
 
 
 @pytest.mark.parametrize("text", [body.decode(errors="replace") for body in POLICIES], ids=range(len(POLICIES)))
-def test_a_malformed_policy_of_a_role_a_topic_or_a_queue_is_a_clients_error(played, role, text):
-    iam, sqs, sns = (played.client(service) for service in ("iam", "sqs", "sns"))
+def test_a_malformed_policy_of_a_role_a_topic_or_a_queue_is_a_clients_error(emulator, role, text):
+    iam, sqs, sns = (emulator.client(service) for service in ("iam", "sqs", "sns"))
     topic, queue = sns.create_topic(Name="malformed")["TopicArn"], sqs.create_queue(QueueName="malformed")["QueueUrl"]
     calls = [
         partial(iam.put_role_policy, RoleName=role, PolicyName="inline", PolicyDocument=text),
@@ -234,8 +234,8 @@ def test_a_malformed_invocation_is_a_clients_error(call, name, body):
 @pytest.mark.parametrize(
     "path", ["/v1/repos/none/info/refs?service=git-upload-pack", "/v1/repos/none/git-receive-pack", "/v1/repos/"]
 )
-def test_git_with_other_credentials_is_refused(played, authorization, path):
-    connection = http.client.HTTPConnection("127.0.0.1", played.port, timeout=60)
+def test_git_with_other_credentials_is_refused(emulator, authorization, path):
+    connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=60)
     connection.request(
         "POST", path, gzip.compress(b"x")[:-2], {"Authorization": authorization, "Content-Encoding": "gzip"}
     )
@@ -245,6 +245,6 @@ def test_git_with_other_credentials_is_refused(played, authorization, path):
     assert response.read()
 
 
-def test_the_emulator_is_well_afterwards(played):
-    assert played.client("sts").get_caller_identity()["Account"] == ACCOUNT
-    assert played.client("sqs").list_queues()["ResponseMetadata"]["HTTPStatusCode"] == 200
+def test_the_emulator_is_well_afterwards(emulator):
+    assert emulator.client("sts").get_caller_identity()["Account"] == ACCOUNT
+    assert emulator.client("sqs").list_queues()["ResponseMetadata"]["HTTPStatusCode"] == 200

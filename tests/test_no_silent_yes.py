@@ -112,13 +112,13 @@ def test_a_member_of_a_structure_is_honoured_or_refused_by_its_path(operation, s
     refused = members.unsupported(operation, SHAPES[operation][1], request_)
 
     # None: the member is not emulated; (): every value is; otherwise, the values that are.
-    played = members.INSIDE[structure].get(name)
+    emulator = members.INSIDE[structure].get(name)
     value = request_
     for key in path.replace("[0]", ".0").split("."):
         value = value[int(key) if key == "0" else key]
-    if played is None:
+    if emulator is None:
         assert refused == [path]
-    elif played and value not in played:
+    elif emulator and value not in emulator:
         assert refused == [f"{path} = {value}"]
     else:
         assert [each for each in refused if not each.startswith(f"{path}.")] == []
@@ -137,29 +137,29 @@ def test_the_table_of_structures_has_all_that_is_required_and_nothing_unknown():
 
 
 @pytest.mark.parametrize("operation", ["ListPortfolios", "ListModels", "SearchProducts", "ListRepositories"])
-def test_a_refusal_names_operation_and_member(played, operation):
+def test_a_refusal_names_operation_and_member(emulator, operation):
     service, shape = SHAPES[operation]
     name = next((n for o, n in OPTIONAL if o == operation and n not in members.HONOURED[operation]), None)
-    call = getattr(played.client(service), xform_name(operation))
+    call = getattr(emulator.client(service), xform_name(operation))
     if name is None:
         assert call()["ResponseMetadata"]["HTTPStatusCode"] == 200
         return
 
     assert refusal(call, **{name: sample(shape.members[name])}) == (
         "UnsupportedOperation",
-        f"The rehearsal does not play {name} of {service}:{operation}.",
+        f"The emulator does not support {name} of {service}:{operation}.",
     )
 
 
 @pytest.mark.parametrize("operation, parameters", [("search", {"Resource": "TrainingJob"})])
-def test_a_method_of_our_own_is_no_operation(played, operation, parameters):
-    assert refusal(getattr(played.client("sagemaker"), operation), **parameters)[0] == "UnsupportedOperation"
+def test_a_method_of_our_own_is_no_operation(emulator, operation, parameters):
+    assert refusal(getattr(emulator.client("sagemaker"), operation), **parameters)[0] == "UnsupportedOperation"
 
 
 @pytest.fixture(scope="module")
-def pipelines(played, make_role):
+def pipelines(emulator, make_role):
     """Create two pipelines, one after the other; return a SageMaker client and their role."""
-    sagemaker, role = played.client("sagemaker"), make_role("silent-yes", "sagemaker")
+    sagemaker, role = emulator.client("sagemaker"), make_role("silent-yes", "sagemaker")
     for name in ("yes-first", "yes-second"):
         sagemaker.create_pipeline(
             PipelineName=name,
@@ -350,22 +350,22 @@ def specification(bucket: str) -> dict:
     }
 
 
-def create(played, name: str, resource: dict) -> None:
+def create(emulator, name: str, resource: dict) -> None:
     """Create a stack with one resource."""
     template = json.dumps({"Resources": {"Resource": resource}})
-    played.client("cloudformation").create_stack(StackName=name, TemplateBody=template)
+    emulator.client("cloudformation").create_stack(StackName=name, TemplateBody=template)
 
 
-def test_a_list_of_packages_without_a_group_has_those_without_a_version_alone(played, bucket):
-    sagemaker = played.client("sagemaker")
+def test_a_list_of_packages_without_a_group_has_those_without_a_version_alone(emulator, bucket):
+    sagemaker = emulator.client("sagemaker")
     group = "silent-yes-group"
     body = {"Type": "AWS::SageMaker::ModelPackageGroup", "Properties": {"ModelPackageGroupName": group}}
-    create(played, group, body)
+    create(emulator, group, body)
     wait_for(lambda: group in str(sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]))
     make = partial(sagemaker.create_model_package, ModelPackageGroupName=group)
     nowhere = "Could not find model data at s3://nobodys-bucket/model.tar.gz."
     assert refusal(make, InferenceSpecification=specification("nobodys-bucket")) == ("ValidationException", nowhere)
-    played.client("s3").put_object(Bucket=bucket, Key="model.tar.gz", Body=b"x")
+    emulator.client("s3").put_object(Bucket=bucket, Key="model.tar.gz", Body=b"x")
     arn = make(InferenceSpecification=specification(bucket))["ModelPackageArn"]
 
     def listed(**parameters: str) -> list[str]:
@@ -379,25 +379,25 @@ def test_a_list_of_packages_without_a_group_has_those_without_a_version_alone(pl
 
 
 @pytest.fixture(scope="module")
-def repository(played, tmp_path_factory) -> str:
+def repository(emulator, tmp_path_factory) -> str:
     """Create a repository with the branches main and idea; return its name."""
     body = {"Type": "AWS::CodeCommit::Repository", "Properties": {"RepositoryName": "silent-yes"}}
-    create(played, "silent-yes-repository", body)
-    listed = played.client("codecommit").list_repositories
+    create(emulator, "silent-yes-repository", body)
+    listed = emulator.client("codecommit").list_repositories
     wait_for(lambda: "silent-yes" in [repository["repositoryName"] for repository in listed()["repositories"]])
     folder = tmp_path_factory.mktemp("silent-yes")
     options = ["-c", "user.name=a", "-c", "user.email=a@b.c", *git_credentials(Path(sys.executable))]
     for command in (
         ["init", "--quiet", "--initial-branch", "main"],
         ["commit", "--quiet", "--allow-empty", "--message", "first"],
-        ["push", "--quiet", f"{played.endpoint}/v1/repos/silent-yes", "main", "main:idea"],
+        ["push", "--quiet", f"{emulator.endpoint}/v1/repos/silent-yes", "main", "main:idea"],
     ):
-        subprocess.run(["git", *options, *command], cwd=folder, env=os.environ | played.environment(), check=True)
+        subprocess.run(["git", *options, *command], cwd=folder, env=os.environ | emulator.environment(), check=True)
     return "silent-yes"
 
 
-def test_a_pull_request_into_itself_is_refused_and_one_token_opens_one(played, repository):
-    open_one = played.client("codecommit").create_pull_request
+def test_a_pull_request_into_itself_is_refused_and_one_token_opens_one(emulator, repository):
+    open_one = emulator.client("codecommit").create_pull_request
     target = {"repositoryName": repository, "sourceReference": "idea", "destinationReference": "refs/heads/main"}
 
     itself = target | {"sourceReference": "main"}

@@ -71,8 +71,8 @@ def test_a_name_that_no_bucket_can_have_is_an_error():
         package("My Bucket")
 
 
-def test_what_is_there_is_not_uploaded_again(played, built):
-    s3 = played.client("s3")
+def test_what_is_there_is_not_uploaded_again(emulator, built):
+    s3 = emulator.client("s3")
     s3.create_bucket(Bucket="bundle-of-tests")
 
     first, second = publish(s3, built), publish(s3, built)

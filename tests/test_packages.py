@@ -21,10 +21,10 @@ def repository(tmp_path) -> Path:
     return folder
 
 
-def publish(repository: Path, played, bucket: str) -> str:
+def publish(repository: Path, emulator, bucket: str) -> str:
     """Write the definition as the build of a project in a VPC does, publish it, and return the output of that."""
     network = {"PROJECT_SUBNET_IDS": "subnet-00000001", "PROJECT_SECURITY_GROUP_IDS": "sg-00000001"}
-    environment = {**os.environ, **played.environment(), **network, "PROJECT_BUCKET": bucket}
+    environment = {**os.environ, **emulator.environment(), **network, "PROJECT_BUCKET": bucket}
 
     def run(*command: str) -> str:
         given = {"cwd": repository, "env": environment, "capture_output": True, "text": True, "check": False}
@@ -36,15 +36,15 @@ def publish(repository: Path, played, bucket: str) -> str:
     return run("bundle.py", "publish")
 
 
-def test_wheels_are_uploaded_once_and_an_upload_that_stopped_is_taken_up(repository, played):
-    s3, bucket = played.client("s3"), "packages-111122223333"
+def test_wheels_are_uploaded_once_and_an_upload_that_stopped_is_taken_up(repository, emulator):
+    s3, bucket = emulator.client("s3"), "packages-111122223333"
     s3.create_bucket(Bucket=bucket)
 
     def names() -> dict[str, str]:
         listed = s3.list_objects_v2(Bucket=bucket, Prefix="code/packages/").get("Contents", [])
         return {found["Key"].rpartition("/")[2]: found["Key"] for found in listed}
 
-    publish(repository, played, bucket)
+    publish(repository, emulator, bucket)
     first = names()
     assert list(first) == ["complete.txt", "six-1.17.0-py2.py3-none-any.whl"]
     assert "/code/packages/" in (repository / "pipeline.json").read_text()
@@ -52,17 +52,17 @@ def test_wheels_are_uploaded_once_and_an_upload_that_stopped_is_taken_up(reposit
     for key in first.values():
         s3.delete_object(Bucket=bucket, Key=key)
     s3.put_object(Bucket=bucket, Key=first["complete.txt"].replace("complete.txt", "half.whl"), Body=b"")
-    publish(repository, played, bucket)
+    publish(repository, emulator, bucket)
     assert list(names()) == ["complete.txt", "half.whl", "six-1.17.0-py2.py3-none-any.whl"]
-    (line,) = [line for line in publish(repository, played, bucket).splitlines() if "/packages/" in line]
+    (line,) = [line for line in publish(repository, emulator, bucket).splitlines() if "/packages/" in line]
     assert line.endswith(": 0 of 3 files uploaded")
 
 
-def test_a_package_that_cannot_be_had_stops_the_build(repository, played, bucket):
+def test_a_package_that_cannot_be_had_stops_the_build(repository, emulator, bucket):
     (repository / "src/requirements.txt").write_text("six==999.0\n")
 
     with pytest.raises(AssertionError, match="error: no wheels of six==999.0 could be downloaded"):
-        publish(repository, played, bucket)
+        publish(repository, emulator, bucket)
 
 
 def wheel(folder: Path, name: str, requires: str = "") -> None:

@@ -33,7 +33,7 @@ def cloudformation():
 
 
 @pytest.fixture
-def project(played, bucket, cloudformation, monkeypatch):
+def project(emulator, bucket, cloudformation, monkeypatch):
     values = {
         "NAME": "lifecycle",
         "ID": "p-lifecycle",
@@ -43,14 +43,14 @@ def project(played, bucket, cloudformation, monkeypatch):
     }
     for name, value in values.items():
         monkeypatch.setenv(f"PROJECT_{name}", value)
-    for name, value in played.environment().items():
+    for name, value in emulator.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("STACK_ROLE_ARN", "arn:aws:iam::111122223333:role/none")
     monkeypatch.setenv("STACK_ID", "stack")
     monkeypatch.setenv("URL_SUFFIX", "amazonaws.com")
     # AWS_ENDPOINT_URL allows the response to go to the fake CloudFormation; API calls use each service's endpoint.
     for service in ("CODEBUILD", "CLOUDFORMATION", "S3", "SAGEMAKER", "SNS"):
-        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", played.endpoint)
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", emulator.endpoint)
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloudformation.url)
     monkeypatch.setenv("WAIT_SECONDS", "0.01")
 
@@ -109,16 +109,16 @@ def test_an_unknown_request_is_answered_as_failed(project, cloudformation, kind)
         ({"LogicalResourceId": None}, "the event lacks LogicalResourceId."),
     ],
 )  # fmt: skip
-def test_an_event_that_is_not_its_stacks_does_nothing(project, cloudformation, played, change, why):
-    played.client("s3").create_bucket(Bucket="emptied-111122223333")
+def test_an_event_that_is_not_its_stacks_does_nothing(project, cloudformation, emulator, change, why):
+    emulator.client("s3").create_bucket(Bucket="emptied-111122223333")
     request = {name: value for name, value in (event("Delete", cloudformation.url) | change).items() if value}
 
     with pytest.raises(ValueError, match=why):
         project_lifecycle.handler(request, CONTEXT)
 
     assert cloudformation.answers == []
-    assert "emptied-111122223333" in [bucket["Name"] for bucket in played.client("s3").list_buckets()["Buckets"]]
-    played.client("s3").delete_bucket(Bucket="emptied-111122223333")
+    assert "emptied-111122223333" in [bucket["Name"] for bucket in emulator.client("s3").list_buckets()["Buckets"]]
+    emulator.client("s3").delete_bucket(Bucket="emptied-111122223333")
 
 
 def test_the_answer_goes_to_aws_of_the_partition(project):
@@ -126,9 +126,9 @@ def test_the_answer_goes_to_aws_of_the_partition(project):
 
 
 @pytest.fixture
-def with_data(played, project):
+def with_data(emulator, project):
     """Yield the emulator with the project's build project and a bucket that is not empty."""
-    s3, codebuild = played.client("s3"), played.client("codebuild")
+    s3, codebuild = emulator.client("s3"), emulator.client("codebuild")
     s3.create_bucket(Bucket="emptied-111122223333")
     s3.put_object(Bucket="emptied-111122223333", Key="data", Body=b"x")
     codebuild.create_project(
@@ -138,7 +138,7 @@ def with_data(played, project):
         environment={"type": "LINUX_CONTAINER", "image": "aws/codebuild/standard:7.0", "computeType": "BUILD_GENERAL1_SMALL"},
         serviceRole="arn:aws:iam::111122223333:role/none",
     )  # fmt: skip
-    yield played
+    yield emulator
     codebuild.delete_project(name="sagemaker-p-lifecycle-build")
     project_lifecycle.delete_bucket(s3, "emptied-111122223333", deadline=0)
 
@@ -168,8 +168,8 @@ def test_a_creation_that_failed_says_so_by_its_id(project, cloudformation):
     assert cloudformation.answers[0]["PhysicalResourceId"] == project_lifecycle.NEVER_MADE
 
 
-def test_every_version_and_delete_marker_is_removed(played):
-    s3 = played.client("s3")
+def test_every_version_and_delete_marker_is_removed(emulator):
+    s3 = emulator.client("s3")
     s3.create_bucket(Bucket="emptied-111122223333")
     s3.put_bucket_versioning(Bucket="emptied-111122223333", VersioningConfiguration={"Status": "Enabled"})
     for number in range(30):

@@ -12,8 +12,8 @@ from conftest import make
 from benchmarks.permissions import BUCKET, As, install
 from benchmarks.small_project import Stuck, Walk
 from build.assemble import assemble
+from rehearsal.scenario import leftovers
 from rehearsal.server import ACCOUNT
-from rehearsal.story import leftovers
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_what_a_function_could_not_do_waits_in_the_queue_and_is_delivered_again(
     assert len(said) == 1
     assert said[0].startswith("execute-pipeline gets the Object Created of ")
     nobody = make("redrive", "PROJECT=Nobody", **account.environment())
-    assert "error: there is no project Nobody. Say: make redrive PROJECT=<name>" in nobody.stderr
+    assert "error: there is no project Nobody. Run make redrive PROJECT=<name>" in nobody.stderr
     assert waiting() == 0
     walk.delete()
 

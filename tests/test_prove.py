@@ -37,16 +37,16 @@ def test_a_proof_that_there_is_not_is_refused():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
-    assert "no proof is called nothing. Choose of: interruptions, bad_files, inputs, mutations" in done.stderr
+    assert "no proof is called nothing. Choose one of: interruptions, bad_files, inputs, mutations" in done.stderr
 
 
 @pytest.fixture
-def pushes(played, bucket, make_role, monkeypatch):
-    topic = played.client("sns").create_topic(Name="storm")["TopicArn"]
+def pushes(emulator, bucket, make_role, monkeypatch):
+    topic = emulator.client("sns").create_topic(Name="storm")["TopicArn"]
     role = make_role("storm", "sagemaker", "sagemaker:*")
     for variable, value in deliveries.Pushes.environment(role, topic).items():
         monkeypatch.setenv(variable, value)
-    return deliveries.Pushes(played, bucket, "storm")
+    return deliveries.Pushes(emulator, bucket, "storm")
 
 
 def test_a_small_storm_of_events_runs_every_newest_definition_once(pushes):

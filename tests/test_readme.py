@@ -61,20 +61,20 @@ def test_the_proofs_run_every_command_that_no_test_runs_as_it_is_written():
 
 
 def test_the_bundle_is_installed_upgraded_and_removed_by_the_commands_of_the_readme():
-    played = server.start()
+    emulator = server.start()
     try:
-        sagemaker = played.client("sagemaker")
+        sagemaker = emulator.client("sagemaker")
         trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-        role = played.client("iam").create_role(RoleName="Studio", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+        role = emulator.client("iam").create_role(RoleName="Studio", AssumeRolePolicyDocument=document)["Role"]["Arn"]
         sagemaker.create_domain(
             DomainName="studio", AuthMode="IAM", SubnetIds=["subnet-1"], VpcId="vpc-1",
             DefaultUserSettings={"ExecutionRole": role},
         )  # fmt: skip
         sagemaker.enable_sagemaker_servicecatalog_portfolio()
-        done = [make(*command.split()[1:], **played.environment()) for command in (*IN_AN_ACCOUNT, "make uninstall")]
+        done = [make(*command.split()[1:], **emulator.environment()) for command in (*IN_AN_ACCOUNT, "make uninstall")]
     finally:
-        played.end()
+        emulator.end()
 
     assert [one.returncode for one in done] == [0, 0, 0, 0], [one.stderr for one in done]
     assert "would create stack sagemaker-project-templates" in done[0].stdout

@@ -33,12 +33,12 @@ def test_nothing_is_accepted_of_a_recording_that_is_not_replayed():
 
 
 @pytest.mark.parametrize("key", sorted(REPLAYS), ids=lambda key: key.replace(":", "."))
-def test_the_emulated_aws_responds_as_recorded(key, played):
+def test_the_emulated_aws_responds_as_recorded(key, emulator):
     expected = next(recorded(service)[key] for service in SERVICES if key in recorded(service))
 
     differences = {
         path: f"{path}: recorded {there!r}, emulated {here!r}"
-        for path, there, here in Comparison().differences(expected, REPLAYS[key](played))
+        for path, there, here in Comparison().differences(expected, REPLAYS[key](emulator))
     }
 
     reasons = ACCEPTED.get(key, {})

@@ -45,11 +45,11 @@ def chapter(told: str, title: str) -> str:
 def test_a_project_goes_from_its_template_to_a_prediction(told, variant):
     lines = chapter(told, f"{variant}: a project")
 
-    hops = re.findall(r"(?m)^(?:   ok|     ) +(\S.*?)  +\d+\.\d s", lines)
+    printed = re.findall(r"(?m)^(?:   ok|     ) +(\S.*?)  +\d+\.\d s", lines)
     route = {"nlp": "CreateProject (Service Catalog)", "cv": "CreateProject (template in S3)"}[variant]
     steps = ["Preprocess", "Train", "Evaluate", "Gate", "Register"]
     expected = [route, "git clone", "first build", *steps, "model package", "approve, deploy to staging", "prediction"]
-    assert [hop for hop in hops if hop in expected] == expected
+    assert [name for name in printed if name in expected] == expected
 
 
 def test_the_prediction_is_right(told):
@@ -65,7 +65,7 @@ def test_a_hyperparameter_makes_version_2_and_takes_preprocessing_from_the_cache
 
 
 def test_an_override_at_start_changes_what_runs(told):
-    assert re.search(r"what the job was told .* epochs = 1", chapter(told, "nlp: what comes after"))
+    assert re.search(r"hyperparameters of the job .* epochs = 1", chapter(told, "nlp: what comes after"))
 
 
 def test_a_readme_runs_nothing_and_a_broken_test_is_stopped_in_the_build(told):
@@ -73,7 +73,7 @@ def test_a_readme_runs_nothing_and_a_broken_test_is_stopped_in_the_build(told):
 
     assert "the definition is the same, so no pipeline runs" in after
     assert "FAILED: FAILED tests/test_broken.py::test_that_fails" in after
-    assert re.search(r"people are told .* the build sagemaker-p-\w+-build ended as FAILED", after)
+    assert re.search(r"notice of a failed build .* the build sagemaker-p-\w+-build ended as FAILED", after)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -213,9 +213,9 @@ def test_an_interrupted_training_on_two_instances_loses_no_step_and_its_model_is
     done = make("rehearse", TASK="nlp", INTERRUPT="1", PARAMETERS=VPC, **chosen)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    hop = re.search(
+    step = re.search(
         r"ok spot interruption .* SIGTERM at step (\d+).*; resumed at step (\d+): 0 steps lost", done.stdout
     )
-    assert int(hop[1]) == int(hop[2]) > 0
+    assert int(step[1]) == int(step[2]) > 0
     assert "ok prediction" in done.stdout
     assert "nothing is left" in done.stdout

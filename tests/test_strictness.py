@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from conftest import ROOT, wait_for
 
-from rehearsal.server import ACCOUNT, REGION, PlayedAws
+from rehearsal.server import ACCOUNT, REGION, Emulator
 
 UNCHECKED = Config(
     parameter_validation=False, retries={"max_attempts": 1}
@@ -39,7 +39,7 @@ def policy(*statements: dict[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
-def create_queue(aws: PlayedAws, *statements: dict[str, Any]) -> tuple[str, str]:
+def create_queue(aws: Emulator, *statements: dict[str, Any]) -> tuple[str, str]:
     """Create a queue, with a policy if there are statements; return its URL and its ARN."""
     name = unique("strict")
     attributes = {"Policy": policy(*statements)} if statements else {}
@@ -47,7 +47,7 @@ def create_queue(aws: PlayedAws, *statements: dict[str, Any]) -> tuple[str, str]
     return url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
 
 
-def received(aws: PlayedAws, queue: str, seconds: int = 1, count: int = 1) -> list[dict[str, Any]]:
+def received(aws: Emulator, queue: str, seconds: int = 1, count: int = 1) -> list[dict[str, Any]]:
     """Receive `count` times from a queue, waiting up to `seconds` each time; return the messages."""
     messages: list[dict[str, Any]] = []
     for _ in range(count):
@@ -62,14 +62,14 @@ def received(aws: PlayedAws, queue: str, seconds: int = 1, count: int = 1) -> li
 
 
 @pytest.fixture
-def rule(played: PlayedAws) -> str:
+def rule(emulator: Emulator) -> str:
     """Return the name of a new rule that matches events whose source is that name."""
     name = unique("strict")
-    played.client("events").put_rule(Name=name, EventPattern=json.dumps({"source": [name]}))
+    emulator.client("events").put_rule(Name=name, EventPattern=json.dumps({"source": [name]}))
     return name
 
 
-def put_event(aws: PlayedAws, rule: str) -> None:
+def put_event(aws: Emulator, rule: str) -> None:
     aws.client("events").put_events(Entries=[{"Source": rule, "DetailType": "test", "Detail": '{"a": [1]}'}])
 
 
@@ -88,8 +88,8 @@ QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:any"
         ({"InputTransformer": {"InputTemplate": '"<unknown>"'}}, "ValidationException", "invalid placeholder unknown."),
     ],
 )  # fmt: skip
-def test_a_target_that_eventbridge_refuses_is_refused(played, rule, target, code, message):
-    put = played.client("events", config=UNCHECKED).put_targets
+def test_a_target_that_eventbridge_refuses_is_refused(emulator, rule, target, code, message):
+    put = emulator.client("events", config=UNCHECKED).put_targets
 
     refused = refusal(put, Rule=rule, Targets=[{"Id": "one", "Arn": QUEUE} | target])
 
@@ -97,8 +97,8 @@ def test_a_target_that_eventbridge_refuses_is_refused(played, rule, target, code
     assert message in refused[1]
 
 
-def test_a_rule_takes_five_targets(played, rule):
-    events = played.client("events")
+def test_a_rule_takes_five_targets(emulator, rule):
+    events = emulator.client("events")
     events.put_targets(Rule=rule, Targets=[{"Id": f"t{number}", "Arn": QUEUE} for number in range(5)])
 
     refused = refusal(events.put_targets, Rule=rule, Targets=[{"Id": "t5", "Arn": QUEUE}])
@@ -116,8 +116,8 @@ Resources:
 """ % QUEUE  # fmt: skip  # noqa: UP031 (the template is full of braces)
 
 
-def test_a_stack_with_a_target_that_eventbridge_refuses_fails(played):
-    cloudformation, stack = played.client("cloudformation"), unique("strict")
+def test_a_stack_with_a_target_that_eventbridge_refuses_fails(emulator):
+    cloudformation, stack = emulator.client("cloudformation"), unique("strict")
     cloudformation.create_stack(StackName=stack, TemplateBody=RULE, OnFailure="DO_NOTHING")
 
     reasons = wait_for(lambda: failures(cloudformation, stack))
@@ -143,23 +143,23 @@ def failures(cloudformation: Any, stack: str) -> list[str]:
     ],
     ids=["none", "allowed", "another service", "another action", "its account", "another account", "denied"],
 )  # fmt: skip
-def test_an_event_reaches_a_queue_that_lets_the_rule_send(played, rule, statements, arrive):
-    url, arn = create_queue(played, *statements)
-    played.client("events").put_targets(Rule=rule, Targets=[{"Id": "queue", "Arn": arn}])
+def test_an_event_reaches_a_queue_that_lets_the_rule_send(emulator, rule, statements, arrive):
+    url, arn = create_queue(emulator, *statements)
+    emulator.client("events").put_targets(Rule=rule, Targets=[{"Id": "queue", "Arn": arn}])
 
-    put_event(played, rule)
+    put_event(emulator, rule)
 
-    assert len(received(played, url)) == arrive
+    assert len(received(emulator, url)) == arrive
 
 
-def test_an_event_that_may_not_be_delivered_is_kept_in_the_targets_dead_letter_queue(played, rule):
-    (_, closed), (url, dead) = create_queue(played), create_queue(played, allow("events", "sqs:SendMessage", "*"))
+def test_an_event_that_may_not_be_delivered_is_kept_in_the_targets_dead_letter_queue(emulator, rule):
+    (_, closed), (url, dead) = create_queue(emulator), create_queue(emulator, allow("events", "sqs:SendMessage", "*"))
     target = {"Id": "queue", "Arn": closed, "DeadLetterConfig": {"Arn": dead}}
-    played.client("events").put_targets(Rule=rule, Targets=[target])
+    emulator.client("events").put_targets(Rule=rule, Targets=[target])
 
-    put_event(played, rule)
+    put_event(emulator, rule)
 
-    message = received(played, url)[0]
+    message = received(emulator, url)[0]
     assert json.loads(message["Body"])["source"] == rule
     assert message["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NO_PERMISSIONS"
 
@@ -167,7 +167,7 @@ def test_an_event_that_may_not_be_delivered_is_kept_in_the_targets_dead_letter_q
 # --- CloudWatch ------------------------------------------------------------------------------------------------------
 
 
-def create_alarm(aws: PlayedAws, queue: str, topic: str) -> None:
+def create_alarm(aws: Emulator, queue: str, topic: str) -> None:
     aws.client("cloudwatch").put_metric_alarm(
         AlarmName=queue, Namespace="AWS/SQS", MetricName="ApproximateNumberOfMessagesVisible",
         Dimensions=[{"Name": "QueueName", "Value": queue}], Statistic="Maximum", Period=60, EvaluationPeriods=1,
@@ -175,29 +175,29 @@ def create_alarm(aws: PlayedAws, queue: str, topic: str) -> None:
     )  # fmt: skip
 
 
-def state(aws: PlayedAws, alarm: str) -> str:
+def state(aws: Emulator, alarm: str) -> str:
     return aws.client("cloudwatch").describe_alarms(AlarmNames=[alarm])["MetricAlarms"][0]["StateValue"]
 
 
 @pytest.mark.parametrize(
     ("source", "arrive"), [(f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:strict-*", 1), ("arn:aws:cloudwatch:*:alarm:other", 0)]
 )  # fmt: skip
-def test_an_alarm_sees_a_queues_messages_and_publishes_where_the_topic_lets_it(played, source, arrive):
+def test_an_alarm_sees_a_queues_messages_and_publishes_where_the_topic_lets_it(emulator, source, arrive):
     sns, (inbox, endpoint), (url, arn) = (
-        played.client("sns"),
-        create_queue(played, allow("sns", "sqs:*", "*")),
-        create_queue(played),
+        emulator.client("sns"),
+        create_queue(emulator, allow("sns", "sqs:*", "*")),
+        create_queue(emulator),
     )
     topic, queue = sns.create_topic(Name=unique("strict"))["TopicArn"], arn.rsplit(":", 1)[-1]
     statement = allow("cloudwatch", "sns:Publish", topic, Condition={"ArnLike": {"aws:SourceArn": source}})
     sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy(statement))
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint)
-    create_alarm(played, queue, topic)
-    played.client("sqs").send_message(QueueUrl=url, MessageBody="dead")
+    create_alarm(emulator, queue, topic)
+    emulator.client("sqs").send_message(QueueUrl=url, MessageBody="dead")
 
-    wait_for(lambda: state(played, queue) == "ALARM")
+    wait_for(lambda: state(emulator, queue) == "ALARM")
 
-    assert len(received(played, inbox)) == arrive
+    assert len(received(emulator, inbox)) == arrive
 
 
 def section(name: str) -> str:
@@ -215,13 +215,13 @@ Resources:
 """
 
 
-def test_the_alarm_of_a_projects_dead_letters_reaches_its_topic(played):
+def test_the_alarm_of_a_projects_dead_letters_reaches_its_topic(emulator):
     rules = r"(?s)          - Sid: TakeNoticesOfRules.*?(?=          - Sid: )"  # the rules are not in this template
     parts = [section(name) for name in ("Notices", "NoticesPolicy", "DeadLetters", "DeadLettersAlarm")]
     cloudformation, sns, (inbox, endpoint) = (
-        played.client("cloudformation"),
-        played.client("sns"),
-        create_queue(played, allow("sns", "sqs:SendMessage", "*")),
+        emulator.client("cloudformation"),
+        emulator.client("sns"),
+        create_queue(emulator, allow("sns", "sqs:SendMessage", "*")),
     )
     template = PROJECT + re.sub(rules, "", "".join(parts))
     cloudformation.create_stack(StackName="strict-project", TemplateBody=template)
@@ -229,10 +229,10 @@ def test_the_alarm_of_a_projects_dead_letters_reaches_its_topic(played):
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-p-strict-notices"
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint)
 
-    url = played.client("sqs").get_queue_url(QueueName="sagemaker-p-strict-dead-letters")["QueueUrl"]
-    played.client("sqs").send_message(QueueUrl=url, MessageBody="dead")
+    url = emulator.client("sqs").get_queue_url(QueueName="sagemaker-p-strict-dead-letters")["QueueUrl"]
+    emulator.client("sqs").send_message(QueueUrl=url, MessageBody="dead")
 
-    notice = json.loads(received(played, inbox, seconds=20)[0]["Body"])
+    notice = json.loads(received(emulator, inbox, seconds=20)[0]["Body"])
     assert notice["Subject"].startswith('ALARM: "sagemaker-p-strict-dead-letters"')
 
 
@@ -280,23 +280,23 @@ def function(role: str, **more: Any) -> dict[str, Any]:
     ],
     ids=["deprecated", "unknown", "timeout", "environment", "no zip", "no bucket"],
 )
-def test_a_function_that_lambda_refuses_is_refused(played, bucket, function_role, more, message):
-    refused = refusal(played.client("lambda", config=UNCHECKED).create_function, **function(function_role, **more))
+def test_a_function_that_lambda_refuses_is_refused(emulator, bucket, function_role, more, message):
+    refused = refusal(emulator.client("lambda", config=UNCHECKED).create_function, **function(function_role, **more))
 
     assert refused[0] == "InvalidParameterValueException"
     assert message in refused[1]
 
 
-def test_a_role_that_lambda_may_not_assume_is_refused(played, build_role):
-    refused = refusal(played.client("lambda").create_function, **function(build_role))
+def test_a_role_that_lambda_may_not_assume_is_refused(emulator, build_role):
+    refused = refusal(emulator.client("lambda").create_function, **function(build_role))
 
     assert refused[1] == "The role defined for the function cannot be assumed by Lambda."
 
 
-def test_a_dead_letter_queue_that_the_functions_role_may_not_send_to_is_refused(played, powerless_role):
-    dead = {"TargetArn": create_queue(played)[1]}
+def test_a_dead_letter_queue_that_the_functions_role_may_not_send_to_is_refused(emulator, powerless_role):
+    dead = {"TargetArn": create_queue(emulator)[1]}
 
-    refused = refusal(played.client("lambda").create_function, **function(powerless_role, DeadLetterConfig=dead))
+    refused = refusal(emulator.client("lambda").create_function, **function(powerless_role, DeadLetterConfig=dead))
 
     assert refused[1] == "The provided execution role does not have permissions to call SendMessage on SQS"
 
@@ -309,8 +309,8 @@ Resources:
 """
 
 
-def test_a_stack_with_a_function_that_lambda_refuses_fails(played, build_role):
-    cloudformation, stack = played.client("cloudformation"), unique("strict")
+def test_a_stack_with_a_function_that_lambda_refuses_fails(emulator, build_role):
+    cloudformation, stack = emulator.client("cloudformation"), unique("strict")
     template = FUNCTION % build_role
     cloudformation.create_stack(StackName=stack, TemplateBody=template, OnFailure="DO_NOTHING")
 
@@ -319,22 +319,22 @@ def test_a_stack_with_a_function_that_lambda_refuses_fails(played, build_role):
     assert "cannot be assumed by Lambda" in reasons[0]
 
 
-def test_an_event_on_which_a_function_fails_is_tried_three_times_and_kept_as_it_came(played, function_role):
-    functions, logs, (url, dead) = played.client("lambda"), played.client("logs"), create_queue(played)
+def test_an_event_on_which_a_function_fails_is_tried_three_times_and_kept_as_it_came(emulator, function_role):
+    functions, logs, (url, dead) = emulator.client("lambda"), emulator.client("logs"), create_queue(emulator)
     name = functions.create_function(**function(function_role, DeadLetterConfig={"TargetArn": dead}))["FunctionName"]
     functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
 
     functions.invoke(FunctionName=name, InvocationType="Event", Payload='{"number": 1}')
 
-    message = received(played, url, seconds=20)[0]
+    message = received(emulator, url, seconds=20)[0]
     lines = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}", filterPattern="START")["events"]
     assert len(lines) == 3
     assert json.loads(message["Body"]) == {"number": 1}
     assert message["MessageAttributes"]["ErrorMessage"]["StringValue"] == "on purpose"
 
 
-def test_what_an_asynchronous_function_returns_goes_to_its_destination(played, function_role):
-    functions, (url, arn) = played.client("lambda"), create_queue(played)
+def test_what_an_asynchronous_function_returns_goes_to_its_destination(emulator, function_role):
+    functions, (url, arn) = emulator.client("lambda"), create_queue(emulator)
     code = {"ZipFile": zipped("def handler(event, context):\n    return event['number'] + 1\n")}
     name = functions.create_function(**function(function_role, Code=code))["FunctionName"]
     functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
@@ -343,13 +343,13 @@ def test_what_an_asynchronous_function_returns_goes_to_its_destination(played, f
 
     functions.invoke(FunctionName=name, InvocationType="Event", Payload='{"number": 1}')
 
-    record = json.loads(received(played, url, seconds=20)[0]["Body"])
+    record = json.loads(received(emulator, url, seconds=20)[0]["Body"])
     assert (record["requestContext"]["condition"], record["responsePayload"]) == ("Success", 2)
 
 
 @pytest.mark.parametrize("permitted", [True, False])
-def test_a_topic_invokes_a_function_that_lets_it(played, function_role, permitted):
-    functions, sns, (url, dead) = played.client("lambda"), played.client("sns"), create_queue(played)
+def test_a_topic_invokes_a_function_that_lets_it(emulator, function_role, permitted):
+    functions, sns, (url, dead) = emulator.client("lambda"), emulator.client("sns"), create_queue(emulator)
     created = functions.create_function(**function(function_role, DeadLetterConfig={"TargetArn": dead}))
     name, topic = created["FunctionName"], sns.create_topic(Name=unique("strict"))["TopicArn"]
     functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
@@ -361,16 +361,18 @@ def test_a_topic_invokes_a_function_that_lets_it(played, function_role, permitte
 
     sns.publish(TopicArn=topic, Message="message")
 
-    assert len(received(played, url, seconds=20 if permitted else 2)) == permitted
+    assert len(received(emulator, url, seconds=20 if permitted else 2)) == permitted
 
 
 # --- S3 --------------------------------------------------------------------------------------------------------------
 
 
-def test_more_than_a_thousand_objects_in_one_deletion_are_refused(played, bucket):
+def test_more_than_a_thousand_objects_in_one_deletion_are_refused(emulator, bucket):
     objects = [{"Key": str(number)} for number in range(1001)]
 
-    assert refusal(played.client("s3").delete_objects, Bucket=bucket, Delete={"Objects": objects})[0] == "MalformedXML"
+    assert (
+        refusal(emulator.client("s3").delete_objects, Bucket=bucket, Delete={"Objects": objects})[0] == "MalformedXML"
+    )
 
 
 BUCKET = """
@@ -387,8 +389,8 @@ Resources:
 """
 
 
-def test_lifecycle_rules_and_tags_of_a_templates_bucket_are_its_own(played):
-    cloudformation, s3, name = played.client("cloudformation"), played.client("s3"), unique("strict")
+def test_lifecycle_rules_and_tags_of_a_templates_bucket_are_its_own(emulator):
+    cloudformation, s3, name = emulator.client("cloudformation"), emulator.client("s3"), unique("strict")
     cloudformation.create_stack(StackName=name, TemplateBody=BUCKET % name)
     cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
 
@@ -415,8 +417,8 @@ STATEMENT = {
         ({"Effect": "allow"}, "Invalid effect: allow"),
     ],
 )
-def test_a_bucket_policy_that_s3_refuses_is_refused(played, bucket, changes, message):
-    put = played.client("s3").put_bucket_policy
+def test_a_bucket_policy_that_s3_refuses_is_refused(emulator, bucket, changes, message):
+    put = emulator.client("s3").put_bucket_policy
 
     assert refusal(put, Bucket=bucket, Policy=policy(STATEMENT | changes)) == ("MalformedPolicy", message)
 
@@ -425,8 +427,8 @@ def test_a_bucket_policy_that_s3_refuses_is_refused(played, bucket, changes, mes
 
 
 @pytest.mark.parametrize("subject", ["x" * 101, "two\nlines"])
-def test_a_subject_that_is_too_long_or_has_line_breaks_is_refused(played, subject):
-    sns = played.client("sns")
+def test_a_subject_that_is_too_long_or_has_line_breaks_is_refused(emulator, subject):
+    sns = emulator.client("sns")
     topic = sns.create_topic(Name=unique("strict"))["TopicArn"]
 
     refused = refusal(sns.publish, TopicArn=topic, Message="message", Subject=subject)
@@ -442,20 +444,20 @@ def test_a_subject_that_is_too_long_or_has_line_breaks_is_refused(played, subjec
         ({}, "InvalidParameterValue"),
     ],
 )
-def test_a_queue_that_sqs_refuses_is_refused(played, attributes, code):
+def test_a_queue_that_sqs_refuses_is_refused(emulator, attributes, code):
     name = unique("strict") if attributes else "with a blank"
 
-    assert refusal(played.client("sqs").create_queue, QueueName=name, Attributes=attributes)[0].endswith(code)
+    assert refusal(emulator.client("sqs").create_queue, QueueName=name, Attributes=attributes)[0].endswith(code)
 
 
-def test_a_deny_in_the_policy_of_a_queue_or_a_topic_holds_for_people(played):
+def test_a_deny_in_the_policy_of_a_queue_or_a_topic_holds_for_people(emulator):
     everybody = {"Effect": "Deny", "Principal": "*", "Resource": "*"}
-    sns, (url, _) = played.client("sns"), create_queue(played, everybody | {"Action": "sqs:SendMessage"})
+    sns, (url, _) = emulator.client("sns"), create_queue(emulator, everybody | {"Action": "sqs:SendMessage"})
     topic = sns.create_topic(Name=unique("strict"))["TopicArn"]
     denied = policy(everybody | {"Action": "sns:Publish"})
     sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=denied)
 
-    sent = refusal(played.client("sqs").send_message, QueueUrl=url, MessageBody="message")
+    sent = refusal(emulator.client("sqs").send_message, QueueUrl=url, MessageBody="message")
     published = refusal(sns.publish, TopicArn=topic, Message="message")
 
     assert {sent[0], published[0]} <= {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
@@ -481,8 +483,8 @@ NOBODY = f"arn:aws:iam::{ACCOUNT}:role/no-such-role"
         ),
     ],
 )
-def test_a_trust_policy_that_iam_refuses_is_refused(played, statement, message):
-    create = played.client("iam").create_role
+def test_a_trust_policy_that_iam_refuses_is_refused(emulator, statement, message):
+    create = emulator.client("iam").create_role
 
     refused = refusal(create, RoleName=unique("strict"), AssumeRolePolicyDocument=policy(statement))
 
@@ -502,14 +504,14 @@ LONG = READ | {"Resource": [f"arn:aws:s3:::{'x' * 60}{number}" for number in ran
         (READ | {"Efect": "Deny"}, "Syntax errors in policy."),
     ],
 )
-def test_an_inline_policy_that_iam_refuses_is_refused(played, function_role, statement, message):
+def test_an_inline_policy_that_iam_refuses_is_refused(emulator, function_role, statement, message):
     parts = {"RoleName": "strict-function", "PolicyName": "wrong", "PolicyDocument": policy(statement)}
 
-    assert refusal(played.client("iam").put_role_policy, **parts) == ("MalformedPolicyDocument", message)
+    assert refusal(emulator.client("iam").put_role_policy, **parts) == ("MalformedPolicyDocument", message)
 
 
-def test_inline_policies_that_are_too_long_together_are_refused(played, make_role):
-    iam, role = played.client("iam"), make_role(unique("strict"), "lambda").rsplit("/", 1)[-1]
+def test_inline_policies_that_are_too_long_together_are_refused(emulator, make_role):
+    iam, role = emulator.client("iam"), make_role(unique("strict"), "lambda").rsplit("/", 1)[-1]
     iam.put_role_policy(RoleName=role, PolicyName="first", PolicyDocument=policy(LONG))
 
     refused = refusal(iam.put_role_policy, RoleName=role, PolicyName="second", PolicyDocument=policy(LONG))
@@ -527,8 +529,8 @@ Resources:
 """
 
 
-def test_a_stack_with_a_role_that_iam_refuses_fails(played):
-    cloudformation, stack = played.client("cloudformation"), unique("strict")
+def test_a_stack_with_a_role_that_iam_refuses_fails(emulator):
+    cloudformation, stack = emulator.client("cloudformation"), unique("strict")
     template = ROLE % (policy(TRUST), policy(LONG), policy(LONG))
     cloudformation.create_stack(
         StackName=stack, TemplateBody=template, OnFailure="DO_NOTHING", Capabilities=["CAPABILITY_IAM"]
@@ -551,8 +553,8 @@ WRONG = {"Version": "2012-10-17", "Statement": [{"Efect": "Allow"}]}
         ("AWS::S3::BucketPolicy", {"Bucket": "tests-111122223333"}),
     ],
 )
-def test_a_stack_with_a_malformed_policy_fails(played, bucket, kind, properties):
-    cloudformation, stack = played.client("cloudformation"), unique("strict")
+def test_a_stack_with_a_malformed_policy_fails(emulator, bucket, kind, properties):
+    cloudformation, stack = emulator.client("cloudformation"), unique("strict")
     resource = {"Type": kind, "Properties": properties | {"PolicyDocument": WRONG}}
     template, capabilities = json.dumps({"Resources": {"Policy": resource}}), ["CAPABILITY_IAM"]
     cloudformation.create_stack(

@@ -200,15 +200,15 @@ def policy_of_the_pipeline_role(name: str, project: str) -> dict:
 
 
 @pytest.fixture
-def as_pipeline(played, make_role, as_role) -> Callable[[str], dict[str, str]]:
+def as_pipeline(emulator, make_role, as_role) -> Callable[[str], dict[str, str]]:
     """Return a function that returns the environment of a project's job, whose role may read its secrets."""
 
     def variables(project: str) -> dict[str, str]:
         name = f"pipeline-{uuid.uuid4().hex[:8]}"
         role = make_role(name, "sagemaker")
         policy = json.dumps(policy_of_the_pipeline_role("secretsmanager", project))
-        played.client("iam").put_role_policy(RoleName=name, PolicyName="secretsmanager", PolicyDocument=policy)
-        return played.environment(as_role(role))
+        emulator.client("iam").put_role_policy(RoleName=name, PolicyName="secretsmanager", PolicyDocument=policy)
+        return emulator.environment(as_role(role))
 
     return variables
 
@@ -297,9 +297,9 @@ def wandb_server() -> Iterator[HTTPServer]:
 
 
 def test_the_key_of_wandb_comes_from_a_secret_of_the_project_and_is_written_nowhere(
-    played, as_pipeline, wandb_server, train, tmp_path
+    emulator, as_pipeline, wandb_server, train, tmp_path
 ):
-    played.client("secretsmanager").create_secret(Name="sagemaker-p-1/wandb", SecretString=f"{KEY}\n")
+    emulator.client("secretsmanager").create_secret(Name="sagemaker-p-1/wandb", SecretString=f"{KEY}\n")
 
     server = {"WANDB_BASE_URL": f"http://127.0.0.1:{wandb_server.server_port}"}
     done = train("10", "finished", WANDB_SECRET="sagemaker-p-1/wandb", **as_pipeline("p-1"), **server)
@@ -312,8 +312,8 @@ def test_the_key_of_wandb_comes_from_a_secret_of_the_project_and_is_written_nowh
     assert done.stdout.splitlines()[-1] == "trained"
 
 
-def test_a_secret_of_another_project_is_not_read_and_training_goes_on(played, as_pipeline, train):
-    played.client("secretsmanager").create_secret(Name="sagemaker-p-12/wandb", SecretString=KEY)
+def test_a_secret_of_another_project_is_not_read_and_training_goes_on(emulator, as_pipeline, train):
+    emulator.client("secretsmanager").create_secret(Name="sagemaker-p-12/wandb", SecretString=KEY)
 
     done = train("10", WANDB_SECRET="sagemaker-p-12/wandb", **as_pipeline("p-1"))
 

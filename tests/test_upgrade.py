@@ -14,11 +14,11 @@ from build import install
 from build.account import Account
 from build.install import ROLE_POLICY, prepared
 from build.package import Package
-from build.plan import Wish
+from build.plan import Request
 from build.stacks import STACK, describe_stack, outputs_of
 from build.template import load
 from build.upgrade import FILLED_IN, project_actions, project_parameters, settle_project, stack_names, stacks_in_record
-from rehearsal.server import ACCOUNT, PlayedAws
+from rehearsal.server import ACCOUNT, Emulator
 
 BUCKET = "templates-of-upgrades-111122223333"
 ROUTES = ("FromCatalog", "FromS3")
@@ -38,7 +38,7 @@ EVERY = {
 
 
 @pytest.fixture(scope="module")
-def bundle(account: PlayedAws) -> Account:
+def bundle(account: Emulator) -> Account:
     """Return an account with the bundle installed for a Studio role, for both routes."""
     found = Account(account.session(), account.endpoint, wait_seconds=0.05)
     trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
@@ -55,13 +55,13 @@ def bundle(account: PlayedAws) -> Account:
     everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
     boundary = json.dumps({"Version": "2012-10-17", "Statement": [everything]})
     found.iam.create_policy(PolicyName="Everything", PolicyDocument=boundary)
-    install.install(found, Wish(bucket=BUCKET, s3_route=True), dry_run=False, say=lambda line: None)
+    install.install(found, Request(bucket=BUCKET, s3_route=True), dry_run=False, say=lambda line: None)
     return found
 
 
 @pytest.fixture(scope="module")
 def built(bundle: Account) -> Package:
-    return prepared(bundle, Wish())
+    return prepared(bundle, Request())
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +113,11 @@ def test_every_optional_parameter_is_set_here():
 
 
 def test_a_project_that_has_the_newest_template_is_left_alone(projects, built):
-    assert project_actions(projects, Wish(projects=("all",)), built) == []
+    assert project_actions(projects, Request(projects=("all",)), built) == []
 
 
 def test_a_value_that_is_named_is_set_in_a_project_that_is_up_to_date(projects, built):
-    actions = project_actions(projects, Wish(projects=("FromS3",), parameters={"MonthlyBudget": "60"}), built)
+    actions = project_actions(projects, Request(projects=("FromS3",), parameters={"MonthlyBudget": "60"}), built)
 
     assert [action.what for action in actions] == ["update project FromS3"]
 
@@ -125,7 +125,7 @@ def test_a_value_that_is_named_is_set_in_a_project_that_is_up_to_date(projects, 
 def test_a_parameter_that_the_newest_template_lost_is_named_in_the_plan(projects, built):
     other = changed(built, r"(?m)^  FunctionArns:$(?=\n    Desc)", "  CallableArns:")
 
-    actions = project_actions(projects, Wish(projects=("FromCatalog",)), other)
+    actions = project_actions(projects, Request(projects=("FromCatalog",)), other)
 
     assert [action.what for action in actions] == [
         "update project FromCatalog (the template no longer has: FunctionArns)"
@@ -134,10 +134,10 @@ def test_a_parameter_that_the_newest_template_lost_is_named_in_the_plan(projects
 
 def test_a_value_that_the_newest_template_refuses_is_named_before_anything_changes(projects, built):
     shorter = changed(built, r"\{0,5\}\)\?\$", "{0,0})?$")
-    mended = Wish(projects=("FromS3",), parameters={"SubnetIds": "subnet-00000001"})
+    mended = Request(projects=("FromS3",), parameters={"SubnetIds": "subnet-00000001"})
 
     with pytest.raises(ValueError, match="project FromS3 has what the newest template refuses: SubnetIds is 'subnet-"):
-        project_actions(projects, Wish(projects=("FromS3",)), shorter)
+        project_actions(projects, Request(projects=("FromS3",)), shorter)
     assert len(project_actions(projects, mended, shorter)) == 1
 
 
@@ -147,26 +147,32 @@ def test_a_required_parameter_that_a_project_lacks_is_asked_for_and_taken(projec
     with pytest.raises(
         ValueError, match='project FromCatalog has no value for CostCentre.* PARAMETERS="CostCentre=value"'
     ):
-        project_actions(projects, Wish(projects=("all",)), other)
-    (action,) = project_actions(projects, Wish(projects=("FromS3",), parameters={"CostCentre": "7"}), other)
+        project_actions(projects, Request(projects=("all",)), other)
+    (action,) = project_actions(projects, Request(projects=("FromS3",), parameters={"CostCentre": "7"}), other)
 
     assert action.what == "update project FromS3"
 
 
 @pytest.mark.parametrize(
-    "wish, expected",
+    "options, expected",
     [
-        (Wish(projects=("Nobody",)), "no project of this bundle is called Nobody. There is: FromCatalog, FromS3."),
-        (Wish(projects=("all",), parameters={"Budget": "5"}), "PARAMETERS names Budget, no parameter of the project"),
-        (Wish(projects=("all",), parameters={"SageMakerProjectId": "5"}), "PARAMETERS names SageMakerProjectId, no"),
-        (Wish(parameters={"MonthlyBudget": "5"}), "PARAMETERS sets MonthlyBudget of no project. Name some: PROJECTS="),
+        (Request(projects=("Nobody",)), "no project of this bundle is called Nobody. There is: FromCatalog, FromS3."),
+        (
+            Request(projects=("all",), parameters={"Budget": "5"}),
+            "PARAMETERS names Budget, no parameter of the project",
+        ),
+        (Request(projects=("all",), parameters={"SageMakerProjectId": "5"}), "PARAMETERS names SageMakerProjectId, no"),
+        (
+            Request(parameters={"MonthlyBudget": "5"}),
+            "PARAMETERS sets MonthlyBudget of no project. Name some: PROJECTS=",
+        ),
     ],
 )
-def test_an_upgrade_that_makes_no_sense_is_refused_before_anything_changes(projects, wish, expected):
+def test_an_upgrade_that_makes_no_sense_is_refused_before_anything_changes(projects, options, expected):
     lines: list[str] = []
 
     with pytest.raises(ValueError, match=re.escape(expected)):
-        install.install(projects, wish, dry_run=False, say=lines.append)
+        install.install(projects, options, dry_run=False, say=lines.append)
 
     assert all(line.startswith(("ok ", "?  ")) for line in lines), lines
 
@@ -247,7 +253,7 @@ def test_a_studio_role_launches_templates_from_s3_with_each_of_its_rights_alone(
     assert f"not authorized to perform: {denied} on" in said if denied else said == "CreateCompleted"
 
 
-def launch(aws: PlayedAws, asked: dict) -> str:
+def launch(aws: Emulator, asked: dict) -> str:
     """Create a project as the Studio role and delete it; return its status, or the error of CreateProject."""
     role = f"arn:aws:iam::{ACCOUNT}:role/Studio"
     given = aws.client("sts").assume_role(RoleArn=role, RoleSessionName="scientist")["Credentials"]

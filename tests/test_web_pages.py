@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.server import ACCOUNT, PlayedAws
+from rehearsal.server import ACCOUNT, Emulator
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
@@ -52,9 +52,9 @@ async function attempt(name, address, options) {
 
 
 @pytest.fixture
-def page(played, tmp_path) -> Iterator[str]:
+def page(emulator, tmp_path) -> Iterator[str]:
     """Yield the URL of a page of another origin, which tries to call the emulator."""
-    text = PAGE.replace('"AWS"', f'"{played.endpoint}"', 1).replace("KEYS", f'["test", "{ACCOUNT}"]', 1)
+    text = PAGE.replace('"AWS"', f'"{emulator.endpoint}"', 1).replace("KEYS", f'["test", "{ACCOUNT}"]', 1)
     (tmp_path / "index.html").write_text(text.replace("TEMPLATE", f"`{TEMPLATE}`", 1))
     (tmp_path / "control.txt").write_text("the page runs")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
@@ -72,8 +72,8 @@ def look_at(address: str, folder: Path) -> str:
     return done.stdout.partition('<pre id="seen">')[2].partition("</pre>")[0]
 
 
-def test_a_page_of_another_origin_runs_and_reads_nothing(played: PlayedAws, page, tmp_path_factory):
-    s3 = played.client("s3")
+def test_a_page_of_another_origin_runs_and_reads_nothing(emulator: Emulator, page, tmp_path_factory):
+    s3 = emulator.client("s3")
     s3.create_bucket(Bucket="secret-of-tests")
     s3.put_object(Bucket="secret-of-tests", Key="key", Body=b"secret")
 
@@ -81,7 +81,7 @@ def test_a_page_of_another_origin_runs_and_reads_nothing(played: PlayedAws, page
         line.split(": ", 1) for line in look_at(page, tmp_path_factory.mktemp("browser")).splitlines() if ": " in line
     )
 
-    stacks = [stack["StackName"] for stack in played.client("cloudformation").list_stacks()["StackSummaries"]]
+    stacks = [stack["StackName"] for stack in emulator.client("cloudformation").list_stacks()["StackSummaries"]]
     assert seen.pop("control") == "read the page runs"
     assert len(seen) == 12
     # Either the browser blocks the call, or the page cannot read the response to a no-cors request.

@@ -14,7 +14,7 @@ from typing import Any
 from rehearsal.aws import adapter
 from rehearsal.aws.protocol import AwsError, Caller, Service, now, page, short_id
 
-MOST_SEED_BYTES = 20 * 2**20
+MAX_SEED_BYTES = 20 * 2**20
 AUTHOR = {
     "GIT_AUTHOR_NAME": "AWS CloudFormation",
     "GIT_AUTHOR_EMAIL": "noreply-cloudformation@amazon.com",
@@ -81,7 +81,7 @@ class CodeCommit(Service):
         """
         s3 = adapter.client("s3", adapter.root_credentials())
         body = s3.get_object(Bucket=source["Bucket"], Key=source["Key"])["Body"].read()
-        if len(body) > MOST_SEED_BYTES:
+        if len(body) > MAX_SEED_BYTES:
             raise ValueError(f"s3://{source['Bucket']}/{source['Key']} is larger than 20 MB")
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(BytesIO(body)) as archive:
             for entry in archive.infolist():

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from rehearsal.aws.protocol import not_played
+from rehearsal.aws.protocol import not_emulated
 
 DEFINITION = ("Version", "Metadata", "Parameters", "PipelineExperimentConfig", "Steps")
 EVERY_STEP = ("Name", "Type", "Arguments", "DependsOn", "DisplayName", "Description")
@@ -47,15 +47,15 @@ def check(definition: dict[str, Any]) -> None:
 def check_step(step: dict[str, Any]) -> None:
     """Raise AwsError for a step whose type, members or conditions are not emulated."""
     if step["Type"] not in STEPS:
-        raise not_played(f"steps of type {step['Type']}, as {step['Name']}")
+        raise not_emulated(f"steps of type {step['Type']}, as {step['Name']}")
     allowed = (*EVERY_STEP, *STEPS[step["Type"]])
     if unknown := [name for name in step if name not in allowed]:
-        raise not_played(f"{', '.join(unknown)} of step {step['Name']}")
+        raise not_emulated(f"{', '.join(unknown)} of step {step['Name']}")
     if any(isinstance(entry, dict) for entry in step.get("DependsOn", [])):
-        raise not_played(f"dependencies by trigger, in DependsOn of step {step['Name']}")
+        raise not_emulated(f"dependencies by trigger, in DependsOn of step {step['Name']}")
     for condition in all_conditions(step["Arguments"].get("Conditions", [])) if step["Type"] == "Condition" else []:
         if condition["Type"] not in CONDITIONS:
-            raise not_played(f"conditions of type {condition['Type']}, as in step {step['Name']}")
+            raise not_emulated(f"conditions of type {condition['Type']}, as in step {step['Name']}")
 
 
 def all_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ class Endpoints:
         containers_of = properties.get("Containers") or [properties["PrimaryContainer"]]
         if len(containers_of) != 1 or "ModelPackageName" not in containers_of[0]:
             raise ValueError(
-                "The rehearsal does not play models of several containers, or of none from a model package."
+                "The emulator does not support models of several containers, or of none from a model package."
             )
         package = self.package(containers_of[0]["ModelPackageName"])
         if package["ModelApprovalStatus"] != "Approved":

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.aws import containers
-from rehearsal.aws.protocol import not_played
+from rehearsal.aws.protocol import not_emulated
 
 # Maximum instances of a job: each runs on this machine, and takes the memory of a training process.
-MOST = 8
+MAX_INSTANCES = 8
 
 
 class Instance:
@@ -71,11 +71,11 @@ def require_playable(job: dict[str, Any]) -> None:
     """Raise UnsupportedOperation for a job whose instances cannot be emulated here, instead of running it on one."""
     resources = resources_of(job)
     if resources.get("InstanceGroups"):
-        raise not_played("groups of instances: name one InstanceType and its InstanceCount")
+        raise not_emulated("groups of instances: name one InstanceType and its InstanceCount")
     count = resources.get("InstanceCount", 1)
-    if not 1 <= count <= MOST:
-        raise not_played(f"a job on {count} instances: set its InstanceCount to 1 to {MOST}")
+    if not 1 <= count <= MAX_INSTANCES:
+        raise not_emulated(f"a job on {count} instances: set its InstanceCount to 1 to {MAX_INSTANCES}")
     if count > 1 and not containers.has_clusters():
-        raise not_played(
+        raise not_emulated(
             f"a job on {count} instances, since the kernel permits no networks here: set its InstanceCount to 1"
         )

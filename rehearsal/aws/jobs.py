@@ -13,11 +13,11 @@ from typing import Any
 
 from rehearsal.aws import adapter, containers, objects, processes, vpc
 from rehearsal.aws.instances import Instance, require_playable, resources_of
-from rehearsal.aws.protocol import AwsError, Caller, not_played, now, page, public, short_id
+from rehearsal.aws.protocol import AwsError, Caller, not_emulated, now, page, public, short_id
 
 STOP_GRACE_SECONDS = 120  # between SIGTERM and SIGKILL, as on AWS
 # Billable share of spot seconds in the emulator. Real prices vary; the CV original paid 26.5 % (9.78 against 2.59 USD).
-PLAYED_SPOT_PRICE = 0.3
+BILLED_SPOT_SHARE = 0.3
 # How long an interrupted job waits for its next instances.
 CAPACITY_RETURNS_SECONDS = 1
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -77,12 +77,12 @@ class Jobs:
             "ContainerEntrypoint" not in parameters["AlgorithmSpecification"]
             and "sagemaker_program" not in hyperparameters
         ):
-            raise not_played("training with neither a ContainerEntrypoint nor a sagemaker_program")
+            raise not_emulated("training with neither a ContainerEntrypoint nor a sagemaker_program")
 
     def create_processing_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         if "ContainerEntrypoint" not in parameters["AppSpecification"]:
             raise AwsError(
-                "UnsupportedOperation", "The rehearsal does not play processing without a ContainerEntrypoint."
+                "UnsupportedOperation", "The emulator does not support processing without a ContainerEntrypoint."
             )
         return {"ProcessingJobArn": self.create_job("processing", parameters, caller)["ProcessingJobArn"]}
 
@@ -341,7 +341,7 @@ class Run:
     def note_time(self) -> None:
         """Record the training and billable seconds so far, over all interruptions, without the waits for instances."""
         self.record["TrainingEndTime"] = now()
-        price = PLAYED_SPOT_PRICE if self.record.get("EnableManagedSpotTraining") else 1
+        price = BILLED_SPOT_SHARE if self.record.get("EnableManagedSpotTraining") else 1
         seconds = max(1, round(self.seconds))
         self.record["TrainingTimeInSeconds"] = seconds
         self.record["BillableTimeInSeconds"] = max(1, round(seconds * price))

@@ -23,7 +23,7 @@ from rehearsal.aws.protocol import (
     short_id,
 )
 
-MOST_CHARACTERS = 1_048_576
+MAX_CHARACTERS = 1_048_576
 ENDED = ("Succeeded", "Failed", "Stopped")
 # docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html
 CACHE_KEYS = {
@@ -116,9 +116,9 @@ class Pipelines:
             version = {"VersionId": place["VersionId"]} if "VersionId" in place else {}
             s3 = adapter.client("s3", adapter.root_credentials())
             text = s3.get_object(Bucket=place["Bucket"], Key=place["ObjectKey"], **version)["Body"].read().decode()
-        if len(text) > MOST_CHARACTERS:
+        if len(text) > MAX_CHARACTERS:
             raise AwsError(
-                "ValidationException", f"The definition has {len(text)} characters, more than {MOST_CHARACTERS}."
+                "ValidationException", f"The definition has {len(text)} characters, more than {MAX_CHARACTERS}."
             )
         try:
             definitions.check(json.loads(text))
@@ -260,9 +260,9 @@ class Execution:
         self.steps: dict[str, dict[str, Any]] = {}
         self.outputs: dict[str, dict[str, Any]] = {}
         self.lock = threading.Condition()
-        self.told("Executing")
+        self.emit_status_change("Executing")
 
-    def told(self, before: str) -> None:
+    def emit_status_change(self, before: str) -> None:
         """Raise the event of a changed status.
 
         docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
@@ -343,7 +343,7 @@ class Execution:
         else:
             self.status = "Failed" if self.failure else "Succeeded"
         self.modified = now()
-        self.told("Stopping" if self.stopping.is_set() else "Executing")
+        self.emit_status_change("Stopping" if self.stopping.is_set() else "Executing")
 
     def run_steps(self, steps: list[dict[str, Any]]) -> None:
         """Run steps, each as soon as all that it depends on have succeeded, and wait until all have ended.
@@ -442,7 +442,9 @@ class Execution:
         status = job[f"{title}Status"]
         if status == "Failed":
             raise StepFailed(job["FailureReason"])
-        if job.get("SecondaryStatus") == "MaxRuntimeExceeded":  # AWS does not document the step's status: the strict one
+        if (
+            job.get("SecondaryStatus") == "MaxRuntimeExceeded"
+        ):  # AWS does not document the step's status: the strict one
             raise StepFailed(f"{title} {job[f'{title}Name']} was stopped: it reached MaxRuntimeInSeconds")
         record["stopped"] = status == "Stopped"
         self.outputs[step["Name"]] = job

@@ -80,7 +80,7 @@ class Projects:
         """Return what to launch for a template in S3: the template's URL and the role that the caller passes."""
         provider = providers[0]["CfnTemplateProvider"]
         if "RoleARN" not in provider:
-            raise AwsError("UnsupportedOperation", "The rehearsal does not play templates from S3 without a RoleARN.")
+            raise AwsError("UnsupportedOperation", "The emulator does not support templates from S3 without a RoleARN.")
         stack = f"SP-{project['ProjectId']}"
         self.require_s3_route(caller, provider["RoleARN"], stack, "CreateStack", "TagResource")
         given = {entry["Key"]: entry["Value"] for entry in provider.get("Parameters", [])}

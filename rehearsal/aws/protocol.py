@@ -47,9 +47,9 @@ class AwsError(Exception):
         self.status = status
 
 
-def not_played(what: str) -> AwsError:
+def not_emulated(what: str) -> AwsError:
     """Return the error for something that is not emulated."""
-    return AwsError("UnsupportedOperation", f"The rehearsal does not play {what}.")
+    return AwsError("UnsupportedOperation", f"The emulator does not support {what}.")
 
 
 def service_model(name: str) -> botocore.model.ServiceModel:
@@ -110,7 +110,7 @@ class Service:
         self, method: str, path: str, headers: dict[str, str], body: bytes, caller: Caller
     ) -> adapter.Response:
         """Return the response to a request that names its operation by its path."""
-        raise not_played(f"{self.name} {method} {path}")
+        raise not_emulated(f"{self.name} {method} {path}")
 
     def call(self, operation: str, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         """Check the parameters, and return what the operation's method returns.
@@ -119,20 +119,20 @@ class Service:
         """
         if operation not in self.model.operation_names:
             raise AwsError("UnknownOperationException", f"{self.name} has no operation {operation}.")
-        played = getattr(self, xform_name(operation), None)
-        if played is None or operation not in members.HONOURED:
-            raise not_played(f"{self.name}:{operation}")
+        emulator = getattr(self, xform_name(operation), None)
+        if emulator is None or operation not in members.HONOURED:
+            raise not_emulated(f"{self.name}:{operation}")
         shape = self.model.operation_model(operation).input_shape
         check(shape, parameters)
         if ignored := members.unsupported(operation, shape, parameters):
-            raise not_played(f"{', '.join(ignored)} of {self.name}:{operation}")
+            raise not_emulated(f"{', '.join(ignored)} of {self.name}:{operation}")
         check_tags(parameters)
         token = idempotency_token(shape, parameters) if operation.startswith("Create") else ""
         asked, answer = self.answers.get((operation, token), (None, {})) if token else (None, {})
         if asked == parameters:
             return answer
         try:
-            answer = played(parameters, caller) or {}
+            answer = emulator(parameters, caller) or {}
         except lists.BadToken as error:
             code = BAD_TOKENS.get(self.name, "ValidationException")
             raise AwsError(code, f"The token {error} is not one of {operation} with these parameters.") from error

@@ -5,7 +5,7 @@ from typing import Any
 from rehearsal.aws import adapter
 from rehearsal.aws.protocol import Caller, Service, page, service_model
 
-PLAYED = 4.0
+SPOT_QUOTA = 4.0
 
 
 class Quotas(Service):
@@ -18,7 +18,7 @@ class Quotas(Service):
         super().__init__()
         adapter.call_in_policies(self.name, "servicequotas")
         types = service_model("sagemaker").shape_for("TrainingInstanceType").enum
-        self.values = {f"{name} for spot training job usage": PLAYED for name in types}
+        self.values = {f"{name} for spot training job usage": SPOT_QUOTA for name in types}
 
     def list_service_quotas(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         quotas = [

@@ -77,7 +77,7 @@ class Registry:
 
     def create_model_package(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         if "ModelPackageGroupName" not in parameters:
-            raise AwsError("UnsupportedOperation", "The rehearsal does not play model packages without a group.")
+            raise AwsError("UnsupportedOperation", "The emulator does not support model packages without a group.")
         group = self.group(parameters["ModelPackageGroupName"])
         for container in parameters.get("InferenceSpecification", {}).get("Containers", []):
             self.require_object(container.get("ModelDataUrl"), caller)

@@ -13,12 +13,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from rehearsal.server import ACCOUNT, REGION, PlayedAws
+from rehearsal.server import ACCOUNT, REGION, Emulator
 
 FOLDER = Path(__file__).parent.parent.parent.parent / "shared/recordings"
 MISSING = "(missing)"
 Responses = dict[str, Any]
-Replay = Callable[[PlayedAws], Responses]
+Replay = Callable[[Emulator], Responses]
 REPLAYS: dict[str, Replay] = {}  # key of a recording -> the function that replays it
 
 SENDERS = [f"{service}.amazonaws.com" for service in ("cloudwatch", "events", "s3", "sns")]
@@ -72,7 +72,7 @@ def unique(name: str) -> str:
     return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
-def create_queue(aws: PlayedAws, **attributes: str) -> tuple[str, str]:
+def create_queue(aws: Emulator, **attributes: str) -> tuple[str, str]:
     """Create a queue that every service in SENDERS may send to; return its URL and its ARN."""
     sqs, name = aws.client("sqs"), unique("recorded")
     arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
@@ -81,7 +81,7 @@ def create_queue(aws: PlayedAws, **attributes: str) -> tuple[str, str]:
     return sqs.create_queue(QueueName=name, Attributes={"Policy": policy} | attributes)["QueueUrl"], arn
 
 
-def receive(aws: PlayedAws, queue: str, count: int, seconds: int = 10, **options: Any) -> list[dict[str, Any]]:
+def receive(aws: Emulator, queue: str, count: int, seconds: int = 10, **options: Any) -> list[dict[str, Any]]:
     """Receive and delete messages until there are at least `count`, or none arrives for `seconds`; return them."""
     sqs, messages = aws.client("sqs"), []
     while len(messages) < count:

@@ -7,7 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError, WaiterError
 
 from recordings import Responses, refusal, replays, unique
-from rehearsal.server import PlayedAws
+from rehearsal.server import Emulator
 
 ACCEPTED: dict[str, dict[str, str]] = {
     "test_stacks::TestStacksApi::test_list_events_after_deployment": {
@@ -33,7 +33,7 @@ def parameter(name: str = "SimpleParam", **more: Any) -> dict[str, Any]:
     return {name: {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": "test"}, **more}}
 
 
-def create(aws: PlayedAws, body: str, name: str | None = None, **more: Any) -> str:
+def create(aws: Emulator, body: str, name: str | None = None, **more: Any) -> str:
     """Create a stack, wait for it to complete, and return its id."""
     cloudformation, name = aws.client("cloudformation"), name or unique("recorded")
     stack = cloudformation.create_stack(StackName=name, TemplateBody=body, **more)["StackId"]
@@ -41,7 +41,7 @@ def create(aws: PlayedAws, body: str, name: str | None = None, **more: Any) -> s
     return stack
 
 
-def deploy(aws: PlayedAws, body: str, **more: Any) -> dict[str, Any]:
+def deploy(aws: Emulator, body: str, **more: Any) -> dict[str, Any]:
     """Create a stack by executing a change set, wait for it, and return the response of CreateChangeSet."""
     cloudformation = aws.client("cloudformation")
     made = cloudformation.create_change_set(TemplateBody=body, ChangeSetType="CREATE", **more)
@@ -52,13 +52,13 @@ def deploy(aws: PlayedAws, body: str, **more: Any) -> dict[str, Any]:
     return made
 
 
-def delete(aws: PlayedAws, stack: str) -> None:
+def delete(aws: Emulator, stack: str) -> None:
     cloudformation = aws.client("cloudformation")
     cloudformation.delete_stack(StackName=stack)
     cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig=QUICK)
 
 
-def events(aws: PlayedAws, stack: str, logical_id: str) -> list[dict[str, Any]]:
+def events(aws: Emulator, stack: str, logical_id: str) -> list[dict[str, Any]]:
     """Return a resource's events, oldest first, with the fields that the recordings keep.
 
     Of consecutive events with the same status only the last is kept.
@@ -70,7 +70,7 @@ def events(aws: PlayedAws, stack: str, logical_id: str) -> list[dict[str, Any]]:
 
 
 @replays("test_changesets::test_name_conflicts")
-def change_sets_of_taken_names(aws: PlayedAws) -> Responses:
+def change_sets_of_taken_names(aws: Emulator) -> Responses:
     cloudformation, body = aws.client("cloudformation"), template(Resources=parameter())
     names = {"StackName": unique("recorded"), "ChangeSetName": unique("changes")}
     first = deploy(aws, body, **names)
@@ -91,7 +91,7 @@ def change_sets_of_taken_names(aws: PlayedAws) -> Responses:
 
 
 @replays("test_stacks::TestStacksApi::test_list_events_after_deployment")
-def events_of_a_creation(aws: PlayedAws) -> Responses:
+def events_of_a_creation(aws: Emulator) -> Responses:
     body = template(Resources={"topic123": TOPIC | {"Properties": {"TopicName": unique("recorded")}}})
     name = unique("recorded")
     deploy(aws, body, StackName=name, ChangeSetName=unique("changes"))
@@ -100,7 +100,7 @@ def events_of_a_creation(aws: PlayedAws) -> Responses:
 
 
 @replays("test_stacks::test_name_conflicts")
-def stacks_of_taken_names(aws: PlayedAws) -> Responses:
+def stacks_of_taken_names(aws: Emulator) -> Responses:
     cloudformation, name, body = aws.client("cloudformation"), unique("recorded"), template(Resources=parameter())
     describe = cloudformation.describe_stacks
     first = create(aws, body, name)
@@ -126,7 +126,7 @@ def stacks_of_taken_names(aws: PlayedAws) -> Responses:
 
 
 @replays("test_stacks::test_no_parameters_given")
-def parameters_without_values(aws: PlayedAws) -> Responses:
+def parameters_without_values(aws: Emulator) -> Responses:
     body = template(Parameters={"Input": {"Type": "String"}}, Resources=parameter())
     names = {"StackName": unique("recorded"), "ChangeSetName": unique("changes")}
     try:
@@ -137,17 +137,17 @@ def parameters_without_values(aws: PlayedAws) -> Responses:
 
 
 @replays("test_stacks::test_non_existing_stack_message")
-def stacks_that_do_not_exist(aws: PlayedAws) -> Responses:
+def stacks_that_do_not_exist(aws: Emulator) -> Responses:
     return {"Error": refusal(aws.client("cloudformation").describe_stacks, StackName=unique("recorded"))}
 
 
-def refused_template(aws: PlayedAws, **sections: Any) -> dict[str, Any]:
+def refused_template(aws: Emulator, **sections: Any) -> dict[str, Any]:
     refused = {"StackName": unique("recorded"), "TemplateBody": template(**sections)}
     return refusal(aws.client("cloudformation").create_stack, **refused)
 
 
 @replays("test_validations::test_resources_blocks[missing-type]")
-def resources_without_type(aws: PlayedAws) -> Responses:
+def resources_without_type(aws: Emulator) -> Responses:
     return {"validation-error": refused_template(aws, Resources={"A": {}})}
 
 
@@ -156,26 +156,26 @@ SKIPPED = {"MyTopic": TOPIC | {"Condition": "Never"}}
 
 
 @replays("test_conditions::TestCloudFormationConditions::test_dependent_ref")
-def references_to_skipped_resources(aws: PlayedAws) -> Responses:
+def references_to_skipped_resources(aws: Emulator) -> Responses:
     policy = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": {"Ref": "MyTopic"}}}
     return {"dependent_ref_exc": refused_template(aws, Conditions=NEVER, Resources=SKIPPED | {"Policy": policy})}
 
 
 @replays("test_conditions::TestCloudFormationConditions::test_output_reference_to_skipped_resource")
-def outputs_of_skipped_resources(aws: PlayedAws) -> Responses:
+def outputs_of_skipped_resources(aws: Emulator) -> Responses:
     outputs = {"TopicName": {"Value": {"Ref": "MyTopic"}}}
     refused = refused_template(aws, Conditions=NEVER, Resources=SKIPPED | parameter(), Outputs=outputs)
     return {"unresolved_resource_reference_exception": refused}
 
 
 @replays("test_references::TestDependsOn::test_depends_on_with_missing_reference")
-def dependencies_that_do_not_exist(aws: PlayedAws) -> Responses:
+def dependencies_that_do_not_exist(aws: Emulator) -> Responses:
     resources = parameter("A", DependsOn=["NonExistingResource"])
     return {"depends_on_nonexisting_exception": refused_template(aws, Resources=resources)}
 
 
 @replays("test_deletion_policy::test_deletion_policy_with_retain")
-def retained_resources(aws: PlayedAws) -> Responses:
+def retained_resources(aws: Emulator) -> Responses:
     name = unique("recorded")
     properties = {"Name": "CFN-MyParameter-EZmrlQrQjjTv", "Type": "String", "Value": "test"}
     body = template(Resources=parameter("MyParameter", DeletionPolicy="Retain", Properties=properties))
@@ -187,7 +187,7 @@ def retained_resources(aws: PlayedAws) -> Responses:
 
 
 @replays("test_replacement::test_requires_replacement")
-def a_queue_that_is_replaced(aws: PlayedAws) -> Responses:
+def a_queue_that_is_replaced(aws: Emulator) -> Responses:
     def body(queue: str) -> str:
         return template(Resources={"MyQueue": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": queue}}})
 
@@ -199,7 +199,7 @@ def a_queue_that_is_replaced(aws: PlayedAws) -> Responses:
 
 
 @replays("test_logs::test_handle_existing_log_group")
-def a_log_group_that_exists(aws: PlayedAws) -> Responses:
+def a_log_group_that_exists(aws: Emulator) -> Responses:
     cloudformation, group, name = aws.client("cloudformation"), unique("recorded"), unique("recorded")
     aws.client("logs").create_log_group(logGroupName=group)
     properties = {"LogGroupName": {"Ref": "LogGroupName"}}

@@ -5,14 +5,14 @@ import json
 from typing import Any
 
 from recordings import Responses, create_queue, receive, replays, unique
-from rehearsal.server import ACCOUNT, REGION, PlayedAws
+from rehearsal.server import ACCOUNT, REGION, Emulator
 
 ACCEPTED: dict[str, dict[str, str]] = {}
 NOT_REPLAYED: dict[str, str] = {}
 TEST = "test_cloudwatch::TestCloudwatch::test"
 
 
-def metric_data(aws: PlayedAws, queue: str, metrics: dict[str, tuple[str, str]]) -> dict[str, Any]:
+def metric_data(aws: Emulator, queue: str, metrics: dict[str, tuple[str, str]]) -> dict[str, Any]:
     """Return GetMetricData's response for a queue; `metrics` is {query id: (metric, statistic)}."""
     now = datetime.datetime.now(datetime.UTC)
     queries = []
@@ -25,7 +25,7 @@ def metric_data(aws: PlayedAws, queue: str, metrics: dict[str, tuple[str, str]])
 
 
 @replays(f"{TEST}_aws_sqs_metrics_created")
-def metrics_of_a_queue(aws: PlayedAws) -> Responses:
+def metrics_of_a_queue(aws: Emulator) -> Responses:
     sqs, (url, arn) = aws.client("sqs"), create_queue(aws)
     sqs.receive_message(QueueUrl=url)
     sqs.send_message(QueueUrl=url, MessageBody="hello")
@@ -45,7 +45,7 @@ def metrics_of_a_queue(aws: PlayedAws) -> Responses:
 
 
 @replays(f"{TEST}_put_metric_alarm")
-def alarm_of_a_metric(aws: PlayedAws) -> Responses:
+def alarm_of_a_metric(aws: Emulator) -> Responses:
     cloudwatch, sns, (url, queue) = aws.client("cloudwatch"), aws.client("sns"), create_queue(aws)
     topic, name, namespace = sns.create_topic(Name=unique("recorded"))["TopicArn"], unique("alarm"), unique("space")
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
@@ -76,7 +76,7 @@ def alarm_of_a_metric(aws: PlayedAws) -> Responses:
 @replays(
     *(f"{TEST}_put_metric_alarm_escape_character[{protocol}]" for protocol in ("json", "query", "smithy-rpc-v2-cbor"))
 )
-def characters_of_markup(aws: PlayedAws) -> Responses:
+def characters_of_markup(aws: Emulator) -> Responses:
     """Replay all three recordings alike: they differ in the wire protocol, which boto3 chooses."""
     cloudwatch, name = aws.client("cloudwatch"), unique("alarm")
     cloudwatch.put_metric_alarm(

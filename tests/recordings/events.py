@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from recordings import Responses, create_queue, receive, refusal, replays, unique
-from rehearsal.server import PlayedAws
+from rehearsal.server import Emulator
 
 PATHS = {
     "userId": "$.detail.payload.acc_id",
@@ -51,19 +51,19 @@ TEMPLATES = [
 ]  # fmt: skip
 
 
-def create_rule(aws: PlayedAws) -> str:
+def create_rule(aws: Emulator) -> str:
     """Create a rule with a unique name that matches events whose source is that name; return the name."""
     rule = unique("recorded")
     aws.client("events").put_rule(Name=rule, EventPattern=json.dumps({"source": [rule]}))
     return rule
 
 
-def put_event(aws: PlayedAws, source: str, detail: dict[str, Any] = DETAIL) -> None:
+def put_event(aws: Emulator, source: str, detail: dict[str, Any] = DETAIL) -> None:
     entry = {"Source": source, "DetailType": KIND, "Detail": json.dumps(detail)}
     aws.client("events").put_events(Entries=[entry])
 
 
-def transformed(aws: PlayedAws, template: str, paths: dict[str, str], seconds: int = 1) -> list[dict[str, Any]]:
+def transformed(aws: Emulator, template: str, paths: dict[str, str], seconds: int = 1) -> list[dict[str, Any]]:
     """Put one event on a rule with an input transformer; return the messages that its target queue receives."""
     rule, (url, arn) = create_rule(aws), create_queue(aws)
     transformer = {"InputPathsMap": paths, "InputTemplate": template}
@@ -76,7 +76,7 @@ def replay_template(template: str) -> None:
     """Register the replay of one template. An empty recording means that AWS delivered no message."""
 
     @replays(f"{NESTED}[{template}]".replace("\n", "\\n"))
-    def replay(aws: PlayedAws) -> Responses:
+    def replay(aws: Emulator) -> Responses:
         messages = transformed(aws, template, PATHS)
         return {"input-transformed-messages": messages} if messages else {}
 
@@ -89,7 +89,7 @@ def replay_paths(suffix: str, template: str) -> None:
     """Register the replay of a template, once with every variable in the event and once with one missing."""
 
     @replays(f"{TEMPLATE}_{suffix}")
-    def replay(aws: PlayedAws) -> Responses:
+    def replay(aws: Emulator) -> Responses:
         paths = {"detail-type": "$.detail-type", "timestamp": "$.time", "command": "$.detail.command"}
         return {
             "custom-variables-match-all": transformed(aws, template, paths),
@@ -105,7 +105,7 @@ replay_paths(f"string[{SPECIAL}]", SPECIAL)
 
 
 @replays("test_events_inputs::TestInputTransformer::test_put_events_with_input_transformer_missing_keys")
-def undefined_placeholder(aws: PlayedAws) -> Responses:
+def undefined_placeholder(aws: Emulator) -> Responses:
     rule, (_, arn) = create_rule(aws), create_queue(aws)
     transformer = {"InputPathsMap": {"command": "$.detail.command"}, "InputTemplate": '"<command> <notdefinedkey>"'}
     targets = [{"Id": "queue", "Arn": arn, "InputTransformer": transformer}]
@@ -113,7 +113,7 @@ def undefined_placeholder(aws: PlayedAws) -> Responses:
 
 
 @replays("test_events::TestEventTarget::test_list_target_by_rule_limit")
-def pages_of_targets(aws: PlayedAws) -> Responses:
+def pages_of_targets(aws: Emulator) -> Responses:
     events, rule, (_, arn) = aws.client("events"), create_rule(aws), create_queue(aws)
     events.put_targets(Rule=rule, Targets=[{"Id": f"target{number}", "Arn": arn} for number in range(5)])
     first = events.list_targets_by_rule(Rule=rule, Limit=3)
@@ -127,7 +127,7 @@ def pages_of_targets(aws: PlayedAws) -> Responses:
         for kind in ("domain", "path", "standard")
     )
 )
-def topic_as_target(aws: PlayedAws) -> Responses:
+def topic_as_target(aws: Emulator) -> Responses:
     """Replay all three recordings alike: they differ in the form of LocalStack's queue URLs."""
     sns, rule, (url, queue) = aws.client("sns"), create_rule(aws), create_queue(aws)
     topic = sns.create_topic(Name=rule)["TopicArn"]

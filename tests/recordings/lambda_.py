@@ -7,7 +7,7 @@ import zipfile
 from typing import Any
 
 from recordings import Responses, create_queue, refusal, replays, unique
-from rehearsal.server import PlayedAws
+from rehearsal.server import Emulator
 
 ACCEPTED: dict[str, dict[str, str]] = {
     "test_lambda_destinations::TestLambdaDLQ::test_dead_letter_queue": {
@@ -33,7 +33,7 @@ def zipped(name: str, source: str) -> bytes:
     return data.getvalue()
 
 
-def role(aws: PlayedAws) -> str:
+def role(aws: Emulator) -> str:
     """Create a role that functions may assume and that allows everything; return its ARN."""
     iam, name = aws.client("iam"), unique("recorded")
     trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -44,7 +44,7 @@ def role(aws: PlayedAws) -> str:
     return arn
 
 
-def create_function(aws: PlayedAws, source: str, module: str = "handler", **parameters: Any) -> dict[str, Any]:
+def create_function(aws: Emulator, source: str, module: str = "handler", **parameters: Any) -> dict[str, Any]:
     """Create a function, wait until it is active, and return the response of CreateFunction."""
     functions, name = aws.client("lambda"), unique("recorded")
     defaults = {"Handler": f"{module}.handler", "Runtime": "python3.12", "Timeout": 5, "Environment": {"Variables": {}}}
@@ -60,13 +60,13 @@ def payload(response: dict[str, Any]) -> dict[str, Any]:
 
 
 @replays("test_lambda::TestLambdaErrors::test_lambda_handler_error")
-def raising_handler(aws: PlayedAws) -> Responses:
+def raising_handler(aws: Emulator) -> Responses:
     name = create_function(aws, FAILING, "lambda_handler_error")["FunctionName"]
     return {"invocation_error": payload(aws.client("lambda").invoke(FunctionName=name))}
 
 
 @replays("test_lambda_integration_sqs::test_sqs_queue_as_lambda_dead_letter_queue")
-def dead_letter(aws: PlayedAws) -> Responses:
+def dead_letter(aws: Emulator) -> Responses:
     functions, (url, arn) = aws.client("lambda"), create_queue(aws)
     created = create_function(aws, RAISING, DeadLetterConfig={"TargetArn": arn})
     functions.put_function_event_invoke_config(FunctionName=created["FunctionName"], MaximumRetryAttempts=0)
@@ -76,7 +76,7 @@ def dead_letter(aws: PlayedAws) -> Responses:
 
 
 @replays("test_lambda_destinations::TestLambdaDLQ::test_dead_letter_queue")
-def dead_letter_queue(aws: PlayedAws) -> Responses:
+def dead_letter_queue(aws: Emulator) -> Responses:
     functions, (url, arn) = aws.client("lambda"), create_queue(aws)
     created = create_function(aws, RAISING, DeadLetterConfig={"TargetArn": arn}, Timeout=30, MemorySize=128)
     name = created["FunctionName"]
@@ -97,7 +97,7 @@ def dead_letter_queue(aws: PlayedAws) -> Responses:
 
 
 @replays("test_lambda_destinations::TestLambdaDestinationSqs::test_assess_lambda_destination_invocation[payload1]")
-def failure_destination(aws: PlayedAws) -> Responses:
+def failure_destination(aws: Emulator) -> Responses:
     functions, (url, arn) = aws.client("lambda"), create_queue(aws)
     name = create_function(aws, RAISING)["FunctionName"]
     destinations = {kind: {"Destination": arn} for kind in ("OnSuccess", "OnFailure")}
@@ -110,7 +110,7 @@ def failure_destination(aws: PlayedAws) -> Responses:
 
 
 @replays("test_lambda_api::TestLambdaPermissions::test_permission_exceptions")
-def refused_permissions(aws: PlayedAws) -> Responses:
+def refused_permissions(aws: Emulator) -> Responses:
     functions, name = aws.client("lambda"), create_function(aws, FAILING)["FunctionName"]
     s3 = {"StatementId": "s3", "Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com"}
 
@@ -144,7 +144,7 @@ def refused_permissions(aws: PlayedAws) -> Responses:
     }
 
 
-def configurations(aws: PlayedAws, updates: dict[str, dict[str, str]], **parameters: Any) -> Responses:
+def configurations(aws: Emulator, updates: dict[str, dict[str, str]], **parameters: Any) -> Responses:
     """Create a function, apply each update of its logging configuration, and return all responses.
 
     `updates` is {suffix of the recorded names: logging configuration}.
@@ -166,12 +166,12 @@ def configurations(aws: PlayedAws, updates: dict[str, dict[str, str]], **paramet
 
 
 @replays(f"{LOGGING}_function_advanced_logging_configuration")
-def advanced_logging(aws: PlayedAws) -> Responses:
+def advanced_logging(aws: Emulator) -> Responses:
     return configurations(aws, {"": {"LogGroup": "cool_lambda"}}, LoggingConfig={"LogFormat": "JSON"})
 
 
 @replays(f"{LOGGING}_advanced_logging_configuration_format_switch")
-def format_of_logs(aws: PlayedAws) -> Responses:
+def format_of_logs(aws: Emulator) -> Responses:
     return configurations(aws, {"": {"LogFormat": "JSON"}, "_v2": {"LogFormat": "Text"}})
 
 
@@ -185,7 +185,7 @@ PARTIAL = [
 
 def replay_partial(number: int, logging: dict[str, str]) -> None:
     @replays(f"{LOGGING}_function_partial_advanced_logging_configuration_update[partial_config{number}]")
-    def replay(aws: PlayedAws) -> Responses:
+    def replay(aws: Emulator) -> Responses:
         return configurations(aws, {"": logging})
 
 

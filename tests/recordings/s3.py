@@ -8,7 +8,7 @@ from typing import Any
 from botocore.config import Config
 
 from recordings import Responses, create_queue, receive, refusal, replays, unique
-from rehearsal.server import PlayedAws
+from rehearsal.server import Emulator
 
 OWNER = "ministack's owner has a name, which AWS no longer returns"
 UNSUBSCRIBE = "nothing opens the address that ends a subscription, so the emulator has no true one"
@@ -33,7 +33,7 @@ EVENTS = "test_s3_notifications_eventbridge::TestS3NotificationsToEventBridge::t
 SQS = "test_s3_notifications_sqs::TestS3NotificationsToSQS::test"
 
 
-def create_bucket(aws: PlayedAws, versioning: str = "") -> str:
+def create_bucket(aws: Emulator, versioning: str = "") -> str:
     s3, bucket = aws.client("s3"), unique("recorded")
     s3.create_bucket(Bucket=bucket, ObjectOwnership="ObjectWriter")
     s3.delete_public_access_block(Bucket=bucket)
@@ -42,12 +42,12 @@ def create_bucket(aws: PlayedAws, versioning: str = "") -> str:
     return bucket
 
 
-def version(aws: PlayedAws, bucket: str, status: str) -> None:
+def version(aws: Emulator, bucket: str, status: str) -> None:
     aws.client("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
 
 
 @replays("test_s3::TestS3DeepArchive::test_s3_get_deep_archive_object_restore")
-def archived_object(aws: PlayedAws) -> Responses:
+def archived_object(aws: Emulator) -> Responses:
     s3, place = aws.client("s3"), {"Bucket": create_bucket(aws), "Key": "archived"}
     s3.put_object(**place, Body=b"x", StorageClass="DEEP_ARCHIVE")
     refused = refusal(s3.get_object, **place)
@@ -60,7 +60,7 @@ def archived_object(aws: PlayedAws) -> Responses:
 
 
 @replays("test_s3_api::TestS3BucketCRUD::test_delete_versioned_bucket_with_objects")
-def full_versioned_bucket(aws: PlayedAws) -> Responses:
+def full_versioned_bucket(aws: Emulator) -> Responses:
     s3, place = aws.client("s3"), {"Bucket": create_bucket(aws, "Enabled"), "Key": "test-delete"}
     first = s3.put_object(**place, Body=b"x")["VersionId"]
     marker = s3.delete_object(**place)["VersionId"]
@@ -74,7 +74,7 @@ def full_versioned_bucket(aws: PlayedAws) -> Responses:
 
 
 @replays("test_s3_api::TestS3BucketPolicy::test_bucket_policy_exc")
-def malformed_policies(aws: PlayedAws) -> Responses:
+def malformed_policies(aws: Emulator) -> Responses:
     put, bucket = aws.client("s3").put_bucket_policy, create_bucket(aws)
     return {
         "put-empty-bucket-policy": refusal(put, Bucket=bucket, Policy=""),
@@ -84,7 +84,7 @@ def malformed_policies(aws: PlayedAws) -> Responses:
 
 
 @replays("test_s3_api::TestS3ObjectCRUD::test_delete_object_versioned")
-def deleted_versions(aws: PlayedAws) -> Responses:
+def deleted_versions(aws: Emulator) -> Responses:
     s3, place = aws.client("s3"), {"Bucket": create_bucket(aws, "Enabled"), "Key": "test-delete"}
     put = s3.put_object(**place, Body=b"test-delete")
     marker = s3.delete_object(**place)
@@ -108,7 +108,7 @@ def deleted_versions(aws: PlayedAws) -> Responses:
 
 
 @replays("test_s3_api::TestS3ObjectCRUD::test_delete_objects_versioned")
-def many_deleted_versions(aws: PlayedAws) -> Responses:
+def many_deleted_versions(aws: Emulator) -> Responses:
     s3, place = aws.client("s3"), {"Bucket": create_bucket(aws, "Enabled"), "Key": "test-delete"}
     put = s3.put_object(**place, Body=b"test-delete")
 
@@ -138,7 +138,7 @@ def by_key(response: dict[str, Any]) -> dict[str, Any]:
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
-def to_eventbridge(aws: PlayedAws, versioning: str = "") -> tuple[str, str]:
+def to_eventbridge(aws: Emulator, versioning: str = "") -> tuple[str, str]:
     """Create a bucket whose events go through EventBridge to a queue; return the bucket and the queue's URL."""
     bucket, (url, arn), events = create_bucket(aws, versioning), create_queue(aws), aws.client("events")
     configuration: dict[str, Any] = {"EventBridgeConfiguration": {}}
@@ -149,7 +149,7 @@ def to_eventbridge(aws: PlayedAws, versioning: str = "") -> tuple[str, str]:
     return bucket, url
 
 
-def to_queue(aws: PlayedAws, *kinds: str, versioning: str = "") -> tuple[str, str]:
+def to_queue(aws: Emulator, *kinds: str, versioning: str = "") -> tuple[str, str]:
     """Create a bucket that sends events of these types to a queue; return the bucket and the queue's URL."""
     bucket, (url, arn) = create_bucket(aws, versioning), create_queue(aws)
     configuration: dict[str, Any] = {"QueueConfigurations": [{"QueueArn": arn, "Events": list(kinds)}]}
@@ -157,13 +157,13 @@ def to_queue(aws: PlayedAws, *kinds: str, versioning: str = "") -> tuple[str, st
     return bucket, url
 
 
-def events_of(aws: PlayedAws, url: str, count: int) -> list[dict[str, Any]]:
+def events_of(aws: Emulator, url: str, count: int) -> list[dict[str, Any]]:
     """Return the EventBridge events in a queue, sorted by detail type."""
     events = [json.loads(message["Body"]) for message in receive(aws, url, count, 5)]
     return sorted(events, key=lambda event: event["detail-type"])
 
 
-def records_of(aws: PlayedAws, url: str, count: int) -> list[dict[str, Any]]:
+def records_of(aws: Emulator, url: str, count: int) -> list[dict[str, Any]]:
     """Return the records of the S3 events in a queue, sorted by event name; S3's test event has no records."""
     bodies = [json.loads(message["Body"]) for message in receive(aws, url, count + 1, 5)]
     records = [record for body in bodies for record in body.get("Records", [])]
@@ -173,7 +173,7 @@ def records_of(aws: PlayedAws, url: str, count: int) -> list[dict[str, Any]]:
 
 
 @replays(f"{EVENTS}_object_created_put")
-def created_and_deleted(aws: PlayedAws) -> Responses:
+def created_and_deleted(aws: Emulator) -> Responses:
     s3, (bucket, url) = aws.client("s3"), to_eventbridge(aws)
     s3.put_object(Bucket=bucket, Key="test-key", Body=b"data")
     s3.delete_object(Bucket=bucket, Key="test-key")
@@ -181,7 +181,7 @@ def created_and_deleted(aws: PlayedAws) -> Responses:
     return {"object_created": events.get("Object Created"), "object_deleted": events.get("Object Deleted")}
 
 
-def versioned(aws: PlayedAws, bucket: str) -> tuple[Responses, Responses]:
+def versioned(aws: Emulator, bucket: str) -> tuple[Responses, Responses]:
     """Write and delete versions of an object; return the responses, and the object's bucket and key."""
     s3, place = aws.client("s3"), {"Bucket": bucket, "Key": "test-key"}
     first = s3.put_object(**place, Body=b"data")
@@ -191,7 +191,7 @@ def versioned(aws: PlayedAws, bucket: str) -> tuple[Responses, Responses]:
     return {"obj-ver1": first, "obj-ver2": second, "delete-marker": marker, "delete-version": gone}, place
 
 
-def suspended(aws: PlayedAws, place: dict[str, str], marker: str) -> Responses:
+def suspended(aws: Emulator, place: dict[str, str], marker: str) -> Responses:
     version(aws, place["Bucket"], "Suspended")
     s3 = aws.client("s3")
     null = s3.put_object(**place, Body=b"data-version3")
@@ -199,7 +199,7 @@ def suspended(aws: PlayedAws, place: dict[str, str], marker: str) -> Responses:
 
 
 @replays(f"{EVENTS}_object_created_put_versioned")
-def versions_to_eventbridge(aws: PlayedAws) -> Responses:
+def versions_to_eventbridge(aws: Emulator) -> Responses:
     """Return the later messages under both names, as the recording does."""
     bucket, url = to_eventbridge(aws, "Enabled")
     responses, place = versioned(aws, bucket)
@@ -210,7 +210,7 @@ def versions_to_eventbridge(aws: PlayedAws) -> Responses:
 
 
 @replays(f"{SQS}_object_created_put_versioned")
-def versions_to_queue(aws: PlayedAws) -> Responses:
+def versions_to_queue(aws: Emulator) -> Responses:
     bucket, url = to_queue(aws, "s3:ObjectCreated:*", "s3:ObjectRemoved:*", versioning="Enabled")
     responses, place = versioned(aws, bucket)
     active = records_of(aws, url, 4)
@@ -218,7 +218,7 @@ def versions_to_queue(aws: PlayedAws) -> Responses:
     return responses | {"message-versioning-active": active, "message-versioning-suspended": records_of(aws, url, 2)}
 
 
-def put_acls(aws: PlayedAws, bucket: str, key: str) -> None:
+def put_acls(aws: Emulator, bucket: str, key: str) -> None:
     """Write an object, then its ACL three times: canned public, canned private, and as a list of grants."""
     s3, place = aws.client("s3"), {"Bucket": bucket, "Key": key}
     s3.put_object(**place, Body=b"something")
@@ -229,20 +229,20 @@ def put_acls(aws: PlayedAws, bucket: str, key: str) -> None:
 
 
 @replays(f"{EVENTS}_object_put_acl")
-def access_lists_to_eventbridge(aws: PlayedAws) -> Responses:
+def access_lists_to_eventbridge(aws: Emulator) -> Responses:
     bucket, url = to_eventbridge(aws)
     put_acls(aws, bucket, "my_key_acl")
     return {"messages": {"messages": events_of(aws, url, 4)}}
 
 
 @replays(f"{SQS}_object_put_acl")
-def access_lists_to_queue(aws: PlayedAws) -> Responses:
+def access_lists_to_queue(aws: Emulator) -> Responses:
     bucket, url = to_queue(aws, "s3:ObjectAcl:Put")
     put_acls(aws, bucket, "my_key_acl")
     return {"receive_messages": {"messages": records_of(aws, url, 3)}}
 
 
-def restore(aws: PlayedAws, bucket: str, key: str) -> None:
+def restore(aws: Emulator, bucket: str, key: str) -> None:
     s3, place = aws.client("s3"), {"Bucket": bucket, "Key": key}
     s3.put_object(**place, Body=b"something", StorageClass="GLACIER")
     request = {"Days": 1, "GlacierJobParameters": {"Tier": "Expedited"}}
@@ -250,7 +250,7 @@ def restore(aws: PlayedAws, bucket: str, key: str) -> None:
 
 
 @replays(f"{EVENTS}_restore_object")
-def restored_to_eventbridge(aws: PlayedAws) -> Responses:
+def restored_to_eventbridge(aws: Emulator) -> Responses:
     bucket, url = to_eventbridge(aws)
     restore(aws, bucket, "my_key_restore")
     events = [event for event in events_of(aws, url, 3) if event["detail-type"] != "Object Created"]
@@ -258,7 +258,7 @@ def restored_to_eventbridge(aws: PlayedAws) -> Responses:
 
 
 @replays(f"{SQS}_restore_object")
-def restored_to_queue(aws: PlayedAws) -> Responses:
+def restored_to_queue(aws: Emulator) -> Responses:
     bucket, url = to_queue(aws, "s3:ObjectRestore:*")
     restore(aws, bucket, "my_key_restore")
     records = records_of(aws, url, 2)
@@ -266,7 +266,7 @@ def restored_to_queue(aws: PlayedAws) -> Responses:
 
 
 @replays(f"{SQS}_object_created_put")
-def created_to_queue(aws: PlayedAws) -> Responses:
+def created_to_queue(aws: Emulator) -> Responses:
     s3, (bucket, url) = aws.client("s3"), to_queue(aws, "s3:ObjectCreated:*")
     s3.put_object(Bucket=bucket, Key="my_key_0", Body=b"something")
     s3.put_object(Bucket=bucket, Key="my_key_1", Body=b"something else")
@@ -274,7 +274,7 @@ def created_to_queue(aws: PlayedAws) -> Responses:
 
 
 @replays(f"{SQS}_object_created_put_with_presigned_url_upload")
-def presigned_upload(aws: PlayedAws) -> Responses:
+def presigned_upload(aws: Emulator) -> Responses:
     bucket, url = to_queue(aws, "s3:ObjectCreated:*")
     place = {"Bucket": bucket, "Key": "key-by-hostname"}
     address = aws.client("s3", config=Config(signature_version="s3v4")).generate_presigned_url(
@@ -286,7 +286,7 @@ def presigned_upload(aws: PlayedAws) -> Responses:
 
 
 @replays("test_s3_notifications_sns::TestS3NotificationsToSns::test_object_created_put")
-def created_to_topic(aws: PlayedAws) -> Responses:
+def created_to_topic(aws: Emulator) -> Responses:
     s3, sns, (url, queue) = aws.client("s3"), aws.client("sns"), create_queue(aws)
     topic, bucket = sns.create_topic(Name=unique("recorded"))["TopicArn"], create_bucket(aws)
     allow = {

@@ -1,7 +1,7 @@
 """SNS: topics that do not exist."""
 
 from recordings import Responses, refusal, replays, unique
-from rehearsal.server import ACCOUNT, REGION, PlayedAws
+from rehearsal.server import ACCOUNT, REGION, Emulator
 
 ACCEPTED: dict[str, dict[str, str]] = {}
 NOT_REPLAYED: dict[str, str] = {}
@@ -9,7 +9,7 @@ UNKNOWN = f"arn:aws:sns:{REGION}:{ACCOUNT}:no-such-topic"
 
 
 @replays("test_sns::TestSNSPublishCrud::test_unknown_topic_publish")
-def publish_to_an_unknown_topic(aws: PlayedAws) -> Responses:
+def publish_to_an_unknown_topic(aws: Emulator) -> Responses:
     sns = aws.client("sns")
     topic = sns.create_topic(Name=unique("recorded"))["TopicArn"]
     return {
@@ -19,7 +19,7 @@ def publish_to_an_unknown_topic(aws: PlayedAws) -> Responses:
 
 
 @replays("test_sns::TestSNSSubscriptionCrudV2::test_subscribe_unknown_topic")
-def subscribe_to_an_unknown_topic(aws: PlayedAws) -> Responses:
+def subscribe_to_an_unknown_topic(aws: Emulator) -> Responses:
     subscribe = aws.client("sns").subscribe
     refused = refusal(subscribe, TopicArn=UNKNOWN, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue")
     return {"subscribe-unknown-topic": refused}

@@ -3,7 +3,7 @@
 import json
 
 from recordings import Responses, create_queue, receive, refusal, replays, unique
-from rehearsal.server import ACCOUNT, REGION, PlayedAws
+from rehearsal.server import ACCOUNT, REGION, Emulator
 
 ACCEPTED: dict[str, dict[str, str]] = {}
 NOT_REPLAYED: dict[str, str] = {}
@@ -13,7 +13,7 @@ NAMES = ["AWSTraceHeader", "ApproximateFirstReceiveTimestamp", "ApproximateRecei
 
 
 @replays(f"{TEST}_dead_letter_queue_message_attributes")
-def attributes_of_dead_letters(aws: PlayedAws) -> Responses:
+def attributes_of_dead_letters(aws: Emulator) -> Responses:
     sqs, (dead_url, dead_arn) = aws.client("sqs"), create_queue(aws)
     redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": 1})
     url, arn = create_queue(aws, RedrivePolicy=redrive, VisibilityTimeout="0")
@@ -32,7 +32,7 @@ def attributes_of_dead_letters(aws: PlayedAws) -> Responses:
     f"{TEST}_dead_letter_queue_with_fifo_and_content_based_deduplication[sqs]",
     f"{TEST}_dead_letter_queue_with_fifo_and_content_based_deduplication[sqs_query]",
 )
-def dead_letters_of_fifo_queues(aws: PlayedAws) -> Responses:
+def dead_letters_of_fifo_queues(aws: Emulator) -> Responses:
     """Return {} if the message arrives in the dead-letter queue: the original test records nothing."""
     sqs = aws.client("sqs")
     fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
@@ -49,7 +49,7 @@ def dead_letters_of_fifo_queues(aws: PlayedAws) -> Responses:
 
 
 @replays(f"{TEST}_invalid_dead_letter_arn_rejected_before_lookup")
-def malformed_dead_letter_arn(aws: PlayedAws) -> Responses:
+def malformed_dead_letter_arn(aws: Emulator) -> Responses:
     """Return {} if the call is refused: the original test records nothing."""
     policy = json.dumps({"deadLetterTargetArn": "dummy", "maxReceiveCount": 42})
     create = aws.client("sqs").create_queue

@@ -18,7 +18,7 @@ import plain
 from examples import Prepared
 
 FILE = "baseline.npz"
-MOST = 20_000  # training examples to fit on, at most
+MAX_EXAMPLES = 20_000  # training examples to fit on, at most
 ROWS_A_PIECE = 2_000
 MAJORITY = "always the commonest class"
 
@@ -43,7 +43,7 @@ class Fitted:
 
 def fit(train: Prepared) -> Fitted | None:
     """Fit the baseline to MOST training examples at most; return None if nothing can be learned from them."""
-    rows = range(min(len(train), MOST))  # in the order of hashes, so the first rows are a random sample
+    rows = range(min(len(train), MAX_EXAMPLES))  # in the order of hashes, so the first rows are a random sample
     truth = train.truth[: len(rows)]
     several = train.problem == "multi_label"
     # The classes that can be learned. For multi_label, not those that all or none of the examples have.

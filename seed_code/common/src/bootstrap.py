@@ -11,7 +11,7 @@ import scoring
 
 RESAMPLES = 400
 INSIDE = (2.5, 97.5)  # percentiles: a 95 % interval
-MOST_RANKED = 20_000_000  # scores; with more, ROC AUC and average precision get no interval
+MAX_RANKED = 20_000_000  # scores; with more, ROC AUC and average precision get no interval
 
 
 class Judged:
@@ -48,11 +48,11 @@ class Judged:
         return {name: float(value) for name, value in (found | self.ranking(weights)).items()}
 
     def ranking(self, weights: np.ndarray) -> dict[str, float]:
-        """Return ROC AUC and average precision; {} if there are more than MOST_RANKED scores.
+        """Return ROC AUC and average precision; {} if there are more than MAX_RANKED scores.
 
         They are means over the classes that have positive and negative examples; for binary, those of class 1 alone.
         """
-        if self.truth.size > MOST_RANKED:
+        if self.truth.size > MAX_RANKED:
             return {}
         columns = [1] if self.problem == "binary" else range(self.truth.shape[1])
         areas, averages = [], []

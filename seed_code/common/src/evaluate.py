@@ -31,13 +31,13 @@ import scoring
 import settings
 import task
 
-MOST_BYTES, MOST_FILES = 20 * 2**30, 1000
+MAX_BYTES, MAX_FILES = 20 * 2**30, 1000
 MISTAKES = 12  # in the report
 REFUSED = -1.0  # the gate's value for a refused model: below every threshold
 NAMED = 10  # classes listed in a sentence
 MANY_CLASSES = 10  # from so many classes on, top-3 and top-5 accuracy are reported
 CONFUSED = 10  # pairs of classes in the report
-MOST_CLASSES_DRAWN = 100  # in the plot of the confusion matrix; beyond, see evaluation.json
+MAX_CLASSES_DRAWN = 100  # in the plot of the confusion matrix; beyond, see evaluation.json
 
 
 def parse_arguments(given: list[str] | None) -> argparse.Namespace:
@@ -67,7 +67,7 @@ def unpack(archive: Path, folder: Path) -> Path:
             for number, member in enumerate(tar, 1):
                 total += member.size
                 plain = (member.isfile() or member.isdir()) and member.name not in seen
-                if not plain or number > MOST_FILES or total > MOST_BYTES:
+                if not plain or number > MAX_FILES or total > MAX_BYTES:
                     raise ValueError(f"{archive.name}: member {member.name!r} is not what a model archive holds.")
                 seen.add(member.name)
                 tar.extract(member, folder, filter="data")  # "data" rejects paths outside the folder
@@ -279,7 +279,7 @@ def draw(scores: np.ndarray, predicted: np.ndarray, classes: dict[str, Any], tes
         "curves": plots.curves(scores, metrics.one_hot(test.truth, len(test.labels)), test.labels),
         "calibration": plots.calibration(metrics.calibration(scores, test.truth, test.problem)),
     }
-    if test.problem != "multi_label" and len(test.labels) <= MOST_CLASSES_DRAWN:
+    if test.problem != "multi_label" and len(test.labels) <= MAX_CLASSES_DRAWN:
         figures["confusion"] = plots.confusion(test.truth, predicted, test.labels)
     return figures
 
@@ -324,7 +324,9 @@ def gate_of(
         "measured": measured[metric],
         "value": REFUSED if refusal else measured[metric],
         "drop": drop,
-        "comparison": f"The approved model's is {champion['value']:.4f}." if champion else "There is no approved model.",
+        "comparison": f"The approved model's is {champion['value']:.4f}."
+        if champion
+        else "There is no approved model.",
         "verdict": refusal or "Every class has test examples.",
     }
     threshold = os.environ.get("GATE_THRESHOLD", chosen.get("threshold"))
@@ -396,7 +398,7 @@ def judge(
     return evaluation
 
 
-def speak(evaluation: dict[str, Any]) -> None:
+def print_metrics(evaluation: dict[str, Any]) -> None:
     """Print the metrics, and those of the approved model and the baselines."""
     gate = evaluation["gate"]
     metric = gate["metric"]
@@ -432,7 +434,7 @@ def main(given: list[str] | None = None) -> None:
         (arguments.output / f"{name}.png").write_bytes(plots.png(figure))
     mistakes = find_mistakes(scores, predicted, test, thresholds)
     report.evaluation_report(arguments.output / "evaluation.html", evaluation, figures, mistakes)
-    speak(evaluation)
+    print_metrics(evaluation)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def given_split(*names: str) -> str:
     return ""
 
 
-def number_of(text: str) -> int:
+def hash64(text: str) -> int:
     """Return a 64-bit hash of a text, equal on every machine (BLAKE2b)."""
     return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
 

@@ -19,8 +19,8 @@ class Thumbnails:
 
     kept: list[tuple[int, str, str, str, np.ndarray]] = field(default_factory=list)  # id, key, split, where, thumbnail
 
-    def add(self, number: int, key: str, split: str, where: str, thumbnail: np.ndarray) -> None:
-        self.kept.append((number, key, split, where, thumbnail))
+    def add(self, example_id: int, key: str, split: str, where: str, thumbnail: np.ndarray) -> None:
+        self.kept.append((example_id, key, split, where, thumbnail))
         if len(self.kept) >= 2 * MAX_COMPARED:
             self.shorten()
 

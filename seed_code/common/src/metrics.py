@@ -15,7 +15,7 @@ from sklearn.metrics import (
 
 from scoring import decide
 
-LEAST_TO_TUNE = 10  # positive examples needed to tune a threshold; with fewer it stays at 0.5
+MIN_TO_TUNE = 10  # positive examples needed to tune a threshold; with fewer it stays at 0.5
 SWEEPS = 3  # passes over the classes, for a metric that depends on all thresholds together
 BINS = 15  # of confidence
 
@@ -73,9 +73,9 @@ class Cuts:
     def best(self, goal: Callable[["Cuts"], np.ndarray]) -> float:
         """Return the threshold of the cut where `goal` is greatest: halfway to the next lower score, to generalise.
 
-        Return 0.5 if there are fewer than LEAST_TO_TUNE positive examples, or no others.
+        Return 0.5 if there are fewer than MIN_TO_TUNE positive examples, or no others.
         """
-        if self.positive < LEAST_TO_TUNE or self.positive == self.count:
+        if self.positive < MIN_TO_TUNE or self.positive == self.count:
             return 0.5
         best = int(goal(self).argmax())
         return float(self.levels[best] + self.levels[best + 1]) / 2

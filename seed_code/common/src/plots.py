@@ -21,9 +21,9 @@ from sklearn.metrics import auc, average_precision_score, confusion_matrix, prec
 BLUE, ORANGE, GREEN, PINK, AMBER, SKY = COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 FAINT = "#d5d5d5"
 WIDTH = 9.0  # inches
-MOST_CURVES, WORST_CURVES = 10, 5
-MOST_ROWS = 100  # classes in a plot; the tables list all
-MOST_LETTERS = 28  # of a class name on an axis
+MAX_CURVES, WORST_CURVES = 10, 5
+MAX_ROWS = 100  # classes in a plot; the tables list all
+MAX_LETTERS = 28  # of a class name on an axis
 # Control characters, which fonts cannot draw, and lone surrogates, which UTF-8 cannot encode.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 THOUSANDS = StrMethodFormatter("{x:,.0f}")
@@ -72,7 +72,7 @@ def class_scores(report: dict[str, dict[str, float]], labels: list[str]) -> Figu
     """
     called = names_of(labels)
     tested = [label for label in labels if report[label]["f1-score"] is not None]
-    worst_first = sorted(tested, key=lambda label: report[label]["f1-score"])[:MOST_ROWS]
+    worst_first = sorted(tested, key=lambda label: report[label]["f1-score"])[:MAX_ROWS]
     names = {"precision": "precision", "recall": "recall", "f1-score": "F1"}
     figure, axes = dots(
         [called[label] for label in worst_first],
@@ -94,7 +94,7 @@ def class_counts(counts: dict[str, dict[str, int]], noun: str = "examples") -> F
         for label, number in split.items():
             totals[label] = totals.get(label, 0) + number
     called = names_of(list(totals))
-    largest_first = sorted(totals, key=lambda label: -totals[label])[:MOST_ROWS]
+    largest_first = sorted(totals, key=lambda label: -totals[label])[:MAX_ROWS]
     figure, axes = dots(
         [called[label] for label in largest_first],
         {name: [split.get(label, 0) for label in largest_first] for name, split in counts.items()},
@@ -164,7 +164,7 @@ def curves(scores: np.ndarray, truth: np.ndarray, labels: list[str]) -> Figure:
     drawable = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
     names = list(names_of(labels).values())
     lines = [(names[number], truth[:, number], scores[:, number]) for number in drawable]
-    if len(lines) > MOST_CURVES:
+    if len(lines) > MAX_CURVES:
         worst = sorted(lines, key=lambda line: average_precision_score(line[1], line[2]))[:WORST_CURVES]
         lines = [("micro average", truth[:, drawable].ravel(), scores[:, drawable].ravel()), *worst]
     figure = Figure(figsize=(WIDTH, 4.2 + 0.17 * len(lines)), layout="constrained")
@@ -290,13 +290,13 @@ def numbered(labels: list[str]) -> dict[str, str]:
 def short(label: str) -> str:
     """Return the beginning of a class name, as far as there is room on an axis."""
     name = " ".join(UNPRINTABLE.sub("\ufffd", label).split())
-    return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
+    return name if len(name) <= MAX_LETTERS else name[: MAX_LETTERS - 1] + "…"
 
 
 def both_ends(label: str) -> str:
     """Return the beginning and the end of a class name that does not fit."""
     name = " ".join(UNPRINTABLE.sub("\ufffd", label).split())
-    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS // 2]}…{name[1 - MOST_LETTERS // 2 :]}"
+    return name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS // 2]}…{name[1 - MAX_LETTERS // 2 :]}"
 
 
 @cache

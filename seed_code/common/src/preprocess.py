@@ -59,7 +59,7 @@ def parse_arguments(given: list[str] | None) -> argparse.Namespace:
 
 
 @dataclass
-class Unread:
+class Counted:
     """The number of examples or files of one kind (unreadable, skipped), and the names of the first NAMED."""
 
     count: int = 0
@@ -90,22 +90,22 @@ class Survey:
     label_sets: dict[tuple[str, ...], int] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     unmapped: Counter[str] = field(default_factory=Counter)  # labels that [data.labels] lacks
-    unreadable: Unread = field(default_factory=Unread)
-    others: dict[str, Unread] = field(default_factory=dict)  # by reason: what was skipped, and examples with a note
+    unreadable: Counted = field(default_factory=Counted)
+    others: dict[str, Counted] = field(default_factory=dict)  # by reason: what was skipped, and examples with a note
     rows: int = 0
 
     def add(self, example: Example | Unreadable | Skipped, data: dict[str, Any]) -> None:
         """Count one example, and note its key, labels, split, group and measure if it is kept."""
         self.kept.append(0)
         if isinstance(example, Skipped):
-            self.others.setdefault(f"skipped: {example.reason}", Unread()).add(example.where)
+            self.others.setdefault(f"skipped: {example.reason}", Counted()).add(example.where)
             return
         self.rows += 1
         if isinstance(example, Unreadable):
             self.unreadable.add(f"{example.where}: {example.reason}")
             return
         if example.note:
-            self.others.setdefault(f"records {example.note}", Unread()).add(example.where)
+            self.others.setdefault(f"records {example.note}", Counted()).add(example.where)
         labels = name_labels(example, data)
         if reason := reason_to_drop(example, labels, data):
             self.dropped[reason] += 1
@@ -113,12 +113,12 @@ class Survey:
                 self.unmapped.update(label for label in example.labels if label not in data["labels"])
         else:
             self.kept[-1] = 1
-            self.keys.append(examples.number_of(example.key))
+            self.keys.append(examples.hash64(example.key))
             self.kinds.append(self.label_sets.setdefault(tuple(labels or ()), len(self.label_sets)))
             self.given.append(SPLITS.index(example.split) if example.split else LEFT_OUT)
             self.measures.append(example.measure)
             if data["group"]:  # a row without a group is its own group
-                self.groups.append(examples.number_of(f"group {example.group}" if example.group else example.where))
+                self.groups.append(examples.hash64(f"group {example.group}" if example.group else example.where))
 
     @classmethod
     def of_all(cls, surveys: list["Survey"]) -> "Survey":
@@ -134,7 +134,7 @@ class Survey:
             whole.unmapped.update(survey.unmapped)
             whole.unreadable.join(survey.unreadable)
             for reason, other in survey.others.items():
-                whole.others.setdefault(reason, Unread()).join(other)
+                whole.others.setdefault(reason, Counted()).join(other)
             whole.rows += survey.rows
         return whole
 
@@ -423,7 +423,7 @@ class Written:
     counts: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in SPLITS})
     examples: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
-    unreadable: Unread = field(default_factory=Unread)
+    unreadable: Counted = field(default_factory=Counted)
     sizes: array = field(default_factory=lambda: array("i"))
     notes: Counter[str] = field(default_factory=Counter)  # what task.note_of returns for rows, if not empty
     samples: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
@@ -538,7 +538,7 @@ def write(
             row = {
                 **content,
                 "labels": [numbers[label] for label in labels],
-                "id": examples.number_of(example.where),
+                "id": examples.hash64(example.where),
                 "where": example.where,
             }
             if split not in writers:
@@ -549,7 +549,7 @@ def write(
     return written
 
 
-def check_readable(unreadable: Unread, rows: int, limit: float) -> None:
+def check_readable(unreadable: Counted, rows: int, limit: float) -> None:
     """Raise ValueError if more than [data] unreadable_share of the rows could not be read."""
     if unreadable.count > limit * rows:
         raise ValueError(
@@ -559,9 +559,9 @@ def check_readable(unreadable: Unread, rows: int, limit: float) -> None:
         )
 
 
-def all_unread(survey: Survey, written: list[Written]) -> Unread:
+def all_unread(survey: Survey, written: list[Written]) -> Counted:
     """Return what the instances could not read, in the first reading or the second."""
-    whole = Unread()
+    whole = Counted()
     for part in (survey, *written):
         whole.join(part.unreadable)
     return whole
@@ -576,7 +576,7 @@ def share_of(group: distributed.Group, data: Path, chosen: settings.Settings) ->
             raise
 
 
-def said(found: Iterable[Any], doing: str) -> Iterator[Any]:
+def with_progress(found: Iterable[Any], doing: str) -> Iterator[Any]:
     """Yield from `found`, printing progress every 10 seconds."""
     spoken = time.monotonic()
     for number, example in enumerate(found, 1):
@@ -653,7 +653,7 @@ def lookalikes_of(written: list[Written]) -> dict[str, Any]:
     return found | {"pairs": found["pairs"][:NAMED]} if found["compared"] else {}
 
 
-def speak(facts: dict[str, Any]) -> None:
+def print_statistics(facts: dict[str, Any]) -> None:
     """Print the statistics: the splits, all that was dropped, and warnings."""
     if facts["given"]:
         print(f"the data says what is {' and '.join(facts['given'])}", flush=True)
@@ -715,7 +715,7 @@ def main(given: list[str] | None = None) -> None:
             old.unlink()
     # First reading: each instance surveys its files; then all have the survey of all.
     mine = Survey()
-    for example in said(identified(share_of(group, arguments.data, chosen), chosen), "reading"):
+    for example in with_progress(identified(share_of(group, arguments.data, chosen), chosen), "reading"):
         mine.add(example, data)
     survey = Survey.of_all(group.gather(mine))
     check_readable(survey.unreadable, survey.rows, data["unreadable_share"])
@@ -727,7 +727,7 @@ def main(given: list[str] | None = None) -> None:
     # Second reading: each instance writes its part of every split.
     counted = Written()
     selected = select(share_of(group, arguments.data, chosen), mine, plan, rare, data, counted)
-    done = write(said(selected, "preparing"), classes, chosen, learned, arguments.output, group.rank)
+    done = write(with_progress(selected, "preparing"), classes, chosen, learned, arguments.output, group.rank)
     done.left_out = counted.left_out
     written = group.gather(done)
     check_readable(all_unread(survey, written), survey.rows, data["unreadable_share"])
@@ -735,7 +735,7 @@ def main(given: list[str] | None = None) -> None:
     facts = describe(survey, plan, double, written, classes, chosen)
     if group.first:
         write_report(arguments.output / "report", facts, written, chosen)
-        speak(facts)
+        print_statistics(facts)
     said_of_baseline = baseline.write(arguments.output, group, facts)
     if group.first:
         print(said_of_baseline, flush=True)

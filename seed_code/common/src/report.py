@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 import plots
 
-MOST_CHARACTERS = 1000  # of any one text
-MOST_NAMED = 20  # classes or files in a list; the rest are counted
+MAX_CHARACTERS = 1000  # of any one text
+MAX_NAMED = 20  # classes or files in a list; the rest are counted
 PIXELS_AN_INCH = 96  # in CSS, whatever the screen
 
 PROBLEMS = {
@@ -187,7 +187,7 @@ def left_out(facts: dict[str, Any]) -> str:
         blocks.append(table(["reason", "rows", "share"], rows))
     if unreadable["count"]:
         blocks.append(notice(f"Could not be read: {unreadable['count']:,}, among them:", "bad"))
-        blocks.append(table(["what and why"], [[example] for example in unreadable["examples"][:MOST_NAMED]]))
+        blocks.append(table(["what and why"], [[example] for example in unreadable["examples"][:MAX_NAMED]]))
     if cut:
         unit = facts["size"]["name"]
         blocks.append(notice(f"Cut at {cut['limit']:,} {unit}: {cut['count']:,}. What comes after is not used."))
@@ -414,7 +414,7 @@ def write(path: Path, title: str, lead: str, sections: list[str]) -> None:
 
 def escape(text: str) -> str:
     """Return text as HTML, shortened if it is long; what UTF-8 cannot encode becomes the replacement character."""
-    shortened = f"{text[:MOST_CHARACTERS]} … ({len(text):,} characters)" if len(text) > MOST_CHARACTERS else text
+    shortened = f"{text[:MAX_CHARACTERS]} … ({len(text):,} characters)" if len(text) > MAX_CHARACTERS else text
     return html.escape(plots.UNPRINTABLE.sub("\ufffd", shortened))
 
 
@@ -503,8 +503,8 @@ def cards(examples: list[dict[str, Any]], titles: list[str]) -> str:
 
 def listed(names: list[str]) -> str:
     """Return the names in one line; if there are many, only the first and the number of others."""
-    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more if names else "no label"
+    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more if names else "no label"
 
 
 def data_uri(png: bytes) -> str:

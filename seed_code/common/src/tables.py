@@ -40,7 +40,7 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 NOT_UTF8 = "not UTF-8. Is it in cp1252, as Excel writes it? Save the file as UTF-8"
-MOST_LINES = 10_000  # of one record; with more, its quote is taken for one that never closes
+MAX_LINES = 10_000  # of one record; with more, its quote is taken for one that never closes
 LIKE_ROWS = 3  # if so many quoted lines look like rows, the quote closed by chance
 MANY_LINES = 50  # of one record; with more, it gets a note
 ROWS_A_BATCH = 1024
@@ -117,7 +117,7 @@ def in_archive(path: Path, name: str) -> Iterator[Table | Skipped]:
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, *BROKEN_ARCHIVE) as error:
-        raise ValueError(f"{name} is not a zip archive that can be read: {error}. Make it anew.") from error
+        raise ValueError(f"{name} is not a zip archive that can be read: {error}. Create it again.") from error
     for entry in sorted(archive.infolist(), key=lambda entry: entry.filename):
         kind = kind_of(entry.filename)
         if entry.is_dir() or not kind:
@@ -217,8 +217,8 @@ class Lines:
         while (line := self.again.popleft() if self.again else next(self.lines, None)) is not None:
             self.taken.append(line)
             self.number += 1
-            if len(self.taken) > MOST_LINES:
-                raise csv.Error(f"not within {MOST_LINES:,} lines")
+            if len(self.taken) > MAX_LINES:
+                raise csv.Error(f"not within {MAX_LINES:,} lines")
             yield line
 
     def begin(self) -> int:

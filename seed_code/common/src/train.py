@@ -42,7 +42,7 @@ import tracking
 
 BATCHES_TO_GROUP = 50  # batches per length-sorting window
 STEPS_WORTH_COMPILING = 10_000  # compiling takes about a minute, which shorter runs do not gain back
-MOST_GRADIENT = 1.0  # norm that gradients are clipped to
+MAX_GRADIENT = 1.0  # norm that gradients are clipped to
 SECONDS_BETWEEN_LINES = 10
 TUNABLE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_share")
 
@@ -150,10 +150,10 @@ class Batches(torch.utils.data.Dataset):
     def __getitem__(self, number: int) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
         chosen = self.batches[number][self.group.rank :: self.group.size]  # this rank's share
         labels = torch.from_numpy(self.truth[self.items.owner[chosen]])
-        return self.items.batch(chosen), labels, random_numbers(chosen, **self.draws)
+        return self.items.batch(chosen), labels, draw_uniform(chosen, **self.draws)
 
 
-def random_numbers(items: np.ndarray, seed: int, epoch: int, count: int) -> torch.Tensor:
+def draw_uniform(items: np.ndarray, seed: int, epoch: int, count: int) -> torch.Tensor:
     """Return numbers in 0..1 of shape (items, count); each row depends on (seed, epoch, item) alone.
 
     Source: counter-based generators, Salmon et al. 2011.
@@ -354,7 +354,7 @@ class Training:
     def load(self, epoch: int, position: int) -> Iterator[tuple[int, Any]]:
         """Yield the batches of an epoch from `position` on, each with its number of examples on all ranks."""
         batches = self.batches(epoch)
-        draws = {"seed": self.chosen["seed"], "epoch": epoch, "count": self.classifier.random_numbers}
+        draws = {"seed": self.chosen["seed"], "epoch": epoch, "count": self.classifier.num_draws}
         loader = torch.utils.data.DataLoader(
             Batches(self.items, self.truth, batches, self.group, **draws),
             batch_size=None,  # the dataset returns complete batches
@@ -369,7 +369,7 @@ class Training:
     def train_on(self, count: int, batch: tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]) -> None:
         """Run one step: forward, backward, update. `count` is the batch's number of examples on all ranks."""
         # For dropout: a resumed run draws the same numbers at this step.
-        torch.manual_seed(examples.number_of(f"{self.chosen['seed']} {self.step} {self.group.rank}"))
+        torch.manual_seed(examples.hash64(f"{self.chosen['seed']} {self.step} {self.group.rank}"))
         inputs, labels, random = batch
         inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
         labels = labels.to(self.device, non_blocking=True)
@@ -380,7 +380,7 @@ class Training:
         for part in torch.arange(len(labels), device=self.device).tensor_split(parts):
             self.learn_from({name: tensor[part] for name, tensor in inputs.items()}, labels[part], count)
         self.scaler.unscale_(self.optimizer)  # clip the gradients themselves, not scaled ones
-        torch.nn.utils.clip_grad_norm_(self.parameters, MOST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT)
         schedule = (self.arguments.learning_rate, self.arguments.warmup_share, self.chosen["schedule"])
         rate = learning_rate(self.step, self.steps, *schedule)
         for group in self.optimizer.param_groups:

@@ -32,7 +32,7 @@ def plan_of(keys_and_labels: list[tuple[str, str]], **data) -> dict[str, list[st
     plan, _ = preprocess.draw_plan(survey, chosen)
     sides: dict[str, list[str]] = {name: [] for name in (*preprocess.SPLITS, "left out")}
     for key in sorted({key for key, _ in keys_and_labels}):
-        sides[(*preprocess.SPLITS, "left out")[plan.side(examples.number_of(key))]].append(key)
+        sides[(*preprocess.SPLITS, "left out")[plan.side(examples.hash64(key))]].append(key)
     return sides
 
 

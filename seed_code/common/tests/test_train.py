@@ -42,10 +42,10 @@ def test_a_small_rest_goes_to_the_batch_before():
 
 
 def test_random_numbers_belong_to_the_example_and_the_epoch():
-    whole = train.random_numbers(np.arange(8), seed=1, epoch=2, count=3)
+    whole = train.draw_uniform(np.arange(8), seed=1, epoch=2, count=3)
 
-    assert torch.equal(train.random_numbers(np.array([5]), seed=1, epoch=2, count=3)[0], whole[5])
-    assert not torch.equal(train.random_numbers(np.arange(8), seed=1, epoch=3, count=3), whole)
+    assert torch.equal(train.draw_uniform(np.array([5]), seed=1, epoch=2, count=3)[0], whole[5])
+    assert not torch.equal(train.draw_uniform(np.arange(8), seed=1, epoch=3, count=3), whole)
 
 
 def test_the_learning_rate_rises_and_falls_to_nothing():

@@ -54,10 +54,10 @@ MEDIA = (
     "image/x-portable-graymap", "image/x-portable-pixmap", "image/x-portable-anymap", "application/x-image",
 )  # fmt: skip
 FORM = 'the request is not {"inputs": "a picture in base64"} or a list of such'
-MOST_BYTES = 100 * 2**20  # of one image file
-MOST_PIXELS = 100_000_000  # of one image: more is a decompression bomb, or a map
-MOST_SIDE = 4096  # pixels, of an image in an IDX file
-LEAST_PIXELS = 4  # on the shorter side
+MAX_BYTES = 100 * 2**20  # of one image file
+MAX_PIXELS = 100_000_000  # of one image: more is a decompression bomb, or a map
+MAX_SIDE = 4096  # pixels, of an image in an IDX file
+MIN_PIXELS = 4  # on the shorter side
 FITS = ("crop", "pad", "squash")
 NEARLY = 8  # of 255 levels: smaller differences are invisible
 THUMBNAIL = 16  # side in pixels of the thumbnails that lookalikes.py compares
@@ -94,7 +94,7 @@ def archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(f"{path.name} is not a zip archive that can be read: {error}. Make it anew.") from error
+        raise ValueError(f"{path.name} is not a zip archive that can be read: {error}. Create it again.") from error
 
 
 def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable | Skipped]:
@@ -204,8 +204,8 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
         if entry.is_dir() or (len(name.parts) < 2 and name.suffix.lower() not in SUFFIXES):
             continue
         problem = "" if name.suffix.lower() in SUFFIXES else f"not one of {', '.join(SUFFIXES)}"
-        if entry.file_size > MOST_BYTES:
-            problem = f"larger than {MOST_BYTES:,} bytes"
+        if entry.file_size > MAX_BYTES:
+            problem = f"larger than {MAX_BYTES:,} bytes"
         if entry.filename in seen:
             problem = "a second file of this name"
         seen.add(entry.filename)
@@ -220,12 +220,10 @@ def problem_of(path: Path, data: Path) -> str:
         return f"not one of {', '.join(SUFFIXES)}"
     if not path.is_file():
         return "a link that leads nowhere"
-    return f"larger than {MOST_BYTES:,} bytes" if path.stat().st_size > MOST_BYTES else ""
+    return f"larger than {MAX_BYTES:,} bytes" if path.stat().st_size > MAX_BYTES else ""
 
 
-def in_manifest(
-    path: Path, settings: dict[str, Any], listed: set[Path]
-) -> Iterator[Example | Unreadable | Skipped]:
+def in_manifest(path: Path, settings: dict[str, Any], listed: set[Path]) -> Iterator[Example | Unreadable | Skipped]:
     """Yield the images that a CSV file or an augmented manifest lists, by relative path or by original S3 URI.
 
     Raise ValueError if [task] pictures is not a folder beside the manifest.
@@ -261,9 +259,7 @@ def in_manifest(
             yield Unreadable(row.where, str(error))
 
 
-def example_in_manifest(
-    where: str, reference: str, labels: list[str], file: Path, root: Path
-) -> Example | Unreadable:
+def example_in_manifest(where: str, reference: str, labels: list[str], file: Path, root: Path) -> Example | Unreadable:
     """Return the example of a manifest's row, whose path or S3 URI is that of a file below `root`, or why it has none."""
     if not all(map(tables.is_utf8, (reference, *labels))):
         return Unreadable(where, tables.NOT_UTF8)
@@ -334,16 +330,16 @@ def in_idx(path: Path) -> Iterator[Example]:
             # Magic numbers: unsigned bytes (0x08) in 3 dimensions (images) and in 1 dimension (labels).
             if (magic, labels_magic, labels_count) != (2051, 2049, count):
                 raise ValueError(f"{path.name} and {beside.name} are not IDX files of equal length. Get them anew.")
-            if not (0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE):
-                raise ValueError(f"{path.name} says its pictures have {height} x {width} pixels. Get it anew.")
+            if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+                raise ValueError(f"{path.name} says its pictures have {height} x {width} pixels. Download it again.")
             for number in range(count):
                 values, label = images.read(height * width), labels.read(1)
                 if len(values) < height * width or not label:
-                    raise ValueError(f"{path.name} ends after {number} of {count} pictures. Get it anew.")
+                    raise ValueError(f"{path.name} ends after {number} of {count} pictures. Download it again.")
                 picture = Picture(path, values=np.frombuffer(values, dtype=np.uint8).reshape(height, width))
                 yield Example("", [str(label[0])], f"{path.name}, picture {number}", picture)
     except (OSError, EOFError, struct.error, zlib.error) as error:
-        raise ValueError(f"{path.name} is not an IDX file that can be read: {error}. Get it anew.") from error
+        raise ValueError(f"{path.name} is not an IDX file that can be read: {error}. Download it again.") from error
 
 
 def open_idx(path: Path) -> Any:
@@ -414,12 +410,12 @@ def opened(content: bytes | Picture) -> Iterator[Image.Image]:
         content = content.values if content.values is not None else content.read()
     try:
         with open_image(content) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
             if image.mode == "F":
-                raise ValueError("32-bit floats, whose black and white nobody knows; save 8 or 16 bits")
-            if min(image.size) < LEAST_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, less than {LEAST_PIXELS} on a side")
+                raise ValueError("32-bit floats have no defined range; save it with 8 or 16 bits")
+            if min(image.size) < MIN_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, less than {MIN_PIXELS} on a side")
             yield image
     except UnidentifiedImageError as error:
         raise ValueError("not a picture that can be decoded") from error
@@ -514,7 +510,7 @@ def row_of(item: Any) -> dict[str, bytes]:
     Raise ValueError for anything else.
     """
     if not isinstance(item, str):
-        raise ValueError(f"{media.shown(item)} is no text; {FORM}")
+        raise ValueError(f"{media.shown(item)} is not a string; {FORM}")
     content = item.partition(",")[2] if item.startswith("data:") else item
     try:
         return {"file": base64.b64decode("".join(content.split()), validate=True)}
@@ -574,7 +570,7 @@ class Network(torch.nn.Module):
 class Classifier:
     """A torchvision model with its metadata: what is trained, saved and served."""
 
-    random_numbers = 4  # draws per image that `augment` takes
+    num_draws = 4  # draws per image that `augment` takes
     sgd = 0.0  # 0: trained with AdamW
 
     def __init__(self, model: Network, facts: dict[str, Any]):

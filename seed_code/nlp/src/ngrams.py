@@ -21,7 +21,7 @@ CONFIG = {"buckets": 65_536, "pair_weight": 0.5}  # rows of the table for pairs;
 # SGD with this multiple of [training] learning_rate. AdamW moves the weights of a word that was seen once as far as
 # those of a common word: measured on six text data sets, it memorises the rare words.
 SGD_RATE = 5e3
-LEAST_TEXTS = 2  # tokens and pairs in fewer training texts get weight 0
+MIN_TEXTS = 2  # tokens and pairs in fewer training texts get weight 0
 PRIME, FACTORS = 2**31 - 1, (1_000_003, 48_271)  # of the hash function for pairs
 
 
@@ -43,7 +43,7 @@ class NGrams(torch.nn.Module):
         """Return an untrained model and the weight of a pair. Raise ValueError if [model.config] is invalid."""
         chosen = CONFIG | config
         if unknown := sorted(chosen.keys() - CONFIG.keys()):
-            raise ValueError(f"[model.config] {unknown[0]} is nothing of {NAME}. It has: {', '.join(CONFIG)}.")
+            raise ValueError(f"[model.config] {unknown[0]} is not a key for {NAME}. It has: {', '.join(CONFIG)}.")
         buckets, weight = chosen["buckets"], chosen["pair_weight"]
         if type(buckets) is not int or not 1 <= buckets <= 2**24:
             raise ValueError(f"[model.config] buckets is {buckets!r}. It must be a number between 1 and {2**24}.")
@@ -66,7 +66,7 @@ class NGrams(torch.nn.Module):
     def learn_frequencies(self, batches: Iterable[dict[str, torch.Tensor]], pair_weight: float) -> None:
         """Set the inverse document frequencies from the training texts: log((1 + n) / (1 + texts with it)) + 1.
 
-        That of a pair is multiplied by `pair_weight`; that of a row in fewer than LEAST_TEXTS texts is 0.
+        That of a pair is multiplied by `pair_weight`; that of a row in fewer than MIN_TEXTS texts is 0.
         """
         found, texts = torch.zeros(len(self.idf), dtype=torch.int64), 0
         for batch in batches:
@@ -74,7 +74,7 @@ class NGrams(torch.nn.Module):
             found += torch.bincount(rows[first], minlength=len(self.idf))
             texts += len(rows)
         idf = torch.log((1 + texts) / (1 + found.double())) + 1
-        idf[found < LEAST_TEXTS] = 0
+        idf[found < MIN_TEXTS] = 0
         idf[self.tokens :] *= pair_weight
         self.idf.copy_(idf)
 

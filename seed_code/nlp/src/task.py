@@ -60,10 +60,10 @@ FORM = (
 WORDS = re.compile(" *[^ ]+| +")  # words, each with the spaces before it
 BEHIND_SPACES = re.compile(r" +\S+")  # a word with spaces before it
 OTHER_SPACES = re.compile(r"[^\S ]")  # line ends, tabs and the like, which each tokenizer treats in its own way
-MOST_WORDS, LONGEST_WORD = 200_000, 40  # kept in the cache of tokenised words: about 50 MB
+MAX_WORDS, MAX_WORD = 200_000, 40  # kept in the cache of tokenised words: about 50 MB
 WORDS_A_ROW = 200  # words that are tokenised together as one text
 USUAL_TOKENS = 512  # at most, with max_tokens = 0
-MOST_TOKENS = 6  # per character: its bytes, and spaces around it
+MAX_TOKENS = 6  # per character: its bytes, and spaces around it
 # On Hopper, PyTorch prefers cuDNN's attention, which takes tens of milliseconds to plan for every new shape; and each
 # batch has its own length. https://github.com/pytorch/pytorch/pull/155958
 torch.backends.cuda.enable_cudnn_sdp(False)
@@ -84,7 +84,7 @@ def read(data: Path, settings: dict[str, Any]) -> Iterator[Example | Unreadable 
     labels = [label] if isinstance(label, str) else label
     if both := [name for name in labels if name in columns]:
         raise ValueError(
-            f"[task] text names {both[0]!r}, which is [data] label: the answer would be in the text. Leave it out."
+            f"[task] text names {both[0]!r}, which is [data] label: the model would see the label. Remove it from text."
         )
     needed = tables.columns_needed(dict.fromkeys(columns, "[task] text"), settings["data"])
     empty = True
@@ -202,7 +202,7 @@ def row_of(item: Any) -> dict[str, Any]:
         return {"text": item}
     if isinstance(item, dict):
         return {"columns": item}
-    raise ValueError(f"{media.shown(item)} is no text; {FORM}")
+    raise ValueError(f"{media.shown(item)} is not a string; {FORM}")
 
 
 def text_of(row: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -308,9 +308,9 @@ class Encoder:
         known.update(zip(alone, (ids.tobytes() for ids in self.tokens(alone)), strict=True))
         found = [np.frombuffer(b"".join(map(known.__getitem__, words)), dtype=np.int32) for words in split]
         for word in new:
-            if len(word) > LONGEST_WORD:
+            if len(word) > MAX_WORD:
                 del known[word]
-        if len(known) > MOST_WORDS:
+        if len(known) > MAX_WORDS:
             known.clear()
         return found
 
@@ -381,7 +381,7 @@ class MeanPooled(torch.nn.Module):
 class Classifier:
     """A transformers model, or the linear model, with its tokenizer and metadata: what is trained, saved and served."""
 
-    random_numbers = 0  # draws per text: texts are not augmented
+    num_draws = 0  # draws per text: texts are not augmented
 
     def __init__(self, model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, facts: dict[str, Any]):
         self.model = model
@@ -439,7 +439,7 @@ class Classifier:
         """Return the linear model with document frequencies from the training split."""
         model, pair_weight = ngrams.NGrams.create(len(tokenizer), len(train.labels), config)
         task = facts["task"]
-        task["max_tokens"] = task["max_tokens"] or MOST_TOKENS * task["max_characters"] + 8  # the complete text
+        task["max_tokens"] = task["max_tokens"] or MAX_TOKENS * task["max_characters"] + 8  # the complete text
         classifier = cls(model, tokenizer, facts)
         with tempfile.TemporaryDirectory() as folder:
             items = classifier.items(train, Path(folder), say=False)

@@ -238,7 +238,7 @@ def test_the_padding_of_a_batch_changes_no_answer_of_the_linear_model(prepared):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"n_layers": 2}, "n_layers is nothing of ngrams"),
+        ({"n_layers": 2}, "n_layers is not a key for ngrams"),
         ({"buckets": 0}, "buckets is 0"),
         ({"pair_weight": "x"}, "'x'"),
     ],

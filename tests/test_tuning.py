@@ -70,9 +70,9 @@ def role(make_role):
 
 
 @pytest.fixture(scope="module")
-def request_of(played, bucket, role):
+def request_of(emulator, bucket, role):
     """Return a function that makes the request of a tuning job on one small file."""
-    s3 = played.client("s3")
+    s3 = emulator.client("s3")
     s3.put_object(Bucket=bucket, Key="tuning/code/sourcedir.tar.gz", Body=packed(train_py=SCRIPT, other_py="x = 1\n"))
     s3.put_object(Bucket=bucket, Key="tuning/train/a.txt", Body=b"1")
 
@@ -117,12 +117,12 @@ def request_of(played, bucket, role):
 
 
 @pytest.fixture(scope="module")
-def run(played):
+def run(emulator):
     """Return a function that runs a tuning job to its end.
 
     It returns the job's description and the summaries of its training jobs, in the order of their names.
     """
-    sagemaker = played.client("sagemaker")
+    sagemaker = emulator.client("sagemaker")
 
     def to_its_end(request: dict) -> tuple[dict, list[dict]]:
         name = {"HyperParameterTuningJobName": request["HyperParameterTuningJobName"]}
@@ -169,10 +169,10 @@ def test_so_many_jobs_run_at_the_same_time_and_no_more(tuned):
     assert third[0] > min(first[1], second[1])
 
 
-def test_the_script_is_started_as_the_toolkit_starts_it(tuned, played, bucket):
+def test_the_script_is_started_as_the_toolkit_starts_it(tuned, emulator, bucket):
     name = tuned[1][0]["TrainingJobName"]
     rate = tuned[1][0]["TunedHyperParameters"]["learning_rate"]
-    stored = played.client("s3").get_object(Bucket=bucket, Key=f"tuning/output/{name}/output/output.tar.gz")
+    stored = emulator.client("s3").get_object(Bucket=bucket, Key=f"tuning/output/{name}/output/output.tar.gz")
     with tarfile.open(fileobj=io.BytesIO(stored["Body"].read())) as archive:
         seen = json.loads(archive.extractfile("seen.json").read())
 
@@ -196,9 +196,9 @@ def test_the_script_is_started_as_the_toolkit_starts_it(tuned, played, bucket):
     }
 
 
-def test_a_tunings_training_jobs_are_training_jobs(tuned, played):
+def test_a_tunings_training_jobs_are_training_jobs(tuned, emulator):
     job, trials = tuned
-    sagemaker = played.client("sagemaker")
+    sagemaker = emulator.client("sagemaker")
 
     described = sagemaker.describe_training_job(TrainingJobName=trials[0]["TrainingJobName"])
 
@@ -212,9 +212,9 @@ def test_a_tunings_training_jobs_are_training_jobs(tuned, played):
     assert sagemaker.list_tags(ResourceArn=described["TrainingJobArn"])["Tags"] == [{"Key": "Step", "Value": "Tune"}]
 
 
-def test_training_jobs_are_listed_by_what_they_reached(tuned, played):
+def test_training_jobs_are_listed_by_what_they_reached(tuned, emulator):
     job, trials = tuned
-    sagemaker = played.client("sagemaker")
+    sagemaker = emulator.client("sagemaker")
     name = {"HyperParameterTuningJobName": job["HyperParameterTuningJobName"]}
 
     listed = sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
@@ -253,8 +253,8 @@ def test_a_tuning_whose_jobs_print_no_objective_fails_saying_so(request_of, run)
     assert job["FailureReason"].startswith("No objective metrics found after running 1 training jobs.")
 
 
-def test_a_stopped_tuning_stops_its_jobs_without_waiting_for_a_script_that_hears_nothing(request_of, run, played):
-    sagemaker, request = played.client("sagemaker"), request_of(do="wait")
+def test_a_stopped_tuning_stops_its_jobs_without_waiting_for_a_script_that_hears_nothing(request_of, run, emulator):
+    sagemaker, request = emulator.client("sagemaker"), request_of(do="wait")
     name = {"HyperParameterTuningJobName": request["HyperParameterTuningJobName"]}
     sagemaker.create_hyper_parameter_tuning_job(**request)
 
@@ -279,7 +279,7 @@ def test_a_stopped_tuning_stops_its_jobs_without_waiting_for_a_script_that_hears
     [
         (
             lambda r: r["HyperParameterTuningJobConfig"].update(Strategy="Grid"),
-            "does not play HyperParameterTuningJobConfig.Strategy = Grid of sagemaker:CreateHyperParameterTuningJob",
+            "does not support HyperParameterTuningJobConfig.Strategy = Grid of sagemaker:CreateHyperParameterTuningJob",
         ),
         (
             lambda r: r["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"].update(MetricName="f1"),
@@ -295,22 +295,22 @@ def test_a_stopped_tuning_stops_its_jobs_without_waiting_for_a_script_that_hears
         ),
         (
             lambda r: r["TrainingJobDefinition"]["StaticHyperParameters"].pop("sagemaker_program"),
-            "does not play training with neither a ContainerEntrypoint nor a sagemaker_program",
+            "does not support training with neither a ContainerEntrypoint nor a sagemaker_program",
         ),
     ],
 )
-def test_a_tuning_that_cannot_be_is_refused(played, request_of, change, said):
+def test_a_tuning_that_cannot_be_is_refused(emulator, request_of, change, said):
     request = request_of()
     change(request)
 
     with pytest.raises(ClientError) as caught:
-        played.client("sagemaker").create_hyper_parameter_tuning_job(**request)
+        emulator.client("sagemaker").create_hyper_parameter_tuning_job(**request)
 
     assert said in caught.value.response["Error"]["Message"]
 
 
 @pytest.fixture(scope="module")
-def tuner(played, make_role, as_role):
+def tuner(emulator, make_role, as_role):
     """Return a client that may start and describe tunings of the project p-mine, as the pipeline role may."""
     role = make_role("tuner-of-mine", "sagemaker")
     tagged = {"StringEquals": {"aws:RequestTag/sagemaker:project-id": "p-mine"}}
@@ -325,8 +325,8 @@ def tuner(played, make_role, as_role):
     ]
     statements.append({"Effect": "Allow", "Action": "iam:PassRole", "Resource": "*"})
     document = json.dumps({"Version": "2012-10-17", "Statement": statements})
-    played.client("iam").put_role_policy(RoleName="tuner-of-mine", PolicyName="mine", PolicyDocument=document)
-    return played.client("sagemaker", as_role(role))
+    emulator.client("iam").put_role_policy(RoleName="tuner-of-mine", PolicyName="mine", PolicyDocument=document)
+    return emulator.client("sagemaker", as_role(role))
 
 
 def test_a_project_reaches_the_tunings_that_have_its_tag(tuner, request_of):
@@ -339,13 +339,13 @@ def test_a_project_reaches_the_tunings_that_have_its_tag(tuner, request_of):
     assert tuner.describe_hyper_parameter_tuning_job(**name)["HyperParameterTuningJobName"] == name.popitem()[1]
 
 
-def test_a_project_reaches_no_others(tuner, request_of, played):
+def test_a_project_reaches_no_others(tuner, request_of, emulator):
     request = request_of(jobs=1, parallel=1, do="fail")
     request["Tags"] = [{"Key": "sagemaker:project-id", "Value": "p-other"}]
 
     with pytest.raises(ClientError, match="not authorized to perform: sagemaker:CreateHyperParameterTuningJob"):
         tuner.create_hyper_parameter_tuning_job(**request)
-    played.client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    emulator.client("sagemaker").create_hyper_parameter_tuning_job(**request)
     with pytest.raises(ClientError, match="not authorized to perform: sagemaker:DescribeHyperParameterTuningJob"):
         tuner.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=request["HyperParameterTuningJobName"])
 

@@ -20,19 +20,19 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from build.install import STACK, Account, Wish, preflight
+from build.install import STACK, Account, Request, preflight
 from build.install import install as install_bundle
 from build.package import Package, package
-from rehearsal.console import Console, Hop
+from rehearsal.console import Console, Step
 from rehearsal.loopback import git_credentials
 from rehearsal.notices import Mailbox
-from rehearsal.server import ACCOUNT, REGION, STATE, PlayedAws
+from rehearsal.server import ACCOUNT, REGION, STATE, Emulator
 
 BUNDLE_BUCKET = f"sagemaker-bundle-{ACCOUNT}"
 POLL_SECONDS = 0.3
-LONGEST_SECONDS = 1200
-LONGEST_SECONDS_TO_START = 45
-MOST_LOG_LINES = 10_000  # the maximum of GetLogEvents
+MAX_SECONDS = 1200
+MAX_SECONDS_TO_START = 45
+MAX_LOG_LINES = 10_000  # the maximum of GetLogEvents
 # What train.py prints at its start, on SIGTERM, and as progress.
 BEGINS = re.compile(r"resuming at step (\d+)|no checkpoint: ")
 SAVED = re.compile(r"interrupted: checkpoint saved at step (\d+)")
@@ -61,7 +61,7 @@ STUDIO_ACTIONS = {
 }  # fmt: skip
 
 
-class StoryFailed(Exception):
+class ScenarioFailed(Exception):
     """Raised when a step does not end as expected. Has the log lines that explain it, and a hint on what to try."""
 
     def __init__(self, what: str, log: list[str] | None = None, hint: str = ""):
@@ -109,38 +109,38 @@ class Project:
         return f"{self.full_name}-staging"
 
 
-def install(played: PlayedAws, console: Console) -> tuple[Package, str]:
+def install(emulator: Emulator, console: Console) -> tuple[Package, str]:
     """Install the bundle as the platform engineer; return the package and the launch role's ARN.
 
     Raises StoryFailed if the preflight fails, or if installing again changes anything.
     """
     console.chapter("Install the bundle, once an account (platform engineer)")
-    iam, cloudformation = played.client("iam"), played.client("cloudformation")
+    iam, cloudformation = emulator.client("iam"), emulator.client("cloudformation")
     trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
     document = {"Version": "2012-10-17", "Statement": [trust]}
     role = iam.create_role(RoleName=STUDIO_ROLE, AssumeRolePolicyDocument=json.dumps(document))["Role"]["Arn"]
 
-    account = Account(played.session(), played.endpoint)
+    account = Account(emulator.session(), emulator.endpoint)
     account.sagemaker.create_domain(
         DomainName="studio", AuthMode="IAM", SubnetIds=["subnet-1"], VpcId="vpc-1",
         DefaultUserSettings={"ExecutionRole": role},
     )  # fmt: skip
     account.sagemaker.enable_sagemaker_servicecatalog_portfolio()
-    wish = Wish(bucket=BUNDLE_BUCKET, s3_route=True)
-    with console.hop("preflight") as hop:
-        looked = list(preflight(account, wish))
+    request = Request(bucket=BUNDLE_BUCKET, s3_route=True)
+    with console.step("preflight") as step:
+        looked = list(preflight(account, request))
         if unfit := [str(check) for check in looked if not check.fit]:
-            raise StoryFailed("the account is not fit to install in", unfit)
-        hop.result = f"{len(looked)} checks: credentials, region, CodeCommit, Studio, spot quota, bucket, names"
-    with console.hop("install") as hop:
-        hop.result = (
-            f"{install_bundle(account, wish, False, lambda line: None)} steps: bucket, upload, portfolio, S3 route"
+            raise ScenarioFailed("the preflight failed", unfit)
+        step.result = f"{len(looked)} checks: credentials, region, CodeCommit, Studio, spot quota, bucket, names"
+    with console.step("install") as step:
+        step.result = (
+            f"{install_bundle(account, request, False, lambda line: None)} steps: bucket, upload, portfolio, S3 route"
         )
-    with console.hop("install again") as hop:
-        again = install_bundle(account, wish, False, lambda line: None)
+    with console.step("install again") as step:
+        again = install_bundle(account, request, False, lambda line: None)
         if again:
-            raise StoryFailed(f"a second installation changed {again} things")
-        hop.result = "nothing to change"
+            raise ScenarioFailed(f"a second installation changed {again} things")
+        step.result = "nothing to change"
     built = package(BUNDLE_BUCKET)
     stack = wait_for_stack(cloudformation, STACK)
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
@@ -156,10 +156,10 @@ def allow_studio(iam: Any) -> None:
     iam.put_role_policy(RoleName=STUDIO_ROLE, PolicyName="projects", PolicyDocument=document)
 
 
-def studio_credentials(played: PlayedAws) -> dict[str, str]:
+def studio_credentials(emulator: Emulator) -> dict[str, str]:
     """Return a data scientist's credentials: a session of the Studio role."""
     role = f"arn:aws:iam::{ACCOUNT}:role/{STUDIO_ROLE}"
-    given = played.client("sts").assume_role(RoleArn=role, RoleSessionName="data-scientist")["Credentials"]
+    given = emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="data-scientist")["Credentials"]
     return {
         "aws_access_key_id": given["AccessKeyId"],
         "aws_secret_access_key": given["SecretAccessKey"],
@@ -167,12 +167,12 @@ def studio_credentials(played: PlayedAws) -> dict[str, str]:
     }
 
 
-def git_environment(played: PlayedAws, credentials: dict[str, str]) -> dict[str, str]:
+def git_environment(emulator: Emulator, credentials: dict[str, str]) -> dict[str, str]:
     """Return the environment of the scientist's git, with the REHEARSAL_ID by which traces.py finds its processes."""
     return {
         **os.environ,
-        **played.environment(credentials),
-        "REHEARSAL_ID": Path(played.folder).name,
+        **emulator.environment(credentials),
+        "REHEARSAL_ID": Path(emulator.folder).name,
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_SYSTEM": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
@@ -182,17 +182,17 @@ def git_environment(played: PlayedAws, credentials: dict[str, str]) -> dict[str,
 class Scientist:
     """The steps of the data scientist, for one variant."""
 
-    def __init__(self, played: PlayedAws, console: Console, variant: str, folder: Path):
-        self.played = played
+    def __init__(self, emulator: Emulator, console: Console, variant: str, folder: Path):
+        self.emulator = emulator
         self.console = console
         self.variant = variant
         self.folder = folder
-        self.credentials = studio_credentials(played)
+        self.credentials = studio_credentials(emulator)
         self.clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
         if service not in self.clients:
-            self.clients[service] = self.played.client(service, self.credentials)
+            self.clients[service] = self.emulator.client(service, self.credentials)
         return self.clients[service]
 
     # --- project -------------------------------------------------------------------------------------------------
@@ -201,9 +201,9 @@ class Scientist:
         """Create a project: from the Service Catalog product or, with a launch role, from the template in S3."""
         name, given = PROJECT_NAMES[self.variant], [{"Key": k, "Value": value} for k, value in parameters.items()]
         if launch_role is None:
-            with self.console.hop("products that Studio shows") as hop:
+            with self.console.step("products that Studio shows") as step:
                 found = self.client("servicecatalog").search_products()["ProductViewSummaries"]
-                hop.result = ", ".join(sorted(product["Name"] for product in found))
+                step.result = ", ".join(sorted(product["Name"] for product in found))
             product = next(p["ProductId"] for p in found if p["Name"] == PRODUCTS[self.variant])
             artifacts = self.client("servicecatalog").list_provisioning_artifacts(ProductId=product)
             details = {
@@ -217,27 +217,27 @@ class Scientist:
             provider = {"TemplateName": f"gpu-spot-{self.variant}", "TemplateURL": url, "RoleARN": launch_role}
             provider["Parameters"] = given
             request, route = {"TemplateProviders": [{"CfnTemplateProvider": provider}]}, "template in S3"
-        with self.console.hop(f"CreateProject ({route})") as hop:
+        with self.console.step(f"CreateProject ({route})") as step:
             created = self.client("sagemaker").create_project(ProjectName=name, **request)
-            self.wait_for_project(name, "CreateCompleted", hop)
-            hop.result = f"{name} {created['ProjectId']}"
+            self.wait_for_project(name, "CreateCompleted", step)
+            step.result = f"{name} {created['ProjectId']}"
         return Project(name, created["ProjectId"], self.variant, self.folder / self.variant / name)
 
-    def wait_for_project(self, name: str, status: str, hop: Hop) -> None:
+    def wait_for_project(self, name: str, status: str, step: Step) -> None:
         def settled() -> bool:
             found = self.client("sagemaker").describe_project(ProjectName=name)
-            hop.progress = lambda: found["ProjectStatus"]
+            step.progress = lambda: found["ProjectStatus"]
             if found["ProjectStatus"].endswith("Failed"):
                 details = found.get("ServiceCatalogProvisionedProductDetails", {})
                 reason = details.get("ProvisionedProductStatusMessage", "see the stack's events")
-                raise StoryFailed(f"project {name} is {found['ProjectStatus']}: {reason}", self.stack_events())
+                raise ScenarioFailed(f"project {name} is {found['ProjectStatus']}: {reason}", self.stack_events())
             return found["ProjectStatus"] == status
 
         wait_until(settled, f"project {name} to be {status}")
 
     def stack_events(self, stacks: list[str] | None = None) -> list[str]:
         """Return the failure events of the given stacks, or of all stacks, for an error message."""
-        cloudformation = self.played.client("cloudformation")
+        cloudformation = self.emulator.client("cloudformation")
         names = stacks or [stack["StackName"] for stack in cloudformation.describe_stacks()["Stacks"]]
         return [
             f"{event['StackName']} {event['LogicalResourceId']} {event['ResourceStatus']}: "
@@ -251,11 +251,11 @@ class Scientist:
         url = self.client("codecommit").get_repository(repositoryName=project.full_name)["repositoryMetadata"][
             "cloneUrlHttp"
         ]
-        with self.console.hop("git clone") as hop:
+        with self.console.step("git clone") as step:
             project.clone.parent.mkdir(parents=True, exist_ok=True)
             self.git(project.clone.parent, "clone", "--quiet", url, str(project.clone))
             files = self.git(project.clone, "ls-files").splitlines()
-            hop.result = f"{url}: {len(files)} files"
+            step.result = f"{url}: {len(files)} files"
 
     def git(self, folder: Path, *arguments: str) -> str:
         """Run git with our credential helper, without this machine's configuration, and return its output.
@@ -266,28 +266,28 @@ class Scientist:
             *git_credentials(Path(sys.executable)),
             "-c", "user.name=Data Scientist", "-c", "user.email=scientist@example.com",
         ]  # fmt: skip
-        environment = git_environment(self.played, self.credentials)
+        environment = git_environment(self.emulator, self.credentials)
         done = subprocess.run(
             ["git", *options, *arguments], cwd=folder, env=environment, capture_output=True, text=True
         )
         if done.returncode:
-            raise StoryFailed(f"git {arguments[0]} failed: {done.stderr.strip()}")
+            raise ScenarioFailed(f"git {arguments[0]} failed: {done.stderr.strip()}")
         return done.stdout
 
     def push(self, project: Project, what: str) -> None:
         """Commit all changes and push them."""
-        with self.console.hop(f"git push: {what}") as hop:
+        with self.console.step(f"git push: {what}") as step:
             self.git(project.clone, "add", "--all")
             self.git(project.clone, "commit", "--quiet", "--message", what)
             self.git(project.clone, "push", "--quiet", "origin", "main")
-            hop.result = self.git(project.clone, "rev-parse", "--short", "HEAD").strip()
+            step.result = self.git(project.clone, "rev-parse", "--short", "HEAD").strip()
 
     # --- build ---------------------------------------------------------------------------------------------------
 
     def wait_for_build(self, project: Project, name: str, expected: str = "SUCCEEDED") -> dict[str, Any]:
         """Wait for the next build to end and return it. Raises StoryFailed if its status is not the expected one."""
         codebuild = self.client("codebuild")
-        with self.console.hop(name) as hop:
+        with self.console.step(name) as step:
 
             def next_build() -> str | None:
                 ids = codebuild.list_builds_for_project(projectName=project.build)["ids"]
@@ -298,16 +298,16 @@ class Scientist:
 
             def ended() -> dict[str, Any] | None:
                 build = codebuild.batch_get_builds(ids=[build_id])["builds"][0]
-                hop.progress = lambda: f"{build['currentPhase']}  {self.last_line(build['logs'])}"
+                step.progress = lambda: f"{build['currentPhase']}  {self.last_line(build['logs'])}"
                 return build if build["buildStatus"] != "IN_PROGRESS" and build.get("endTime") else None
 
             build = wait_until(ended, f"build {build_id} to end")
             log = self.log_lines(build["logs"]["groupName"], build["logs"]["streamName"])
             broken = next((f": {line}" for line in log if line.startswith("FAILED ")), "")
-            hop.result = f"{build['buildStatus']}{broken or self.why(build)}"
+            step.result = f"{build['buildStatus']}{broken or self.why(build)}"
             if build["buildStatus"] != expected:
-                hint = "`make -j check` in the repository does what the build does. KEEP=1 leaves the played AWS up."
-                raise StoryFailed(f"build {build_id} is {build['buildStatus']}{self.why(build)}", log, hint)
+                hint = "`make -j check` in the repository does what the build does. KEEP=1 leaves the emulated AWS up."
+                raise ScenarioFailed(f"build {build_id} is {build['buildStatus']}{self.why(build)}", log, hint)
         return build
 
     @staticmethod
@@ -372,24 +372,24 @@ class Scientist:
         """
         arn = {"PipelineExecutionArn": execution}
         finished: dict[str, dict[str, Any]] = {}
-        with self.console.hop(f"pipeline run {execution.rsplit('/', 1)[-1]}") as hop:
+        with self.console.step(f"pipeline run {execution.rsplit('/', 1)[-1]}") as step:
 
             def ended() -> str | None:
                 status = self.client("sagemaker").describe_pipeline_execution(**arn)["PipelineExecutionStatus"]
                 steps = self.client("sagemaker").list_pipeline_execution_steps(**arn)["PipelineExecutionSteps"]
-                hop.progress = lambda: self.progress_of(steps)
-                for step in sorted((step for step in steps if "EndTime" in step), key=itemgetter("EndTime")):
-                    if step["StepName"] not in finished:
-                        finished[step["StepName"]] = step
-                        seconds = (step["EndTime"] - step["StartTime"]).total_seconds()
-                        self.console.note(step["StepName"], seconds, self.describe_step(step))
+                step.progress = lambda: self.progress_of(steps)
+                for entry in sorted((entry for entry in steps if "EndTime" in entry), key=itemgetter("EndTime")):
+                    if entry["StepName"] not in finished:
+                        finished[entry["StepName"]] = entry
+                        seconds = (entry["EndTime"] - entry["StartTime"]).total_seconds()
+                        self.console.note(entry["StepName"], seconds, self.describe_step(entry))
                 return status if status not in ("Executing", "Stopping") else None
 
-            hop.result = status = wait_until(ended, f"{execution} to end")
+            step.result = status = wait_until(ended, f"{execution} to end")
             if status != expected:
-                failed = next((step for step in finished.values() if step["StepStatus"] == "Failed"), {})
+                failed = next((entry for entry in finished.values() if entry["StepStatus"] == "Failed"), {})
                 log = self.step_log(failed) if failed else []
-                raise StoryFailed(f"execution {execution} is {status}: {failed.get('FailureReason', '')}", log)
+                raise ScenarioFailed(f"execution {execution} is {status}: {failed.get('FailureReason', '')}", log)
         return finished
 
     def progress_of(self, steps: list[dict[str, Any]]) -> str:
@@ -446,26 +446,26 @@ class Scientist:
 
         Raises StoryFailed if the job was not interrupted, or did not resume from a checkpoint.
         """
-        with self.console.hop("spot interruption") as hop:
+        with self.console.step("spot interruption") as step:
             name = self.training_job(steps)
             job = self.client("sagemaker").describe_training_job(TrainingJobName=name)
-            log = self.log_lines("/aws/sagemaker/TrainingJobs", f"{name}/algo-1", MOST_LOG_LINES)
+            log = self.log_lines("/aws/sagemaker/TrainingJobs", f"{name}/algo-1", MAX_LOG_LINES)
             if "Interrupted" not in [entry["Status"] for entry in job["SecondaryStatusTransitions"]]:
                 hint = "It ended before it could be: give it more to do with [training] epochs."
-                raise StoryFailed(f"training job {name} was not interrupted", log, hint)
-            hop.result = describe_interruption(log)
+                raise ScenarioFailed(f"training job {name} was not interrupted", log, hint)
+            step.result = describe_interruption(log)
 
     # --- model ---------------------------------------------------------------------------------------------------
 
     def registered(self, project: Project, steps: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """Return the model package that an execution registered, with its metrics under "figures"."""
         sagemaker = self.client("sagemaker")
-        with self.console.hop("model package") as hop:
+        with self.console.step("model package") as step:
             arn = steps["Register"]["Metadata"]["RegisterModel"]["Arn"]
             found = sagemaker.describe_model_package(ModelPackageName=arn)
             found["figures"] = self.figures(found)
             figures = ", ".join(f"{name} {value:.3f}" for name, value in found["figures"].items())
-            hop.result = f"version {found['ModelPackageVersion']}, {found['ModelApprovalStatus']}: {figures}"
+            step.result = f"version {found['ModelPackageVersion']}, {found['ModelApprovalStatus']}: {figures}"
         return found
 
     def figures(self, model_package: dict[str, Any]) -> dict[str, float]:
@@ -498,7 +498,7 @@ class Scientist:
 
     def approve(self, project: Project, model_package: dict[str, Any]) -> None:
         """Approve a model version and wait until the staging stack deploys it. Raises StoryFailed if that fails."""
-        with self.console.hop("approve, deploy to staging") as hop:
+        with self.console.step("approve, deploy to staging") as step:
             self.client("sagemaker").update_model_package(
                 ModelPackageArn=model_package["ModelPackageArn"], ModelApprovalStatus="Approved"
             )
@@ -514,78 +514,80 @@ class Scientist:
                 except ClientError:
                     return None
                 known[:] = [stack["StackId"]]
-                hop.progress = lambda: stack["StackStatus"]
+                step.progress = lambda: stack["StackStatus"]
                 if any(word in stack["StackStatus"] for word in ("ROLLBACK", "FAILED", "DELETE")):
-                    raise StoryFailed(f"stack {stack_name} is {stack['StackStatus']}", self.stack_events(known))
+                    raise ScenarioFailed(f"stack {stack_name} is {stack['StackStatus']}", self.stack_events(known))
                 package = {p["ParameterKey"]: p["ParameterValue"] for p in stack["Parameters"]}["ModelPackageArn"]
                 ended = stack["StackStatus"].endswith("COMPLETE") and package == model_package["ModelPackageArn"]
                 return stack if ended else None
 
             wait_until(deployed, f"stack {stack_name}")
-            hop.result = f"{project.endpoint} is {self.client('sagemaker').describe_endpoint(EndpointName=project.endpoint)['EndpointStatus']}"
+            step.result = f"{project.endpoint} is {self.client('sagemaker').describe_endpoint(EndpointName=project.endpoint)['EndpointStatus']}"
 
     def predict(self, project: Project, payload: bytes, content_type: str, shown: str) -> None:
-        with self.console.hop("prediction") as hop:
+        with self.console.step("prediction") as step:
             answer = self.client("sagemaker-runtime").invoke_endpoint(
                 EndpointName=project.endpoint, ContentType=content_type, Body=payload
             )
             best = json.loads(answer["Body"].read())[0]
             said = [best["label"]] if "label" in best else best["labels"]
-            hop.result = f"{shown} -> " + (", ".join(f"{name} ({best['scores'][name]:.2f})" for name in said) or "none")
+            step.result = f"{shown} -> " + (
+                ", ".join(f"{name} ({best['scores'][name]:.2f})" for name in said) or "none"
+            )
 
     # --- notices -------------------------------------------------------------------------------------------------
 
     def listen(self, project: Project) -> None:
         """Subscribe to the project's notices, with a queue in place of a mailbox."""
         topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:sagemaker-{project.id}-notices"
-        self.mailbox = Mailbox(self.played, topic, f"mailbox-of-{project.name}")
+        self.mailbox = Mailbox(self.emulator, topic, f"mailbox-of-{project.name}")
 
     def read_notice(self, about: str) -> None:
         """Wait for a notice that contains the given text."""
-        with self.console.hop("people are told") as hop:
+        with self.console.step("notice of a failed build") as step:
 
             def told() -> str | None:
                 texts = [notice["Message"].strip('"') for notice in self.mailbox.read()]
                 return next((text for text in texts if about in text), None)
 
-            hop.result = wait_until(told, f"a notice that says {about}")
+            step.result = wait_until(told, f"a notice that says {about}")
 
     # --- the end -------------------------------------------------------------------------------------------------
 
     def delete_project(self, project: Project) -> None:
         """Delete the project. Raises StoryFailed if that fails, or if anything of the project is left."""
         sagemaker = self.client("sagemaker")
-        with self.console.hop("delete the project") as hop:
+        with self.console.step("delete the project") as step:
             sagemaker.delete_project(ProjectName=project.name)
 
             def gone() -> bool:
                 found = [p for p in sagemaker.list_projects()["ProjectSummaryList"] if p["ProjectName"] == project.name]
                 if found and found[0]["ProjectStatus"] == "DeleteFailed":
-                    raise StoryFailed(f"project {project.name} could not be deleted", self.stack_events())
+                    raise ScenarioFailed(f"project {project.name} could not be deleted", self.stack_events())
                 return not found
 
             wait_until(gone, f"project {project.name} to go")
-            left = leftovers(self.played, project.id)
+            left = leftovers(self.emulator, project.id)
             if left:
-                raise StoryFailed(f"deleting {project.name} left: {', '.join(left)}")
-            hop.result = "nothing is left: no stack, bucket, repository, pipeline, model, endpoint or role"
+                raise ScenarioFailed(f"deleting {project.name} left: {', '.join(left)}")
+            step.result = "nothing is left: no stack, bucket, repository, pipeline, model, endpoint or role"
 
 
-def leftovers(played: PlayedAws, project_id: str) -> list[str]:
+def leftovers(emulator: Emulator, project_id: str) -> list[str]:
     """Return the names of the account's resources that contain the project's id."""
-    sagemaker = played.client("sagemaker")
-    found = [stack["StackName"] for stack in played.client("cloudformation").describe_stacks()["Stacks"]]
-    found += [bucket["Name"] for bucket in played.client("s3").list_buckets()["Buckets"]]
-    found += [r["repositoryName"] for r in played.client("codecommit").list_repositories()["repositories"]]
+    sagemaker = emulator.client("sagemaker")
+    found = [stack["StackName"] for stack in emulator.client("cloudformation").describe_stacks()["Stacks"]]
+    found += [bucket["Name"] for bucket in emulator.client("s3").list_buckets()["Buckets"]]
+    found += [r["repositoryName"] for r in emulator.client("codecommit").list_repositories()["repositories"]]
     found += [p["PipelineName"] for p in sagemaker.list_pipelines()["PipelineSummaries"]]
     found += [g["ModelPackageGroupName"] for g in sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]]
     found += [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]]
     found += [m["ModelName"] for m in sagemaker.list_models()["Models"]]
-    found += [role["RoleName"] for role in played.client("iam").list_roles()["Roles"]]
-    found += [f["FunctionName"] for f in played.client("lambda").list_functions()["Functions"]]
-    found += [rule["Name"] for rule in played.client("events").list_rules()["Rules"]]
-    found += played.client("sqs").list_queues().get("QueueUrls", [])
-    found += played.client("codebuild").list_projects()["projects"]
+    found += [role["RoleName"] for role in emulator.client("iam").list_roles()["Roles"]]
+    found += [f["FunctionName"] for f in emulator.client("lambda").list_functions()["Functions"]]
+    found += [rule["Name"] for rule in emulator.client("events").list_rules()["Rules"]]
+    found += emulator.client("sqs").list_queues().get("QueueUrls", [])
+    found += emulator.client("codebuild").list_projects()["projects"]
     return [name for name in found if project_id in name]
 
 
@@ -604,14 +606,14 @@ def describe_interruption(log: list[str]) -> str:
     """
     starts = [number for number, line in enumerate(log) if BEGINS.match(line)]
     if len(starts) != 2:
-        raise StoryFailed(f"the log shows {len(starts)} containers, where an interrupted job has 2", log)
+        raise ScenarioFailed(f"the log shows {len(starts)} containers, where an interrupted job has 2", log)
     before, after = log[starts[0] : starts[1]], log[starts[1] :]
     resumed = int(BEGINS.match(after[0])[1] or 0)
     saved = [int(found[1]) for line in before if (found := SAVED.match(line))]
     reached = [int(found[1]) for line in before if (found := PROGRESS.match(line))]
     total = next((f" of {found[2]}" for line in log if (found := PROGRESS.match(line))), "")
     if not resumed:
-        raise StoryFailed("the interrupted job found no checkpoint and began anew", log)
+        raise ScenarioFailed("the interrupted job found no checkpoint and began anew", log)
     if not saved:  # train.py saved nothing on SIGTERM: it resumed from its last periodic checkpoint
         reached_step = max([*reached, resumed])
         return (
@@ -631,18 +633,18 @@ def wait_for_stack(cloudformation: Any, name: str) -> dict[str, Any]:
     if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
         log = [f"{e['LogicalResourceId']} {e['ResourceStatus']}: {e.get('ResourceStatusReason', '')}" for e in events]
-        raise StoryFailed(f"stack {name} is {stack['StackStatus']}", [line for line in log if "FAILED" in line])
+        raise ScenarioFailed(f"stack {name} is {stack['StackStatus']}", [line for line in log if "FAILED" in line])
     return stack
 
 
 def wait_until(look: Callable[[], Any], what: str, hint: Callable[[], list[str]] | None = None) -> Any:
     """Poll `look()` until it returns something truthy, and return that. Raises StoryFailed on a timeout.
 
-    A `hint`, which returns log lines for the error, goes with the shorter timeout of LONGEST_SECONDS_TO_START.
+    A `hint`, which returns log lines for the error, goes with the shorter timeout of MAX_SECONDS_TO_START.
     """
-    deadline = time.monotonic() + (LONGEST_SECONDS if hint is None else LONGEST_SECONDS_TO_START)
+    deadline = time.monotonic() + (MAX_SECONDS if hint is None else MAX_SECONDS_TO_START)
     while time.monotonic() < deadline:
         if found := look():
             return found
         time.sleep(POLL_SECONDS)
-    raise StoryFailed(f"gave up waiting for {what}", hint() if hint else [])
+    raise ScenarioFailed(f"gave up waiting for {what}", hint() if hint else [])

@@ -20,14 +20,14 @@ def refusal(call, **parameters) -> tuple[str, str]:
     return caught.value.response["Error"]["Code"], caught.value.response["Error"]["Message"]
 
 
-def unchecked(played, service: str, credentials: dict | None = None):
+def unchecked(emulator, service: str, credentials: dict | None = None):
     """Return a client that does not validate parameters."""
     return boto3.client(
         service,
         region_name="us-east-1",
-        endpoint_url=played.endpoint,
+        endpoint_url=emulator.endpoint,
         config=Config(parameter_validation=False),
-        **(credentials or played.credentials()),
+        **(credentials or emulator.credentials()),
     )
 
 
@@ -41,31 +41,31 @@ def unchecked(played, service: str, credentials: dict | None = None):
         ("codecommit", "merge_branches_by_squash", "MergeBranchesBySquash"),
     ],
 )
-def test_what_is_not_played_is_refused_by_name(played, service, operation, name):
-    code, message = refusal(getattr(unchecked(played, service), operation))
+def test_what_is_not_played_is_refused_by_name(emulator, service, operation, name):
+    code, message = refusal(getattr(unchecked(emulator, service), operation))
 
-    assert (code, message) == ("UnsupportedOperation", f"The rehearsal does not play {service}:{name}.")
+    assert (code, message) == ("UnsupportedOperation", f"The emulator does not support {service}:{name}.")
 
 
-def test_a_project_name_that_sagemaker_refuses_is_refused(played):
+def test_a_project_name_that_sagemaker_refuses_is_refused(emulator):
     provider = {"CfnTemplateProvider": {"TemplateName": "t", "TemplateURL": "https://b.s3.amazonaws.com/t"}}
 
     code, message = refusal(
-        unchecked(played, "sagemaker").create_project, ProjectName="my_project", TemplateProviders=[provider]
+        unchecked(emulator, "sagemaker").create_project, ProjectName="my_project", TemplateProviders=[provider]
     )
 
     assert code == "ValidationException"
     assert "Value 'my_project' at 'ProjectName' failed to satisfy constraint" in message
 
 
-def test_a_member_that_the_model_does_not_have_is_refused(played):
+def test_a_member_that_the_model_does_not_have_is_refused(emulator):
     request = AWSRequest(
         method="POST",
-        url=played.endpoint,
+        url=emulator.endpoint,
         data=json.dumps({"NameContain": "x"}),
         headers={"X-Amz-Target": "SageMaker.ListProjects", "Content-Type": "application/x-amz-json-1.1"},
     )
-    keys = played.credentials()
+    keys = emulator.credentials()
     credentials = Credentials(keys["aws_access_key_id"], keys["aws_secret_access_key"])
     SigV4Auth(credentials, "sagemaker", "us-east-1").add_auth(request)
 
@@ -76,11 +76,11 @@ def test_a_member_that_the_model_does_not_have_is_refused(played):
     assert said["message"].startswith('Unknown parameter in input: "NameContain", must be one of:')
 
 
-def test_a_definition_that_is_no_json_is_refused(played, make_role):
+def test_a_definition_that_is_no_json_is_refused(emulator, make_role):
     role = make_role("pipeline-of-refusals", "sagemaker")
 
     code, message = refusal(
-        played.client("sagemaker").create_pipeline,
+        emulator.client("sagemaker").create_pipeline,
         PipelineName="refused",
         PipelineDefinition="{",
         RoleArn=role,
@@ -90,21 +90,21 @@ def test_a_definition_that_is_no_json_is_refused(played, make_role):
     assert (code, "Unable to parse pipeline definition" in message) == ("ValidationException", True)
 
 
-def test_a_role_without_the_action_is_denied(played, make_role, as_role):
+def test_a_role_without_the_action_is_denied(emulator, make_role, as_role):
     nobody = as_role(make_role("nobody", "sagemaker"))
 
-    code, message = refusal(played.client("sagemaker", nobody).list_projects)
+    code, message = refusal(emulator.client("sagemaker", nobody).list_projects)
 
     assert code == "AccessDeniedException"
     assert "assumed-role/nobody/test is not authorized to perform: sagemaker:ListProjects" in message
 
 
-def test_a_role_can_only_be_handed_on_by_who_may(played, make_role, as_role):
+def test_a_role_can_only_be_handed_on_by_who_may(emulator, make_role, as_role):
     role = make_role("handed-on", "sagemaker")
     without_pass = as_role(make_role("without-pass", "sagemaker", "sagemaker:*"))
 
     code, message = refusal(
-        played.client("sagemaker", without_pass).create_pipeline,
+        emulator.client("sagemaker", without_pass).create_pipeline,
         PipelineName="not-allowed",
         PipelineDefinition=json.dumps({"Steps": []}),
         RoleArn=role,
@@ -114,26 +114,26 @@ def test_a_role_can_only_be_handed_on_by_who_may(played, make_role, as_role):
     assert (code, message.endswith(f"iam:PassRole on resource: {role}")) == ("AccessDeniedException", True)
 
 
-def test_a_wrong_secret_is_refused(played, make_role, as_role):
+def test_a_wrong_secret_is_refused(emulator, make_role, as_role):
     wrong = {**as_role(make_role("wrong-secret", "sagemaker", "sagemaker:*")), "aws_secret_access_key": "wrong"}
 
-    code, _ = refusal(played.client("sagemaker", wrong).list_projects)
+    code, _ = refusal(emulator.client("sagemaker", wrong).list_projects)
 
     assert code in ("InvalidSignatureException", "SignatureDoesNotMatch")
 
 
-def test_unknown_things_are_not_found(played):
-    sagemaker = played.client("sagemaker")
+def test_unknown_things_are_not_found(emulator):
+    sagemaker = emulator.client("sagemaker")
 
     assert refusal(sagemaker.describe_pipeline, PipelineName="none")[0] == "ResourceNotFound"
     assert refusal(sagemaker.describe_project, ProjectName="none")[0] == "ValidationException"
-    assert refusal(played.client("codecommit").get_repository, repositoryName="none")[0] == (
+    assert refusal(emulator.client("codecommit").get_repository, repositoryName="none")[0] == (
         "RepositoryDoesNotExistException"
     )
 
 
-def test_pipeline_parameters_are_checked_before_anything_runs(played, make_role):
-    sagemaker = played.client("sagemaker")
+def test_pipeline_parameters_are_checked_before_anything_runs(emulator, make_role):
+    sagemaker = emulator.client("sagemaker")
     step = {"Name": "Fail", "Type": "Fail", "Arguments": {"ErrorMessage": "x"}}
     declared = [{"Name": "Epochs", "Type": "Integer", "DefaultValue": 3}]
     sagemaker.create_pipeline(
