@@ -34,6 +34,11 @@ class Account:
         return self.session.region_name or ""
 
 
+def listed(client: Any, operation: str, member: str, **arguments: Any) -> list[dict[str, Any]]:
+    """Return the entries of a list operation from all its pages."""
+    return [entry for page in client.get_paginator(operation).paginate(**arguments) for entry in page[member]]
+
+
 def connect() -> Account:
     """Return the account of the environment's credentials. Raise ValueError for an unknown profile."""
     import boto3

@@ -11,7 +11,7 @@ from typing import Any
 
 import botocore.exceptions
 
-from build.account import Account, identity
+from build.account import Account, identity, listed
 from build.package import BUCKET_NAME, Package, Release, package
 from build.plan import Action, Check, Request, carry_out
 from build.publish import upload
@@ -103,7 +103,7 @@ def studio_role(account: Account, request: Request) -> str:
     if installed := installed_role(account):
         return installed
     roles = {}
-    for domain in account.sagemaker.list_domains()["Domains"]:
+    for domain in listed(account.sagemaker, "list_domains", "Domains"):
         described = account.sagemaker.describe_domain(DomainId=domain["DomainId"])
         roles[described["DefaultUserSettings"]["ExecutionRole"]] = domain["DomainName"]
     if len(roles) != 1:
@@ -463,8 +463,8 @@ def s3_route_actions(account: Account, request: Request, bucket: str) -> list[Ac
     docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-projects-templates-custom.html
     """
     actions = []
-    for domain in account.sagemaker.list_domains()["Domains"]:
-        tags = account.sagemaker.list_tags(ResourceArn=domain["DomainArn"])["Tags"]
+    for domain in listed(account.sagemaker, "list_domains", "Domains"):
+        tags = listed(account.sagemaker, "list_tags", "Tags", ResourceArn=domain["DomainArn"])
         wanted = {"Key": LOCATION_TAG, "Value": f"s3://{bucket}/templates/"}
         if wanted not in tags:
             actions.append(
@@ -560,8 +560,8 @@ def removal(account: Account, request: Request, force: bool) -> list[Action]:
         )
         for project in projects
     ]
-    for domain in account.sagemaker.list_domains()["Domains"]:
-        tags = account.sagemaker.list_tags(ResourceArn=domain["DomainArn"])["Tags"]
+    for domain in listed(account.sagemaker, "list_domains", "Domains"):
+        tags = listed(account.sagemaker, "list_tags", "Tags", ResourceArn=domain["DomainArn"])
         if any(tag["Key"] == LOCATION_TAG and f"/{bucket}/" in tag["Value"] for tag in tags):
             actions.append(
                 Action(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from build.account import Account, identity
+from build.account import Account, identity, listed
 
 # Source of an event -> the function that handles it.
 FUNCTIONS = {"aws.s3": "execute-pipeline", "aws.sagemaker": "deploy-model"}
@@ -51,7 +51,7 @@ def redrive(account: Account, name: str, say: Callable[[str], None] = print) -> 
 
 def project_id_of(account: Account, name: str) -> str:
     """Return the id of a project. Raise ValueError if there is none of that name."""
-    projects = account.sagemaker.list_projects(NameContains=name)["ProjectSummaryList"]
+    projects = listed(account.sagemaker, "list_projects", "ProjectSummaryList", NameContains=name)
     numbers = [project["ProjectId"] for project in projects if project["ProjectName"] == name]
     if not numbers:
         raise ValueError(f"there is no project {name}. Run make redrive PROJECT=<name>")

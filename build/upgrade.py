@@ -13,7 +13,7 @@ from typing import Any
 
 import botocore.exceptions
 
-from build.account import Account
+from build.account import Account, listed
 from build.limits import misfits
 from build.package import Package, Release
 from build.plan import Action, Request
@@ -45,13 +45,12 @@ def our_projects(account: Account, bucket: str) -> list[dict[str, Any]]:
     """Return the projects that were created from this bundle, through Service Catalog or from templates in S3."""
     products = products_of(account).values()
     projects = []
-    for page in account.sagemaker.get_paginator("list_projects").paginate():
-        for summary in page["ProjectSummaryList"]:
-            project = account.sagemaker.describe_project(ProjectName=summary["ProjectName"])
-            details = project.get("ServiceCatalogProvisioningDetails", {})
-            addresses = [provider["TemplateURL"] for provider in providers_of(project)]
-            if details.get("ProductId") in products or any(is_in(address, bucket) for address in addresses):
-                projects.append(project)
+    for summary in listed(account.sagemaker, "list_projects", "ProjectSummaryList"):
+        project = account.sagemaker.describe_project(ProjectName=summary["ProjectName"])
+        details = project.get("ServiceCatalogProvisioningDetails", {})
+        addresses = [provider["TemplateURL"] for provider in providers_of(project)]
+        if details.get("ProductId") in products or any(is_in(address, bucket) for address in addresses):
+            projects.append(project)
     return projects
 
 

@@ -40,7 +40,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
     answer = deploy(cloudformation, project, arn, template, parameters)
     # Fail, so that the event is delivered again, if another package was approved meanwhile.
     if newest_approved(sagemaker, project.model_group) != arn:
-        raise RuntimeError(f"{arn} was overtaken by a newer approval: delivered again, that one is deployed")
+        raise RuntimeError(f"{arn} is no longer the newest approved package; the next delivery deploys the one that is")
     return answer
 
 

@@ -248,7 +248,7 @@ def empty(s3: Any, bucket: str) -> None:
 def wait(deadline: float, what: str) -> None:
     """Sleep before the next poll. Raises TimeoutError if the deadline would pass meanwhile."""
     if time.monotonic() + WAIT_SECONDS > deadline:
-        raise TimeoutError(f"gave up waiting for {what}. Delete the project again to go on.")
+        raise TimeoutError(f"gave up waiting for {what}. Try again: what is done stays done.")
     time.sleep(float(os.environ.get("WAIT_SECONDS", WAIT_SECONDS)))
 
 

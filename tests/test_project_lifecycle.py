@@ -183,5 +183,5 @@ def test_every_version_and_delete_marker_is_removed(emulator):
 
 
 def test_waiting_ends_before_the_function_does():
-    with pytest.raises(TimeoutError, match="gave up waiting for a stack. Delete the project again to go on."):
+    with pytest.raises(TimeoutError, match="gave up waiting for a stack. Try again: what is done stays done."):
         project_lifecycle.wait(deadline=0, what="a stack")
