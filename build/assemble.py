@@ -1,4 +1,4 @@
-"""Assemble the repository that a team receives from seed_code/common, one variant and checks/."""
+"""Assemble the repository that a team receives from seed_code/common and one variant."""
 
 import os
 import subprocess
@@ -15,13 +15,11 @@ SEEDS = ROOT / "seed_code"
 def assemble(variant: str) -> dict[str, bytes]:
     """Return the files of a landed repository by path, including SEED, which names its origin.
 
-    checks/ is included so that the repository's build checks a definition with the same code as the function that runs
-    it. Raise ValueError for an unknown variant, and for a path that is in both common/ and the variant.
+    Raise ValueError for an unknown variant, and for a path that is in both common/ and the variant.
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}. Choose one of: {', '.join(VARIANTS)}.")
     common, own = tracked(SEEDS / "common"), tracked(SEEDS / variant)
-    common |= {f"checks/{name}": content for name, content in tracked(ROOT / "checks").items()}
     if both := sorted(common.keys() & own.keys()):
         raise ValueError(f"in both common/ and {variant}/: {', '.join(both)}. Keep one of them.")
     return dict(sorted({**common, **own, "SEED": describe(variant)}.items()))

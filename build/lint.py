@@ -18,7 +18,7 @@ from build.assemble import assemble, git, write
 
 BIN = ROOT / ".venv/bin"
 LINT = ROOT / ".venv/lint/bin"
-TEMPLATES = (*sorted((ROOT / "templates").glob("*.yaml")), ROOT / "seed_code/common/deploy/endpoint.yaml")
+TEMPLATES = (*sorted((ROOT / "templates").glob("*.yaml")), ROOT / "seed_code/common/spotkit/deploy/endpoint.yaml")
 # Strings that look like secrets but are not.
 NO_SECRETS = (
     "--exclude-files=^(pipeline_json/|(requirements/[a-z]+|seed_code/common/requirements)[.]txt$)",  # hashes

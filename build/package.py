@@ -11,7 +11,7 @@ from pathlib import Path
 
 from build import ROOT, VARIANTS, VERSION
 from build.assemble import assemble, tracked
-from checks import Service
+from spotkit.checks import Service
 
 DEFAULT_BUCKET = "sagemaker-bundle-111122223333"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can represent
@@ -121,13 +121,15 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def function_files() -> dict[str, bytes]:
-    """Return the files of the functions' zip: lambda/, checks/, and requirements for the Lambda runtime's platform.
+    """Return the files of the functions' zip: lambda/, spotkit's checks, and requirements for the Lambda runtime's platform.
 
     Raise ValueError if the requirements cannot be installed.
     """
     files = {path.name: path.read_bytes() for path in sorted((ROOT / "lambda").glob("*.py"))}
-    files |= {f"checks/{name}": content for name, content in tracked(ROOT / "checks").items()}
-    files["checks/service.json"] = Service.cut().text().encode()
+    package = ROOT / "seed_code/common/spotkit"
+    files |= {f"spotkit/checks/{name}": content for name, content in tracked(package / "checks").items()}
+    files["spotkit/__init__.py"] = (package / "__init__.py").read_bytes()
+    files["spotkit/checks/service.json"] = Service.cut().text().encode()
     with tempfile.TemporaryDirectory() as folder:
         uv = ROOT / ".venv/uv/bin/uv"
         command = [str(uv if uv.exists() else "uv"), "pip", "install", "--quiet", "--target", folder, "--no-deps"]

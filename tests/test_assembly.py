@@ -15,15 +15,26 @@ from build import ROOT, VARIANTS, VERSION
 from build.assemble import assemble, git, tracked, write
 
 LANDED = """
-    Makefile README.md SEED buildspec.yml bundle.py pipeline.py pyproject.toml requirements.txt settings.toml .gitignore
-    deploy/endpoint.yaml deploy/production.json deploy/staging.json
-    src/baseline.py src/bootstrap.py src/checkpoints.py src/distributed.py src/evaluate.py src/examples.py src/inference.py src/job.py src/lookalikes.py src/media.py src/meeting.py src/metrics.py
-    src/plain.py src/plots.py src/preprocess.py src/report.py src/requirements.txt src/requirements-tracking.txt src/scoring.py src/settings.py src/start.py
-    src/tables.py src/task.py src/tracking.py src/train.py
+    Makefile README.md SEED buildspec.yml pipeline.py pyproject.toml requirements.txt settings.toml .gitignore
+    deploy/production.json deploy/staging.json src/requirements.txt src/task.py
+    spotkit/__init__.py spotkit/settings.py spotkit/deploy/endpoint.yaml
+    spotkit/data/__init__.py spotkit/data/examples.py spotkit/data/lookalikes.py spotkit/data/preprocess.py
+    spotkit/data/tables.py
+    spotkit/training/__init__.py spotkit/training/checkpoints.py spotkit/training/distributed.py
+    spotkit/training/tracking.py spotkit/training/train.py
+    spotkit/evaluation/__init__.py spotkit/evaluation/baseline.py spotkit/evaluation/bootstrap.py
+    spotkit/evaluation/evaluate.py spotkit/evaluation/metrics.py spotkit/evaluation/plain.py
+    spotkit/evaluation/plots.py spotkit/evaluation/report.py spotkit/evaluation/scoring.py
+    spotkit/serving/__init__.py spotkit/serving/inference.py spotkit/serving/media.py
+    spotkit/jobs/__init__.py spotkit/jobs/job.py spotkit/jobs/meeting.py spotkit/jobs/start.py
+    spotkit/definition/__init__.py spotkit/definition/bundle.py
+    spotkit/checks/__init__.py spotkit/checks/__main__.py spotkit/checks/definition.py spotkit/checks/deployment.py
+    spotkit/checks/graph.py spotkit/checks/parameters.py spotkit/checks/policy.py spotkit/checks/problems.py
+    spotkit/checks/reading.py spotkit/checks/rules.py spotkit/checks/service.py spotkit/checks/shape.py
+    spotkit/checks/types.py
+    spotkit/jobs/requirements-tracking.txt spotkit/checks/schema.json
     tests/conftest.py tests/test_bundle.py tests/test_preprocess.py tests/test_settings.py tests/test_task.py
     tests/test_report.py tests/test_tracking.py tests/test_train.py tests/tiny.py
-    checks/__init__.py checks/__main__.py checks/definition.py checks/deployment.py checks/graph.py checks/parameters.py checks/policy.py
-    checks/problems.py checks/reading.py checks/rules.py checks/schema.json checks/service.py checks/shape.py checks/types.py
 """.split()
 
 
@@ -31,7 +42,7 @@ LANDED = """
 def test_the_landed_tree_is_the_one_that_the_readme_shows(variant):
     files = assemble(variant)
 
-    own = ["src/ngrams.py"] if variant == "nlp" else []
+    own = ["spotkit/training/ngrams.py"] if variant == "nlp" else []
     assert sorted(name for name in files if not name.startswith("sample/")) == sorted([*LANDED, *own])
     assert any(name.startswith("sample/") for name in files)
 
@@ -42,7 +53,7 @@ def test_every_file_lands_once_and_unchanged(variant):
     del landed["SEED"]
 
     common, own = (tracked(ROOT / "seed_code" / name) for name in ("common", variant))
-    assert landed == {**common, **own, **{f"checks/{name}": body for name, body in tracked(ROOT / "checks").items()}}
+    assert landed == {**common, **own}
     assert not common.keys() & own.keys()
 
 
@@ -100,7 +111,7 @@ def test_landed_imports_resolve_to_the_repository_or_its_requirements(variant):
     files = assemble(variant)
     required = {line.split("==")[0] for line in files["requirements.txt"].decode().splitlines() if "==" in line}
     installed = packages_distributions()
-    own = {Path(name).stem for name in files if name.endswith(".py")} | {"checks"}
+    own = {Path(name).stem for name in files if name.endswith(".py")} | {"spotkit"}
     tracking = {"mlflow", "wandb"}  # of requirements-tracking.txt; tests/test_tracking.py imports them
 
     outside = {
@@ -114,15 +125,14 @@ def test_landed_imports_resolve_to_the_repository_or_its_requirements(variant):
 
 
 def test_nobody_imports_what_is_not_theirs():
-    """Seeds import nothing of ours; functions import themselves and checks/; checks/ imports only itself."""
-    ours = {"build", "checks", "rehearsal", "tests"}
+    """Seeds import nothing of ours but spotkit; functions and builds import, of spotkit, its checks."""
+    ours = {"build", "rehearsal", "spotkit", "tests"}
     listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     found = {name: imported_by((ROOT / name).read_bytes()) & ours for name in listed.stdout.split()}
     allowed = {
-        "seed_code": set(),
-        "checks": {"checks"},
-        "lambda": {"checks"},
-        "build": {"build", "checks"},
+        "seed_code": {"spotkit"},
+        "lambda": {"spotkit"},
+        "build": {"build", "spotkit"},
         "benchmarks": ours,
         "rehearsal": ours,
         "tests": ours,

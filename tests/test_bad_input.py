@@ -139,7 +139,8 @@ BAD_DATA = {
 RUN_ALL = """
 import contextlib, io, json, pathlib, sys
 sys.path.insert(0, "src")
-import job, preprocess
+from spotkit.data import preprocess
+from spotkit.jobs import job
 said = []
 for folder in map(pathlib.Path, sys.argv[1:]):
     job.OPT_ML = folder / "ml"

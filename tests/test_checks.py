@@ -13,11 +13,11 @@ import botocore.session
 import pytest
 from test_definitions import TUNING, definition_with
 
-import checks
 from benchmarks.public_definitions import PUBLIC
 from build import ROOT, VARIANTS
-from checks.service import Service, pattern_of
-from checks.types import EXECUTION
+from spotkit import checks
+from spotkit.checks.service import Service, pattern_of
+from spotkit.checks.types import EXECUTION
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -104,7 +104,7 @@ def test_every_type_of_step_that_the_sdk_and_botocore_know_is_known():
     model = botocore.session.get_session().get_service_model("sagemaker")
     of_botocore = {METADATA.get(name, name) for name in model.shape_for("PipelineExecutionStepMetadata").members}
 
-    schema = json.loads((ROOT / "checks/schema.json").read_text())
+    schema = json.loads((ROOT / "seed_code/common/spotkit/checks/schema.json").read_text())
     assert set(schema["$defs"]["Step"]["properties"]["Type"]["enum"]) == {*of_sdk, *of_botocore}
 
 

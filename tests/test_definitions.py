@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-import checks
 from build import ROOT, VARIANTS
 from build.assemble import assemble, write
 from build.definitions import generate
+from spotkit import checks
 
 # Exits at the first attempt to connect. In a network namespace, code that swallows the error would hide the attempt.
 NO_NETWORK = """
@@ -192,7 +192,8 @@ def test_the_mode_decides_whether_a_tuning_runs_on_spot(tuned, tmp_path):
 
 def test_a_changed_script_changes_the_address_of_a_tunings_code_and_nothing_else(tuned, tmp_path):
     write(assemble("nlp"), tmp_path)
-    (tmp_path / "src/train.py").write_text((tmp_path / "src/train.py").read_text() + "# ours\n")
+    with (tmp_path / "spotkit/training/train.py").open("a") as script:
+        script.write("# ours\n")
 
     before, after = json.dumps(tuned), json.dumps(definition_of(tmp_path, TUNING))
 
@@ -211,7 +212,7 @@ def test_a_readme_changes_nothing_and_a_script_changes_its_own_step(tmp_path):
         return {name: re.search(r'"s3://[^"/]+/code/([0-9a-f]{20})"', text[name]).group(1) for name in steps}
 
     before = addresses()
-    with (tmp_path / "README.md").open("a") as readme, (tmp_path / "src/train.py").open("a") as script:
+    with (tmp_path / "README.md").open("a") as readme, (tmp_path / "spotkit/training/train.py").open("a") as script:
         readme.write("ours\n")
         script.write("# ours\n")
     after = addresses()

@@ -80,9 +80,9 @@ from sagemaker.mlops.workflow.steps import (
 from sagemaker.train import ModelTrainer
 from sagemaker.train.tuner import HyperparameterTuner
 
-import bundle
-import settings  # src/settings.py: bundle adds src/ to sys.path
-from tracking import METRICS
+from spotkit.definition import bundle
+from spotkit import settings
+from spotkit.training.tracking import METRICS
 
 # Disable telemetry, which would look up the account's id. The SDK's own opt-out is slower: with it, every look-up of a
 # default validates a configuration.
@@ -230,8 +230,8 @@ class ScriptTrainingStep(TrainingStep):
         request = super().arguments
         request["AlgorithmSpecification"]["ContainerEntrypoint"] = [
             "python3",
-            "/opt/ml/input/data/code/start.py",
-            "train.py",
+            "/opt/ml/input/data/code/spotkit/jobs/start.py",
+            bundle.SCRIPTS["train"],
         ]
         return request
 
@@ -560,7 +560,7 @@ def processor_of(
         image_uri=project.training_image,
         instance_count=instances,
         instance_type=parameters.processing_instance,
-        entrypoint=["python3", "/opt/ml/processing/input/code/start.py", f"{script}.py"],
+        entrypoint=["python3", "/opt/ml/processing/input/code/spotkit/jobs/start.py", bundle.SCRIPTS[script]],
         max_runtime_in_seconds=chosen["compute"]["max_run_hours"] * HOUR,
         volume_kms_key=project.disk_key(parameters.processing_instance.default_value),
         tags=[{"Key": key, "Value": value} for key, value in tags.items()],

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import preprocess
-import settings
+from spotkit.data import preprocess
+from spotkit import settings
 import task
 import tiny
 

@@ -3,37 +3,33 @@
 import io
 import tarfile
 
-import bundle
+from spotkit.definition import bundle
 
 
 def test_each_step_gets_the_files_that_its_script_imports_and_no_others():
-    ours = {path.name for path in (bundle.ROOT / "src").glob("ngrams.py")}  # only in the variant for texts
+    ours = {"spotkit/training/ngrams.py"} if (bundle.ROOT / "spotkit/training/ngrams.py").exists() else set()
+    packages = ("", "data/", "evaluation/", "jobs/", "serving/", *(["training/"] if ours else []))
     assert set(bundle.code("evaluate").files) == ours | {
-        "baseline.py",
-        "bootstrap.py",
-        "evaluate.py",
-        "examples.py",
-        "job.py",
-        "media.py",
-        "meeting.py",
-        "metrics.py",
-        "plain.py",
-        "plots.py",
-        "report.py",
         "requirements.txt",
-        "scoring.py",
-        "settings.json",
-        "settings.py",
-        "start.py",
-        "tables.py",
         "task.py",
+        *(f"spotkit/{package}__init__.py" for package in packages),
+        "spotkit/settings.json",
+        "spotkit/settings.py",
+        *(f"spotkit/data/{name}.py" for name in ("examples", "tables")),
+        *(
+            f"spotkit/evaluation/{name}.py"
+            for name in ("baseline", "bootstrap", "evaluate", "metrics", "plain", "plots", "report", "scoring")
+        ),
+        *(f"spotkit/jobs/{name}.py" for name in ("job", "meeting", "start")),
+        "spotkit/serving/media.py",
     }
 
 
 def test_the_address_changes_with_the_content_and_with_nothing_else():
     code = bundle.code("train")
 
-    changed = bundle.Bundle("code", {**code.files, "train.py": code.files["train.py"] + b"\n"})
+    name = "spotkit/training/train.py"
+    changed = bundle.Bundle("code", {**code.files, name: code.files[name] + b"\n"})
 
     assert bundle.code("train").prefix == code.prefix != changed.prefix
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-import examples
-import preprocess
-from examples import Example, Prepared, Unreadable
+from spotkit.data import examples
+from spotkit.data import preprocess
+from spotkit.data.examples import Example, Prepared, Unreadable
 
 DATA = {
     "problem": "multi_class",

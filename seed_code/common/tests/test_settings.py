@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-import settings
+from spotkit import settings
 import task
 
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-import settings
-import start
-import tracking
+from spotkit import settings
+from spotkit.jobs import start
+from spotkit.training import tracking
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-import bootstrap
-import checkpoints
-import metrics
-import scoring
-import train
+from spotkit.evaluation import bootstrap
+from spotkit.training import checkpoints
+from spotkit.evaluation import metrics
+from spotkit.evaluation import scoring
+from spotkit.training import train
 
 RUN = {"epochs": 2}
 

@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from torchvision import models
 
-import examples
-import inference
-import scoring
-import settings
+from spotkit.data import examples
+from spotkit.serving import inference
+from spotkit.evaluation import scoring
+from spotkit import settings
 import task
 
 

@@ -11,11 +11,11 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
 
-import examples
-import inference
-import ngrams
-import scoring
-import settings
+from spotkit.data import examples
+from spotkit.serving import inference
+from spotkit.training import ngrams
+from spotkit.evaluation import scoring
+from spotkit import settings
 import task
 
 
