@@ -39,7 +39,8 @@ READS = {
     "evaluate": ("gate.metric", "gate.not_below_baseline"),
 }  # fmt: skip
 # Modules that the script needs but does not import: the serving code that Train packs into the model.
-BESIDE = {"preprocess": (), "train": ("spotkit.serving.inference",), "evaluate": ()}
+BESIDE = {"train": ("spotkit.serving.inference",)}
+OF_SCRIPTS = ("data", "task")  # the settings that a script of the team gets
 TRACKING = "spotkit/jobs/requirements-tracking.txt"
 # Wheels are selected for the jobs' image, not for this machine. With pip, because uv has no download command.
 PLATFORMS = [*(f"manylinux_2_{minor}" for minor in range(35, 16, -1)), "manylinux2014"]  # Ubuntu 22.04 has glibc 2.35
@@ -140,15 +141,21 @@ def packages(step: str, chosen: settings.Settings) -> Packages:
 
 
 def code(step: str) -> Bundle:
-    """Return the code of a step: its script, all modules that it imports from src/ and spotkit/, and its settings."""
+    """Return the code of a step: its module, all modules that it imports from src/ and spotkit/, and its settings.
+
+    `step` is a key of SCRIPTS, or the path of a team's own script, as in src/report.py.
+    """
     found: dict[str, Path] = {}
-    for module in (START, *BESIDE[step], f"spotkit.{SCRIPTS[step]}"):
+    module = f"spotkit.{SCRIPTS[step]}" if step in SCRIPTS else Path(step).stem
+    for module in (START, *BESIDE.get(step, ()), module):
         add_imported(module, found)
     files = {name: path.read_bytes() for name, path in sorted(found.items())}
     files["requirements.txt"] = (ROOT / "src/requirements.txt").read_bytes()
     if step == "train":
         files[TRACKING] = (ROOT / TRACKING).read_bytes()
-    files["spotkit/settings.json"] = json.dumps(part(settings.load(), READS[step]), indent=2, sort_keys=True).encode()
+    files["spotkit/settings.json"] = json.dumps(
+        part(settings.load(), READS.get(step, OF_SCRIPTS)), indent=2, sort_keys=True
+    ).encode()
     return Bundle("code", files)
 
 
@@ -238,7 +245,9 @@ def publish(bucket: str) -> None:
     import boto3
 
     s3, chosen, definition = boto3.client("s3"), settings.load(), DEFINITION.read_bytes()
-    bundles = [*map(code, READS), folder("sample"), folder("deploy")]
+    scripts = [code(str(path.relative_to(ROOT))) for path in sorted((ROOT / "src").glob("*.py"))]
+    bundles = [*map(code, READS), *(each for each in scripts if each.prefix.encode() in definition)]
+    bundles += [folder("sample"), folder("deploy")]
     if chosen["tuning"]["jobs"]:
         bundles.append(tuning_code())
     wheels = dict.fromkeys(packages(step, chosen) for step in READS)  # steps share them unless training is tracked

@@ -296,6 +296,26 @@ def evaluate(
     )
 
 
+def script(
+    build: Build, name: str, path: str, inputs: dict[str, Any], outputs: tuple[str, ...] = (), **options: Any
+) -> ProcessingStep:
+    """Return a processing step that runs a script of the team, as in script(build, "Report", "src/report.py", ...).
+
+    It finds `inputs` (S3 addresses by name, as `output(preprocess, "test")`) in /opt/ml/processing/input/<name>, and leaves
+    its results in /opt/ml/processing/output/<name>. `options` are ProcessingStep's, as property_files or depends_on.
+    """
+    processor = processor_of(build, path, step=name)
+    request = processor.run(
+        inputs=[
+            *(processing_input(key, address) for key, address in inputs.items()),
+            processing_input("code", build.project.address(bundle.code(path))),
+            *processing_packages(build, path),
+        ],
+        outputs=[processing_output(key, build.project.run(name, key)) for key in outputs],
+    )
+    return ProcessingStep(name, request, cache_config=cache(), retry_policies=job_retries(), **options)
+
+
 def model_of(step: TrainingStep | TuningStep) -> Any:
     """Return the S3 address of a step's model; for a tuning step, of its best job's.
 
@@ -376,16 +396,21 @@ def processor_of(
     script: str,
     instances: int = 1,
     environment: dict[str, Any] | None = None,
+    step: str = "",
 ) -> Processor:
-    """Return a processor that runs a script of src/."""
-    tags = build.project.tags(script.title())
+    """Return a processor that runs a module of bundle.SCRIPTS, or a script of the team by its path."""
+    tags = build.project.tags(step or script.title())
     variables = (environment or {}) | build.project.pip_variables("/opt/ml/processing/input/packages")
     return Processor(
         role=build.project.role,
         image_uri=build.project.training_image,
         instance_count=instances,
         instance_type=build.parameters.processing_instance,
-        entrypoint=["python3", "/opt/ml/processing/input/code/spotkit/jobs/start.py", bundle.SCRIPTS[script]],
+        entrypoint=[
+            "python3",
+            "/opt/ml/processing/input/code/spotkit/jobs/start.py",
+            bundle.SCRIPTS.get(script, script),
+        ],
         max_runtime_in_seconds=build.settings["compute"]["max_run_hours"] * HOUR,
         volume_kms_key=build.project.disk_key(build.parameters.processing_instance.default_value),
         tags=[{"Key": key, "Value": value} for key, value in tags.items()],

@@ -39,7 +39,8 @@ def command(script: str, arguments: list[str]) -> list[str]:
     """Return the command for a module of spotkit or a script: torchrun for training on several GPUs or hosts."""
     hosts, current = job.hosts()
     gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    run = [str(ROOT / script)] if script.endswith(".py") else ["-m", f"spotkit.{script}"]
+    own = next((str(path) for path in (ROOT / script, ROOT / Path(script).name) if path.is_file()), script)
+    run = [own] if script.endswith(".py") else ["-m", f"spotkit.{script}"]
     if script != TRAINING or (len(hosts) == 1 and gpus < 2):
         return [sys.executable, *run, *arguments]
     launch = ["-m", "torch.distributed.run", f"--nnodes={len(hosts)}", f"--node-rank={hosts.index(current)}"]
