@@ -14,6 +14,7 @@ from spotkit.definition import sdk  # first: it prepares the SDK to work offline
 
 # isort: split
 from sagemaker.mlops.workflow.pipeline import Pipeline
+
 from spotkit import settings
 from spotkit.definition import limits, steps
 from spotkit.definition.project import Project

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from spotkit.data import examples
-from spotkit.data import preprocess
+from spotkit.data import examples, preprocess
 from spotkit.data.examples import Example, Prepared, Unreadable
 
 DATA = {

@@ -8,8 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn.metrics import classification_report
 
-from spotkit.evaluation import plots
-from spotkit.evaluation import report
+from spotkit.evaluation import plots, report
 
 HOSTILE = "<script>alert('$\\frac')</script>\0\ud800"
 LABELS = ["ham", "_spam", HOSTILE]

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from spotkit import settings
 import task
+from spotkit import settings
 
 
 def test_the_settings_are_known_to_the_code_that_reads_them():

@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from spotkit.evaluation import bootstrap
-from spotkit.training import checkpoints
-from spotkit.evaluation import metrics
-from spotkit.evaluation import scoring
-from spotkit.training import train
+from spotkit.evaluation import bootstrap, metrics, scoring
+from spotkit.training import checkpoints, train
 
 RUN = {"epochs": 2}
 

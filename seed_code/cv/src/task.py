@@ -30,10 +30,10 @@ from torch.nn import functional
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from spotkit.jobs import job
-from spotkit.serving import media
 from spotkit.data import tables
 from spotkit.data.examples import Example, NothingToRead, Prepared, Skipped, Unreadable, given_split
+from spotkit.jobs import job
+from spotkit.serving import media
 
 SETTINGS = {
     "image": str,

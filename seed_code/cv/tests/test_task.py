@@ -13,11 +13,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torchvision import models
 
-from spotkit.data import examples
-from spotkit.serving import inference
-from spotkit.evaluation import scoring
-from spotkit import settings
 import task
+from spotkit import settings
+from spotkit.data import examples
+from spotkit.evaluation import scoring
+from spotkit.serving import inference
 
 
 @pytest.fixture(scope="module")

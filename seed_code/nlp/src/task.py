@@ -31,12 +31,12 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import logging as transformers_logging
 
-from spotkit.serving import media
-from spotkit.training import ngrams
-from spotkit.evaluation import scoring
 from spotkit.data import tables
 from spotkit.data.examples import Example, NothingToRead, Prepared, Skipped, Unreadable
 from spotkit.data.tables import NoText, as_text, is_utf8, labels_of, value_at
+from spotkit.evaluation import scoring
+from spotkit.serving import media
+from spotkit.training import ngrams
 
 SETTINGS = {
     "text": str | list,

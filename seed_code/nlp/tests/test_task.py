@@ -11,12 +11,12 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
 
+import task
+from spotkit import settings
 from spotkit.data import examples
+from spotkit.evaluation import scoring
 from spotkit.serving import inference
 from spotkit.training import ngrams
-from spotkit.evaluation import scoring
-from spotkit import settings
-import task
 
 
 def with_model(name: str, **config: int) -> settings.Settings:

@@ -25,15 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from spotkit.evaluation import baseline
-from spotkit.training import distributed
-from spotkit.data import examples
-from spotkit.jobs import job
-from spotkit.data import lookalikes
-from spotkit.evaluation import report
-from spotkit import settings
 import task
+from spotkit import settings
+from spotkit.data import examples, lookalikes
 from spotkit.data.examples import SPLITS, Example, NothingToRead, Skipped, Unreadable
+from spotkit.evaluation import baseline, report
+from spotkit.jobs import job
+from spotkit.training import distributed
 
 LEFT_OUT = len(SPLITS)  # in place of a split: dropped, or not assigned by the data
 ROWS_AT_A_TIME, ROWS_A_THREAD = 1024, 32
@@ -70,7 +68,7 @@ class Counted:
         if len(self.named) < NAMED:
             self.named.append(name)
 
-    def join(self, other: "Unread") -> None:
+    def join(self, other: "Counted") -> None:
         self.count += other.count
         self.named = [*self.named, *other.named][:NAMED]
 

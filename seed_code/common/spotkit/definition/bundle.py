@@ -146,8 +146,8 @@ def code(step: str) -> Bundle:
     `step` is a key of SCRIPTS, or the path of a team's own script, as in src/report.py.
     """
     found: dict[str, Path] = {}
-    module = f"spotkit.{SCRIPTS[step]}" if step in SCRIPTS else Path(step).stem
-    for module in (START, *BESIDE.get(step, ()), module):
+    script = f"spotkit.{SCRIPTS[step]}" if step in SCRIPTS else Path(step).stem
+    for module in (START, *BESIDE.get(step, ()), script):
         add_imported(module, found)
     files = {name: path.read_bytes() for name, path in sorted(found.items())}
     files["requirements.txt"] = (ROOT / "src/requirements.txt").read_bytes()

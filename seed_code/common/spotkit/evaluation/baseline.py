@@ -14,8 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
-from spotkit.evaluation import plain
 from spotkit.data.examples import Prepared
+from spotkit.evaluation import plain
 
 FILE = "baseline.npz"
 MAX_EXAMPLES = 20_000  # training examples to fit on, at most

@@ -6,8 +6,7 @@ from functools import cached_property
 import numpy as np
 from sklearn.metrics import auc
 
-from spotkit.evaluation import metrics
-from spotkit.evaluation import scoring
+from spotkit.evaluation import metrics, scoring
 
 RESAMPLES = 400
 INSIDE = (2.5, 97.5)  # percentiles: a 95 % interval

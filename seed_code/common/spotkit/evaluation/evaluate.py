@@ -20,16 +20,11 @@ import torch
 from sklearn.metrics import classification_report, confusion_matrix
 from transformers.utils import logging as transformers_logging
 
-from spotkit.evaluation import baseline
-from spotkit.evaluation import bootstrap
-from spotkit.data import examples
-from spotkit.jobs import job
-from spotkit.evaluation import metrics
-from spotkit.evaluation import plots
-from spotkit.evaluation import report
-from spotkit.evaluation import scoring
-from spotkit import settings
 import task
+from spotkit import settings
+from spotkit.data import examples
+from spotkit.evaluation import baseline, bootstrap, metrics, plots, report, scoring
+from spotkit.jobs import job
 
 MAX_BYTES, MAX_FILES = 20 * 2**30, 1000
 MISTAKES = 12  # in the report

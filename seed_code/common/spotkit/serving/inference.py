@@ -6,9 +6,9 @@ https://github.com/aws/sagemaker-huggingface-inference-toolkit#-user-defined-cod
 from pathlib import Path
 from typing import Any
 
-from spotkit.serving import media
-from spotkit.evaluation import scoring
 import task
+from spotkit.evaluation import scoring
+from spotkit.serving import media
 
 
 def model_fn(model_dir: str, context: Any = None) -> task.Classifier:

@@ -29,16 +29,12 @@ import torch
 from torch.nn import functional
 from transformers.utils import logging as transformers_logging
 
-from spotkit.training import checkpoints
-from spotkit.training import distributed
-from spotkit.data import examples
-from spotkit.jobs import job
-from spotkit.evaluation import metrics
-from spotkit.evaluation import plots
-from spotkit.evaluation import scoring
-from spotkit import settings
 import task
-from spotkit.training import tracking
+from spotkit import settings
+from spotkit.data import examples
+from spotkit.evaluation import metrics, plots, scoring
+from spotkit.jobs import job
+from spotkit.training import checkpoints, distributed, tracking
 
 BATCHES_TO_GROUP = 50  # batches per length-sorting window
 STEPS_WORTH_COMPILING = 10_000  # compiling takes about a minute, which shorter runs do not gain back
