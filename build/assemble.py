@@ -1,5 +1,6 @@
 """Assemble the repository that a team receives from seed_code/common and one variant."""
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -22,7 +23,8 @@ def assemble(variant: str) -> dict[str, bytes]:
     common, own = tracked(SEEDS / "common"), tracked(SEEDS / variant)
     if both := sorted(common.keys() & own.keys()):
         raise ValueError(f"in both common/ and {variant}/: {', '.join(both)}. Keep one of them.")
-    return dict(sorted({**common, **own, "SEED": describe(variant)}.items()))
+    files = {**common, **own}
+    return dict(sorted({**files, "SEED": describe(variant, files)}.items()))
 
 
 def write(files: dict[str, bytes], folder: Path) -> None:
@@ -58,9 +60,12 @@ def tracked(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def describe(variant: str) -> bytes:
-    """Return the content of SEED: the variant, and the bundle's version and commit."""
-    return f"variant = {variant}\nversion = {VERSION}\ncommit = {git('rev-parse', 'HEAD').strip()}\n".encode()
+def describe(variant: str, files: dict[str, bytes]) -> bytes:
+    """Return the content of SEED: the variant, the bundle's version and commit, and SHA-256 of each file of spotkit/."""
+    lines = {"variant": variant, "version": VERSION, "commit": git("rev-parse", "HEAD").strip()}
+    package = {name: content for name, content in sorted(files.items()) if name.startswith("spotkit/")}
+    lines |= {name: hashlib.sha256(content).hexdigest() for name, content in package.items()}
+    return "".join(f"{name} = {value}\n" for name, value in lines.items()).encode()
 
 
 def git(*arguments: str) -> str:
