@@ -70,7 +70,7 @@ class Counted:
         if len(self.named) < NAMED:
             self.named.append(name)
 
-    def join(self, other: "Unread") -> None:
+    def join(self, other: "Counted") -> None:
         self.count += other.count
         self.named = [*self.named, *other.named][:NAMED]
 
