@@ -1,7 +1,7 @@
 """Run the commands of the READMEs that take too long for a test, exactly as they are written there.
 
     .venv/bin/python -m benchmarks.commands rehearse benchmark landed     (make prove ONLY=commands)
-    .venv/bin/python -m benchmarks.commands quality                       (make prove ONLY=quality)
+    .venv/bin/python -m benchmarks.commands quality --only "make quality"  (make prove ONLY=quality)
 
 Prints a row for each command: its exit status, the minutes it took, and the last line of its output.
 """
@@ -66,14 +66,19 @@ def run(command: str, folder: Path, name: str = "") -> tuple[str, int, str, str]
             lines += [line.strip()] if line.strip() else []
     name = name or f"`{command}`"
     progress(f"{name}: {process.returncode}")
-    return name, process.returncode, f"{(time.monotonic() - started) / 60:.1f}", lines[-1][:100].replace("|", "/")
+    return name, process.returncode, f"{(time.monotonic() - started) / 60:.1f}", lines[-1][:300].replace("|", "/")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="+", choices=[*KINDS, "landed"])
-    kinds = parser.parse_args().kinds
-    rows = [run(command, ROOT) for kind in kinds if kind != "landed" for command in long_commands(kind)]
+    parser.add_argument("--only", metavar="COMMAND", help="the one command of these kinds to run")
+    arguments = parser.parse_args()
+    kinds = arguments.kinds
+    commands = [command for kind in kinds if kind != "landed" for command in long_commands(kind)]
+    if arguments.only and arguments.only not in commands:
+        parser.error(f"the README has no {arguments.only!r}. Choose one of: {', '.join(commands)}.")
+    rows = [run(command, ROOT) for command in commands if arguments.only in (None, command)]
     for variant in VARIANTS if "landed" in kinds else ():
         with tempfile.TemporaryDirectory() as folder:
             write(assemble(variant), Path(folder))

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from benchmarks import deliveries, mutations
+from benchmarks import commands, deliveries, mutations
 from benchmarks.prove import PAGE, PROOFS, write
 
 
@@ -26,10 +26,19 @@ def test_a_proof_that_is_run_again_replaces_its_own_section(tmp_path):
 
 
 def test_the_page_holds_proofs_that_there_are():
-    named = re.findall(r"(?m)^## (\w+)", PAGE.read_text())
+    named = re.findall(r"(?m)^## ([\w-]+)", PAGE.read_text())
 
     assert named
     assert named == [name for name in PROOFS if name in named]
+
+
+def test_every_long_command_of_the_readme_is_in_a_proof():
+    proven = [words for words, _ in PROOFS.values() if words[0] == "benchmarks.commands"]
+
+    only = {words[-1] for words in proven if "--only" in words}
+    kinds = {kind for words in proven if "--only" not in words for kind in words[1:]}
+    assert only == set(commands.long_commands("quality"))
+    assert kinds == {*commands.KINDS, "landed"} - {"quality"}
 
 
 def test_a_proof_that_there_is_not_is_refused():

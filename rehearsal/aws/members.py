@@ -210,10 +210,10 @@ def unsupported_inside(shape: botocore.model.Shape, value: Any, path: str) -> It
     if shape.type_name != "structure":
         return
     for name, member in (value or {}).items():
-        emulator = INSIDE[shape.name]
-        if name not in emulator:
+        honoured = INSIDE[shape.name]
+        if name not in honoured:
             yield f"{path}.{name}"
-        elif emulator[name] and member not in emulator[name]:
+        elif honoured[name] and member not in honoured[name]:
             yield f"{path}.{name} = {member}"
         else:
             yield from unsupported_inside(shape.members[name], member, f"{path}.{name}")

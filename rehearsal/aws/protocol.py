@@ -119,8 +119,8 @@ class Service:
         """
         if operation not in self.model.operation_names:
             raise AwsError("UnknownOperationException", f"{self.name} has no operation {operation}.")
-        emulator = getattr(self, xform_name(operation), None)
-        if emulator is None or operation not in members.HONOURED:
+        method = getattr(self, xform_name(operation), None)
+        if method is None or operation not in members.HONOURED:
             raise not_emulated(f"{self.name}:{operation}")
         shape = self.model.operation_model(operation).input_shape
         check(shape, parameters)
@@ -132,7 +132,7 @@ class Service:
         if asked == parameters:
             return answer
         try:
-            answer = emulator(parameters, caller) or {}
+            answer = method(parameters, caller) or {}
         except lists.BadToken as error:
             code = BAD_TOKENS.get(self.name, "ValidationException")
             raise AwsError(code, f"The token {error} is not one of {operation} with these parameters.") from error
