@@ -36,7 +36,7 @@ class Account:
 
 def listed(client: Any, operation: str, member: str, **arguments: Any) -> list[dict[str, Any]]:
     """Return the entries of a list operation from all its pages."""
-    return [entry for page in client.get_paginator(operation).paginate(**arguments) for entry in page[member]]
+    return [entry for page in client.get_paginator(operation).paginate(**arguments) for entry in page.get(member, [])]
 
 
 def connect() -> Account:

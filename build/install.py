@@ -127,8 +127,8 @@ def studio_role_is_there(account: Account, request: Request) -> Check:
 def spot_quota(account: Account, request: Request) -> Check:
     """Check the quota of spot instances for training: it is 0 in many new accounts, where only a run would fail."""
     name = f"{request.instance_type} for spot training job usage"
-    pages = account.service_quotas.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
-    values = [quota["Value"] for page in pages for quota in page["Quotas"] if quota["QuotaName"] == name]
+    quotas = listed(account.service_quotas, "list_service_quotas", "Quotas", ServiceCode="sagemaker")
+    values = [quota["Value"] for quota in quotas if quota["QuotaName"] == name]
     if not values:
         return Check("spot quota", None, f"there is no quota called {name!r}: is the instance type right?")
     if values[0] < 1:
@@ -282,9 +282,8 @@ def read_json(account: Account, bucket: str, key: str) -> Any:
 
 def keys(account: Account, bucket: str) -> set[str]:
     """Return all keys in a bucket; none if there is no such bucket."""
-    pages = account.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     try:
-        return {found["Key"] for page in pages for found in page.get("Contents", [])}
+        return {found["Key"] for found in listed(account.s3, "list_objects_v2", "Contents", Bucket=bucket)}
     except account.s3.exceptions.NoSuchBucket:
         return set()
 

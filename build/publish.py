@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from build.account import listed
 from build.package import Package
 
 
@@ -12,8 +13,7 @@ def plan(package: Package, there: set[str]) -> list[str]:
 
 def publish(s3: Any, package: Package) -> list[str]:
     """Upload the objects that are missing in the bucket; return their keys."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=package.bucket)
-    there = {found["Key"] for page in pages for found in page.get("Contents", [])}
+    there = {found["Key"] for found in listed(s3, "list_objects_v2", "Contents", Bucket=package.bucket)}
     added = plan(package, there)
     for key in added:
         upload(s3, package, key)

@@ -128,7 +128,7 @@ def read_settings(path: str, task: str) -> dict:
 def play(options: Options) -> None:
     """Start the emulator, run the scenario for each variant, and end everything, whatever happens on the way.
 
-    With KEEP=1 the emulator stays up. Raises ValueError if one is up already, StoryFailed if a step fails.
+    With KEEP=1 the emulator stays up. Raises ValueError if one is up already, ScenarioFailed if a step fails.
     """
     place = server.claim() if options.keep else None
     if up := server.recall():
@@ -300,7 +300,7 @@ def continue_story(scientist: Scientist, project: Project, console: Console) -> 
 
 
 def wait_for_unchanged(scientist: Scientist, project: Project) -> None:
-    """Wait until the function has logged that the definition is unchanged. Raises StoryFailed after 30 s."""
+    """Wait until the function has logged that the definition is unchanged. Raises ScenarioFailed after 30 s."""
     deadline = time.monotonic() + 30
     while not any("unchanged" in line for line in scientist.function_log(project)()):
         if time.monotonic() > deadline:

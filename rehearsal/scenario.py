@@ -112,7 +112,7 @@ class Project:
 def install(emulator: Emulator, console: Console) -> tuple[Package, str]:
     """Install the bundle as the platform engineer; return the package and the launch role's ARN.
 
-    Raises StoryFailed if the preflight fails, or if installing again changes anything.
+    Raises ScenarioFailed if the preflight fails, or if installing again changes anything.
     """
     console.chapter("Install the bundle, once an account (platform engineer)")
     iam, cloudformation = emulator.client("iam"), emulator.client("cloudformation")
@@ -260,7 +260,7 @@ class Scientist:
     def git(self, folder: Path, *arguments: str) -> str:
         """Run git with our credential helper, without this machine's configuration, and return its output.
 
-        Raises StoryFailed if it fails.
+        Raises ScenarioFailed if it fails.
         """
         options = [
             *git_credentials(Path(sys.executable)),
@@ -285,7 +285,7 @@ class Scientist:
     # --- build ---------------------------------------------------------------------------------------------------
 
     def wait_for_build(self, project: Project, name: str, expected: str = "SUCCEEDED") -> dict[str, Any]:
-        """Wait for the next build to end and return it. Raises StoryFailed if its status is not the expected one."""
+        """Wait for the next build to end and return it. Raises ScenarioFailed if its status is not the expected one."""
         codebuild = self.client("codebuild")
         with self.console.step(name) as step:
 
@@ -348,7 +348,11 @@ class Scientist:
             arns = [execution["PipelineExecutionArn"] for execution in listed]
             return next((arn for arn in arns if arn not in project.seen_executions), None)
 
-        arn = wait_until(newest, "the pipeline to start", hint=self.function_log(project)) if wait else newest()
+        arn = (
+            wait_until(newest, "the pipeline to start", MAX_SECONDS_TO_START, self.function_log(project))
+            if wait
+            else newest()
+        )
         if arn:
             project.seen_executions.add(arn)
         return arn
@@ -368,15 +372,16 @@ class Scientist:
     def follow(self, project: Project, execution: str, expected: str = "Succeeded") -> dict[str, dict[str, Any]]:
         """Wait for an execution to end, printing a line per finished step; return the steps by name.
 
-        Raises StoryFailed if its status is not the expected one.
+        Raises ScenarioFailed if its status is not the expected one.
         """
         arn = {"PipelineExecutionArn": execution}
         finished: dict[str, dict[str, Any]] = {}
+        steps: list[dict[str, Any]] = []
         with self.console.step(f"pipeline run {execution.rsplit('/', 1)[-1]}") as step:
 
             def ended() -> str | None:
                 status = self.client("sagemaker").describe_pipeline_execution(**arn)["PipelineExecutionStatus"]
-                steps = self.client("sagemaker").list_pipeline_execution_steps(**arn)["PipelineExecutionSteps"]
+                steps[:] = self.client("sagemaker").list_pipeline_execution_steps(**arn)["PipelineExecutionSteps"]
                 step.progress = lambda: self.progress_of(steps)
                 for entry in sorted((entry for entry in steps if "EndTime" in entry), key=itemgetter("EndTime")):
                     if entry["StepName"] not in finished:
@@ -385,7 +390,9 @@ class Scientist:
                         self.console.note(entry["StepName"], seconds, self.describe_step(entry))
                 return status if status not in ("Executing", "Stopping") else None
 
-            step.result = status = wait_until(ended, f"{execution} to end")
+            # Training may take hours: it is given up only if its log stands still.
+            status = wait_until(ended, f"{execution} to end", progress=lambda: (len(finished), self.progress_of(steps)))
+            step.result = status
             if status != expected:
                 failed = next((entry for entry in finished.values() if entry["StepStatus"] == "Failed"), {})
                 log = self.step_log(failed) if failed else []
@@ -444,7 +451,7 @@ class Scientist:
     def tell_interruption(self, steps: dict[str, dict[str, Any]]) -> None:
         """Report what a spot interruption cost, from the log of the interrupted training job.
 
-        Raises StoryFailed if the job was not interrupted, or did not resume from a checkpoint.
+        Raises ScenarioFailed if the job was not interrupted, or did not resume from a checkpoint.
         """
         with self.console.step("spot interruption") as step:
             name = self.training_job(steps)
@@ -497,7 +504,7 @@ class Scientist:
         return target
 
     def approve(self, project: Project, model_package: dict[str, Any]) -> None:
-        """Approve a model version and wait until the staging stack deploys it. Raises StoryFailed if that fails."""
+        """Approve a model version and wait until the staging stack deploys it. Raises ScenarioFailed if that fails."""
         with self.console.step("approve, deploy to staging") as step:
             self.client("sagemaker").update_model_package(
                 ModelPackageArn=model_package["ModelPackageArn"], ModelApprovalStatus="Approved"
@@ -555,7 +562,7 @@ class Scientist:
     # --- the end -------------------------------------------------------------------------------------------------
 
     def delete_project(self, project: Project) -> None:
-        """Delete the project. Raises StoryFailed if that fails, or if anything of the project is left."""
+        """Delete the project. Raises ScenarioFailed if that fails, or if anything of the project is left."""
         sagemaker = self.client("sagemaker")
         with self.console.step("delete the project") as step:
             sagemaker.delete_project(ProjectName=project.name)
@@ -602,7 +609,7 @@ def describe_tuning(tuning: dict[str, Any]) -> str:
 def describe_interruption(log: list[str]) -> str:
     """Return at which step a training job was interrupted and resumed, from what train.py printed in both containers.
 
-    Raises StoryFailed if the log does not show two containers, or if the second one found no checkpoint.
+    Raises ScenarioFailed if the log does not show two containers, or if the second one found no checkpoint.
     """
     starts = [number for number, line in enumerate(log) if BEGINS.match(line)]
     if len(starts) != 2:
@@ -623,7 +630,7 @@ def describe_interruption(log: list[str]) -> str:
 
 
 def wait_for_stack(cloudformation: Any, name: str) -> dict[str, Any]:
-    """Wait until a stack's operation has ended, and return the stack. Raises StoryFailed if it failed."""
+    """Wait until a stack's operation has ended, and return the stack. Raises ScenarioFailed if it failed."""
 
     def ended() -> dict[str, Any] | None:
         stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
@@ -637,14 +644,25 @@ def wait_for_stack(cloudformation: Any, name: str) -> dict[str, Any]:
     return stack
 
 
-def wait_until(look: Callable[[], Any], what: str, hint: Callable[[], list[str]] | None = None) -> Any:
-    """Poll `look()` until it returns something truthy, and return that. Raises StoryFailed on a timeout.
+def wait_until(
+    look: Callable[[], Any],
+    what: str,
+    seconds: float = MAX_SECONDS,
+    hint: Callable[[], list[str]] | None = None,
+    progress: Callable[[], object] | None = None,
+) -> Any:
+    """Poll `look()` until it returns something truthy, and return that.
 
-    A `hint`, which returns log lines for the error, goes with the shorter timeout of MAX_SECONDS_TO_START.
+    Raises ScenarioFailed after `seconds`, with the log lines of `hint`; if `progress()` changes, the time starts again.
     """
-    deadline = time.monotonic() + (MAX_SECONDS if hint is None else MAX_SECONDS_TO_START)
-    while time.monotonic() < deadline:
+    seen = progress() if progress else None
+    deadline = time.monotonic() + seconds
+    while True:
         if found := look():
             return found
+        if time.monotonic() >= deadline:
+            before, seen = seen, progress() if progress else None
+            if seen == before:
+                raise ScenarioFailed(f"gave up waiting for {what}", hint() if hint else [])
+            deadline = time.monotonic() + seconds
         time.sleep(POLL_SECONDS)
-    raise ScenarioFailed(f"gave up waiting for {what}", hint() if hint else [])

@@ -6,6 +6,7 @@ import json
 import socketserver
 import tarfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from conftest import networks_are_permitted, wait_for
 
-from rehearsal.scenario import ScenarioFailed, describe_interruption
+from rehearsal.scenario import ScenarioFailed, describe_interruption, wait_until
 
 CODE = """
 import contextlib, json, os, pathlib, signal, socket, sys, time
@@ -550,3 +551,17 @@ def test_both_instances_are_in_a_processing_jobs_configuration(emulator, bucket,
 def test_a_job_on_more_instances_than_this_machine_plays_is_refused(emulator, bucket, role, count):
     with pytest.raises(ClientError, match=f"a job on {count} instances: set its InstanceCount to 1 to 8"):
         emulator.client("sagemaker").create_processing_job(**processing(bucket, role, count))
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_the_rehearsal_waits_as_long_as_a_run_makes_progress(moves):
+    calls = itertools.count()
+
+    def look() -> bool:
+        return next(calls) == 4  # after four polls, far beyond the limit
+
+    if moves:
+        assert wait_until(look, "the run", seconds=0.1, progress=time.monotonic)
+    else:
+        with pytest.raises(ScenarioFailed, match="gave up waiting for the run"):
+            wait_until(look, "the run", seconds=0.1, progress=lambda: "step 7")

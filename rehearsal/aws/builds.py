@@ -112,7 +112,7 @@ class Builds:
             adapter.end_phase(build, "DOWNLOAD_SOURCE", "FAILED", f"YAML_FILE_ERROR: {name} does not exist")
             return False
         spec = yaml.safe_load(path.read_text())
-        if refused := not_emulated(spec):
+        if refused := unsupported_parts(spec):
             log([f"[Container] The emulator does not support {', '.join(refused)} of a buildspec"])
             adapter.end_phase(build, "DOWNLOAD_SOURCE", "FAILED", f"not supported: {', '.join(refused)}")
             return False
@@ -166,7 +166,7 @@ def tell(build: dict[str, Any], project: dict[str, Any]) -> None:
     adapter.raise_event("aws.codebuild", "CodeBuild Build State Change", detail, [build["arn"]])
 
 
-def not_emulated(spec: dict[str, Any]) -> list[str]:
+def unsupported_parts(spec: dict[str, Any]) -> list[str]:
     """Return the parts of a buildspec that are not emulated, and so must be refused instead of ignored."""
     phases = spec.get("phases") or {}
     unknown = (set(spec) - {"version", "env", "phases"}) | (set(spec.get("env") or {}) - {"variables"})

@@ -81,9 +81,7 @@ class Jobs:
 
     def create_processing_job(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         if "ContainerEntrypoint" not in parameters["AppSpecification"]:
-            raise AwsError(
-                "UnsupportedOperation", "The emulator does not support processing without a ContainerEntrypoint."
-            )
+            raise not_emulated("processing without a ContainerEntrypoint")
         return {"ProcessingJobArn": self.create_job("processing", parameters, caller)["ProcessingJobArn"]}
 
     def create_job(self, kind: str, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -229,7 +227,6 @@ class Run:
 
     def run(self) -> None:
         status_key = f"{KINDS[self.kind]}Status"
-        status = detail = "Completed"
         reason = ""
         try:
             self.credentials = adapter.credentials_of(
@@ -238,12 +235,11 @@ class Run:
             self.s3 = adapter.client("s3", self.credentials)
             for instance in self.instances:
                 instance.make()
-            detail = status = self.train() if self.kind == "training" else self.process()
-            status = "Stopped" if detail == "MaxRuntimeExceeded" else detail
+            status = self.train() if self.kind == "training" else self.process()
         except JobFailed as error:
-            status, detail, reason = "Failed", "Failed", f"AlgorithmError: {error}"
+            status, reason = "Failed", f"AlgorithmError: {error}"
         except Exception as error:
-            status, detail, reason = "Failed", "Failed", f"ClientError: {error}"
+            status, reason = "Failed", f"ClientError: {error}"
             self.emit(self.instances[0], traceback.format_exc().splitlines())
         finally:
             containers.remove(self.folder)
@@ -254,8 +250,8 @@ class Run:
         self.record["LastModifiedTime"] = now()
         self.record.setdefault("TrainingEndTime" if self.kind == "training" else "ProcessingEndTime", now())
         if self.kind == "training":
-            self.enter(detail)
-        self.record[status_key] = status
+            self.enter(status)  # MaxRuntimeExceeded is a secondary status: its primary one is Stopped
+        self.record[status_key] = "Stopped" if status == "MaxRuntimeExceeded" else status
         self.record["ended"].set()
 
     # --- training ----------------------------------------------------------------------------------------------

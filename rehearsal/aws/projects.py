@@ -6,7 +6,7 @@ from typing import Any
 import botocore.exceptions
 
 from rehearsal.aws import adapter
-from rehearsal.aws.protocol import AwsError, Caller, now, page, public, short_id
+from rehearsal.aws.protocol import AwsError, Caller, not_emulated, now, page, public, short_id
 from rehearsal.aws.servicecatalog import bucket_and_key
 
 # On the S3 route, the launch role may be passed to SageMaker, which passes it on, or directly to CloudFormation.
@@ -80,7 +80,7 @@ class Projects:
         """Return what to launch for a template in S3: the template's URL and the role that the caller passes."""
         provider = providers[0]["CfnTemplateProvider"]
         if "RoleARN" not in provider:
-            raise AwsError("UnsupportedOperation", "The emulator does not support templates from S3 without a RoleARN.")
+            raise not_emulated("templates from S3 without a RoleARN")
         stack = f"SP-{project['ProjectId']}"
         self.require_s3_route(caller, provider["RoleARN"], stack, "CreateStack", "TagResource")
         given = {entry["Key"]: entry["Value"] for entry in provider.get("Parameters", [])}

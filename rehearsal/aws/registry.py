@@ -4,7 +4,7 @@ from typing import Any
 
 from rehearsal.aws import adapter
 from rehearsal.aws.objects import split
-from rehearsal.aws.protocol import AwsError, Caller, now, page, public, tags_of
+from rehearsal.aws.protocol import AwsError, Caller, not_emulated, now, page, public, tags_of
 
 
 class Registry:
@@ -77,7 +77,7 @@ class Registry:
 
     def create_model_package(self, parameters: dict[str, Any], caller: Caller) -> dict[str, Any]:
         if "ModelPackageGroupName" not in parameters:
-            raise AwsError("UnsupportedOperation", "The emulator does not support model packages without a group.")
+            raise not_emulated("model packages without a group")
         group = self.group(parameters["ModelPackageGroupName"])
         for container in parameters.get("InferenceSpecification", {}).get("Containers", []):
             self.require_object(container.get("ModelDataUrl"), caller)

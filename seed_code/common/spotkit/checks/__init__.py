@@ -42,7 +42,7 @@ def check(definition: Any, project: Project | None = None, service: Service | No
 def refuse(definition: Any, project: Project | None = None, service: Service | None = None) -> None:
     """Raise ValueError with the problems of a definition (the first 20 and a count), if it has any."""
     if problems := check(definition, project, service):
-        dotted = "".join(f"\n  {problem}" for problem in problems[:20])
+        lines = "".join(f"\n  {problem}" for problem in problems[:20])
         more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise ValueError(f"the pipeline definition has {count}:{dotted}{more}")
+        raise ValueError(f"the pipeline definition has {count}:{lines}{more}")

@@ -81,10 +81,7 @@ def cycles(definition: Definition) -> list[Problem]:
     waits = {
         step.name: [*needed(step), *(condition for condition, _ in step.branches[-1:])] for step in definition.steps
     }
-    waits = {
-        name: [other for other in functions_and_step_types if other in waits]
-        for name, functions_and_step_types in waits.items()
-    }
+    waits = {name: [other for other in others if other in waits] for name, others in waits.items()}
     done: set[str] = set()
     problems = []
     for start in waits:
@@ -96,8 +93,8 @@ def cycles(definition: Definition) -> list[Problem]:
             way.append(start)
             on_way.add(start)
         while pending:
-            name, functions_and_step_types = pending[-1]
-            following = next((other for other in functions_and_step_types if other not in done), None)
+            name, others = pending[-1]
+            following = next((other for other in others if other not in done), None)
             if following is None:
                 pending.pop()
                 done.add(way.pop())

@@ -112,7 +112,6 @@ def addresses(definition: Definition, project: Project) -> Iterator[Problem]:
     """Yield problems with S3 URIs of other buckets, in any string of a parameter or a step."""
     allowed = (project.bucket, *project.buckets)
     own = f"s3://{', s3://'.join(allowed)}"
-
     defaults = {entry.get("Name"): entry.get("DefaultValue") for entry in definition.parameters}
 
     def texts(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:

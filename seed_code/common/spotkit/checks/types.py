@@ -396,13 +396,11 @@ class Types:
             for place, inner in enumerate(condition["Conditions"]):
                 self.condition(inner, (*path, "Conditions", f"[{place}]"))
         else:
-            functions_and_step_types = [("RightValue", condition["RightValue"])] if "RightValue" in condition else []
-            functions_and_step_types += [
-                (f"Values[{place}]", value) for place, value in enumerate(condition.get("Values", []))
-            ]
+            others = [("RightValue", condition["RightValue"])] if "RightValue" in condition else []
+            others += [(f"Values[{place}]", value) for place, value in enumerate(condition.get("Values", []))]
             first = "QueryValue" if kind == "In" else "LeftValue"
             left = self.compared(condition[first], kind, (*path, first))
-            for name, value in functions_and_step_types:
+            for name, value in others:
                 right = self.compared(value, kind, (*path, name))
                 if left and right and "anything" not in (left, right) and left != right:
                     self.wrong((*path, name), f"{right} is compared with {left}, and never equals it.")

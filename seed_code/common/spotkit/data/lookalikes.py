@@ -18,6 +18,7 @@ class Thumbnails:
     """Thumbnails of the MAX_COMPARED examples with the smallest ids: one random sample for any number of instances."""
 
     kept: list[tuple[int, str, str, str, np.ndarray]] = field(default_factory=list)  # id, key, split, where, thumbnail
+    bound: int = 2**64  # ids from here on are not kept
 
     def add(self, example_id: int, key: str, split: str, where: str, thumbnail: np.ndarray) -> None:
         self.kept.append((example_id, key, split, where, thumbnail))
@@ -30,6 +31,8 @@ class Thumbnails:
 
     def shorten(self) -> None:
         self.kept = sorted(self.kept, key=lambda entry: entry[0])[:MAX_COMPARED]
+        if len(self.kept) == MAX_COMPARED:
+            self.bound = self.kept[-1][0]
 
 
 def report(thumbnails: Thumbnails) -> dict[str, Any]:

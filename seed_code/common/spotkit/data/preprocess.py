@@ -434,9 +434,9 @@ class Written:
         labels: list[str],
         row: dict[str, Any],
         size: int,
-        thumbnail: np.ndarray | None,
+        facts: dict[str, Any],
     ) -> None:
-        """Count one row.
+        """Count one row; `facts` is [task] and what was learned.
 
         Each class's samples are its rows with the smallest ids, so they do not depend on the number of instances.
         """
@@ -445,7 +445,7 @@ class Written:
         self.sizes.append(size)
         if note := task.note_of(row):
             self.notes[note] += 1
-        if thumbnail is not None:
+        if row["id"] < self.thumbnails.bound and (thumbnail := task.thumbnail_of(row, facts)) is not None:
             self.thumbnails.add(row["id"], example.key, split, example.where, thumbnail)
         for label in labels[:1] if split == "train" else ():
             shown = self.samples.setdefault(label, [])
@@ -543,7 +543,7 @@ def write(
                 writer = examples.Writer(output / split / f"part-{part:03}.arrow", row, about)
                 writers[split] = stack.enter_context(writer)
             writers[split].add(row)
-            written.add(split, example, labels, row, size, task.thumbnail_of(row, facts))
+            written.add(split, example, labels, row, size, facts)
     return written
 
 
