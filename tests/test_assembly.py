@@ -1,6 +1,7 @@
 """The repository that a team receives: common/ and one variant, merged."""
 
 import ast
+import hashlib
 import importlib.metadata
 import re
 import subprocess
@@ -17,7 +18,7 @@ from build.assemble import assemble, git, tracked, write
 LANDED = """
     Makefile README.md SEED buildspec.yml pipeline.py pyproject.toml requirements.txt settings.toml .gitignore
     deploy/production.json deploy/staging.json src/requirements.txt src/task.py
-    spotkit/__init__.py spotkit/settings.py spotkit/deploy/endpoint.yaml
+    spotkit/__init__.py spotkit/manifest.py spotkit/protocols.py spotkit/settings.py spotkit/deploy/endpoint.yaml
     spotkit/data/__init__.py spotkit/data/examples.py spotkit/data/lookalikes.py spotkit/data/preprocess.py
     spotkit/data/tables.py
     spotkit/training/__init__.py spotkit/training/checkpoints.py spotkit/training/distributed.py
@@ -27,24 +28,43 @@ LANDED = """
     spotkit/evaluation/plots.py spotkit/evaluation/report.py spotkit/evaluation/scoring.py
     spotkit/serving/__init__.py spotkit/serving/inference.py spotkit/serving/media.py
     spotkit/jobs/__init__.py spotkit/jobs/job.py spotkit/jobs/meeting.py spotkit/jobs/start.py
-    spotkit/definition/__init__.py spotkit/definition/bundle.py
+    spotkit/definition/__init__.py spotkit/definition/bundle.py spotkit/definition/limits.py
+    spotkit/definition/project.py spotkit/definition/sdk.py spotkit/definition/steps.py
     spotkit/checks/__init__.py spotkit/checks/__main__.py spotkit/checks/definition.py spotkit/checks/deployment.py
     spotkit/checks/graph.py spotkit/checks/parameters.py spotkit/checks/policy.py spotkit/checks/problems.py
     spotkit/checks/reading.py spotkit/checks/rules.py spotkit/checks/service.py spotkit/checks/shape.py
     spotkit/checks/types.py
     spotkit/jobs/requirements-tracking.txt spotkit/checks/schema.json
-    tests/conftest.py tests/test_bundle.py tests/test_preprocess.py tests/test_settings.py tests/test_task.py
-    tests/test_report.py tests/test_tracking.py tests/test_train.py tests/tiny.py
+    tests/conftest.py tests/test_contract.py tests/test_settings.py tests/test_task.py tests/tiny.py
 """.split()
+OF_VARIANT = {
+    "cv": """
+        spotkit/data/pictures.py spotkit/data/pixels.py spotkit/training/augment.py spotkit/training/backbones.py
+    """.split(),
+    "nlp": """
+        spotkit/data/texts.py spotkit/data/tokens.py spotkit/training/encoders.py spotkit/training/ngrams.py
+    """.split(),
+}
+MAX_LINES, MAX_TASK, MAX_PIPELINE = 900, 200, 120  # that a team owns, and of two files that it reads first
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_landed_tree_is_the_one_that_the_readme_shows(variant):
     files = assemble(variant)
 
-    own = ["spotkit/training/ngrams.py"] if variant == "nlp" else []
-    assert sorted(name for name in files if not name.startswith("sample/")) == sorted([*LANDED, *own])
+    assert sorted(name for name in files if not name.startswith("sample/")) == sorted([*LANDED, *OF_VARIANT[variant]])
     assert any(name.startswith("sample/") for name in files)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_a_team_owns_is_small(variant):
+    others = ("sample/", "spotkit/", "SEED", "requirements.txt", ".gitignore")
+    lines = {name: content.count(b"\n") for name, content in assemble(variant).items() if not name.startswith(others)}
+
+    assert {"src/task.py", "pipeline.py", "README.md", "tests/test_task.py"} < lines.keys()
+    assert sum(lines.values()) < MAX_LINES
+    assert lines["src/task.py"] <= MAX_TASK
+    assert lines["pipeline.py"] <= MAX_PIPELINE
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -87,9 +107,12 @@ def test_what_git_does_not_track_does_not_land(clone):
 
 
 def test_seed_says_what_the_repository_was_made_from():
-    lines = dict(line.split(" = ") for line in assemble("cv")["SEED"].decode().splitlines())
+    files = assemble("cv")
+    lines = dict(line.split(" = ") for line in files["SEED"].decode().splitlines())
 
-    assert lines == {"variant": "cv", "version": VERSION, "commit": git("rev-parse", "HEAD").strip()}
+    package = {name: hashlib.sha256(files[name]).hexdigest() for name in files if name.startswith("spotkit/")}
+    assert lines == {"variant": "cv", "version": VERSION, "commit": git("rev-parse", "HEAD").strip(), **package}
+    assert len(package) > 50
 
 
 def test_a_folder_with_something_in_it_is_not_written_over(tmp_path):

@@ -7,8 +7,11 @@ from spotkit.definition import bundle
 
 
 def test_each_step_gets_the_files_that_its_script_imports_and_no_others():
-    ours = {"spotkit/training/ngrams.py"} if (bundle.ROOT / "spotkit/training/ngrams.py").exists() else set()
-    packages = ("", "data/", "evaluation/", "jobs/", "serving/", *(["training/"] if ours else []))
+    of_texts = ("data/texts", "data/tokens", "training/encoders", "training/ngrams")
+    of_pictures = ("data/pictures", "data/pixels", "training/augment", "training/backbones")
+    texts = (bundle.ROOT / "spotkit/data/texts.py").exists()
+    ours = {f"spotkit/{name}.py" for name in (of_texts if texts else of_pictures)}
+    packages = ("", "data/", "evaluation/", "jobs/", "serving/", "training/")
     assert set(bundle.code("evaluate").files) == ours | {
         "requirements.txt",
         "task.py",
