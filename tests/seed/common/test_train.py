@@ -230,7 +230,10 @@ def test_other_weights_than_a_job_would_have_are_never_loaded(tmp_path):
 def test_the_learning_rate_falls_along_half_a_cosine():
     rates = [train.learning_rate(step, 100, 1.0, 0.0, "cosine") for step in range(100)]
 
-    assert rates[0] == 1 and rates[50] == pytest.approx(0.5) and rates[25] > 0.85 and 0 < rates[99] < 0.001
+    assert rates[0] == 1
+    assert rates[50] == pytest.approx(0.5)
+    assert rates[25] > 0.85
+    assert 0 < rates[99] < 0.001
 
 
 def test_resampled_figures_are_those_of_the_metrics_and_lie_in_their_interval():

@@ -8,16 +8,14 @@ import zipfile
 
 import numpy as np
 import pytest
+import task
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torchvision import models
 
-import task
 from spotkit import settings
 from spotkit.data import examples, pixels
-from spotkit.evaluation import scoring
-from spotkit.serving import inference
 from spotkit.training import augment, backbones
 
 
@@ -181,5 +179,3 @@ def test_base64_may_have_line_breaks_and_the_form_of_an_address():
     body = json.dumps({"inputs": [encoded, f"data:image/png;base64,{encoded}"]}).encode()
 
     assert task.decode(body, "application/JSON") == [{"file": picture("L", (90, 90))}] * 2
-
-

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import task
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
 
-import task
 from spotkit import settings
 from spotkit.data import examples, tables, texts, tokens
 from spotkit.evaluation import scoring
@@ -106,7 +106,14 @@ def test_what_names_no_column_is_refused(named):
 
 
 def test_what_is_no_number_is_no_label_and_whole_numbers_are_written_whole():
-    assert [tables.as_text(value) for value in (None, float("nan"), 4.0, 4.5, 4, " a ")] == ["", "", "4", "4.5", "4", "a"]
+    assert [tables.as_text(value) for value in (None, float("nan"), 4.0, 4.5, 4, " a ")] == [
+        "",
+        "",
+        "4",
+        "4.5",
+        "4",
+        "a",
+    ]
 
 
 def test_a_separator_that_somebody_typed_stays_text(classifier):
@@ -200,9 +207,12 @@ def test_of_the_linear_model_each_token_and_pair_counts_once_by_how_rare_it_is()
     rows, first, times = model.rows_of(ids, mask)
 
     assert [int(count) for count in first.sum(1)] == [4, 3, 3]  # 1, 2, (1, 2), (2, 1); 1, 3, (1, 3); 1, 2, (1, 2)
-    assert rows[0][first[0]][:2].tolist() == [1, 2] and times[0][first[0]].tolist()[:2] == [2, 2]
-    assert model.idf[1] == pytest.approx(1) and model.idf[2] == pytest.approx(np.log(4 / 3) + 1)
-    assert model.idf[3] == 0 and model.idf[9] == 0  # in one text; in none
+    assert rows[0][first[0]][:2].tolist() == [1, 2]
+    assert times[0][first[0]].tolist()[:2] == [2, 2]
+    assert model.idf[1] == pytest.approx(1)
+    assert model.idf[2] == pytest.approx(np.log(4 / 3) + 1)
+    assert model.idf[3] == 0
+    assert model.idf[9] == 0
     assert sorted(model.idf[rows[2][first[2]]].tolist())[0] == pytest.approx(0.5 * (np.log(4 / 3) + 1))
     assert model(ids, mask).logits.tolist() == [[0, 0]] * 3
 
@@ -298,7 +308,7 @@ def test_what_is_trained_beside_a_frozen_encoder_is_its_head(mean_pooled, prepar
     made = task.Classifier.create(chosen, examples.Prepared(prepared / "train"), None)
 
     assert mean_pooled.last_layer() is mean_pooled.model.head
-    heads = {parameter for parameter in made.last_layer().parameters()}
+    heads = set(made.last_layer().parameters())
     assert {name for name, each in made.model.named_parameters() if each in heads} == {
         f"{layer}.{kind}" for layer in ("pre_classifier", "classifier") for kind in ("weight", "bias")
     }
