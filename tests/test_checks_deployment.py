@@ -98,7 +98,7 @@ def test_the_build_stops_at_such_a_file(deploy):
 
     done = subprocess.run(
         [sys.executable, "-m", "spotkit.checks.deployment", str(deploy)],
-        cwd=ROOT,
+        cwd=ROOT / "seed_code/common",
         capture_output=True,
         text=True,
         check=False,
