@@ -9,6 +9,7 @@ from typing import Any
 import tomlkit
 
 from build import ROOT, VARIANTS, VERSION
+from build.variants import FILE
 
 SEEDS = ROOT / "seed_code"
 
@@ -24,6 +25,7 @@ def assemble(variant: str) -> dict[str, bytes]:
     if both := sorted(common.keys() & own.keys()):
         raise ValueError(f"in both common/ and {variant}/: {', '.join(both)}. Keep one of them.")
     files = {**common, **own}
+    del files[FILE]
     return dict(sorted({**files, "SEED": describe(variant, files)}.items()))
 
 
