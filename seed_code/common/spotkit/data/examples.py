@@ -80,7 +80,7 @@ def hash64(text: str) -> int:
 
 
 class Writer:
-    """Writes prepared rows to an Arrow file: str, bytes of one length, int, or lists of class numbers.
+    """Writes prepared rows to an Arrow file: str, bytes of one length, int, float, or lists of ints or floats.
 
     The file gets its name when all rows are written; after an exception there is no file. `columns` is an example row,
     which sets the types; `about` (classes, problem, the task's settings) is stored in the schema's metadata.
@@ -137,7 +137,7 @@ def batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def arrow_type(value: Any) -> Any:
-    """Return the Arrow type of a value: text as large strings, pictures as fixed-size binary, labels as lists."""
+    """Return the Arrow type of a value: text as large strings, pictures as fixed-size binary, an empty list as of ints."""
     import pyarrow as pa
 
     if isinstance(value, str):
@@ -146,7 +146,9 @@ def arrow_type(value: Any) -> Any:
         return pa.binary(len(value))
     if isinstance(value, int):
         return pa.uint64()
-    return pa.list_(pa.int32())
+    if isinstance(value, float):
+        return pa.float64()
+    return pa.list_(pa.float64() if value and isinstance(value[0], float) else pa.int32())
 
 
 class Prepared:
