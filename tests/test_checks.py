@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +16,12 @@ from test_definitions import TUNING, definition_with
 
 from benchmarks.public_definitions import PUBLIC
 from build import ROOT, VARIANTS
+from build.assemble import git
 from spotkit import checks
 from spotkit.checks.service import Service, pattern_of
 from spotkit.checks.types import EXECUTION
 
+RELEASES = tomllib.loads((ROOT / "build/releases.toml").read_text())
 Change = Callable[[dict[str, Any]], Any]
 
 
@@ -57,6 +60,23 @@ def test_our_own_definitions_have_nothing_wrong(variant):
     definition = checks.read((ROOT / f"pipeline_json/{variant}.json").read_bytes())
 
     assert told(definition, EXAMPLE) == []
+
+
+@pytest.mark.parametrize("variant", ["cv", "nlp"])
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_definitions_of_a_release_have_nothing_wrong_today(release, variant):
+    text = git("show", f"{RELEASES[release]}:pipeline_json/{variant}.json")
+
+    assert told(checks.read(text.encode()), EXAMPLE) == []
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_variables_that_the_builds_of_a_release_read_are_still_set(release):
+    read = set(git("grep", "-hoE", "PROJECT_[A-Z_]+|PIPELINE_ROLE_ARN", RELEASES[release], "--", "seed_code/*.py").split())
+    template = (ROOT / "templates/project.yaml").read_text()
+
+    assert len(read) > 8
+    assert {name for name in read if f"Name: {name}\n" not in template} == set()
 
 
 @pytest.mark.parametrize(
