@@ -104,6 +104,16 @@ def test_a_job_is_told_where_to_report_and_no_secret(tmp_path):
     assert told["Preprocess"] is None
 
 
+def test_rules_that_pyproject_silences_are_in_the_definitions_metadata(tmp_path):
+    write(assemble("nlp"), tmp_path)
+    with (tmp_path / "pyproject.toml").open("a") as file:
+        file.write('\n[tool.spotkit.silenced]\nimages = "a mirror"\n')
+
+    definition = definition_of(tmp_path)
+
+    assert definition["Metadata"] == {"silenced": {"images": "a mirror"}}
+
+
 def test_a_secret_of_another_project_is_refused_by_the_build(tmp_path):
     write(assemble("nlp"), tmp_path)
 

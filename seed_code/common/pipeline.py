@@ -53,7 +53,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"error: {error}")
     definition = json.loads(build(project, chosen).definition())
-    json.dump(sdk.without_nulls(definition), sys.stdout, indent=2, sort_keys=True)
+    json.dump(sdk.finished(definition), sys.stdout, indent=2, sort_keys=True)
     print()
 
 

@@ -14,7 +14,9 @@ import torch
 from spotkit.data.examples import Example, Prepared, Skipped, Unreadable
 from spotkit.settings import Settings
 
-Row = dict[str, Any]  # a prepared example, by column: str, bytes of one length for all rows, int, float, or a list of ints or floats
+Row = dict[
+    str, Any
+]  # a prepared example, by column: str, bytes of one length for all rows, int, float, or a list of ints or floats
 Batch = dict[str, torch.Tensor]  # the model's inputs; the first dimension is the batch
 
 

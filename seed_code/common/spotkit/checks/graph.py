@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 from spotkit.checks.definition import Definition, Step, dotted, references, split
 from spotkit.checks.problems import Problem, quoted
+from spotkit.checks.rulebook import AWS, rule
 
 
-def check(definition: Definition) -> list[Problem]:
-    """Return problems with repeated names, with dependencies that cannot be met, and with cycles."""
-    return [*repeated(definition), *misplaced(definition), *cycles(definition)]
+STEPS = f"{AWS}dg/build-and-manage-steps.html"
 
 
+@rule("step-names", "Names of steps are unique, also among the iterations of a ForEach step.", STEPS)
 def repeated(definition: Definition) -> list[Problem]:
     """Return problems with names that several steps have or that clash with a ForEach iteration's."""
     counts = Counter(step.name for step in definition.steps)
@@ -44,6 +44,7 @@ def needed(step: Step) -> dict[str, str]:
     return found
 
 
+@rule("dependencies", "A step waits only for steps that are there and that run before it.", STEPS)
 def misplaced(definition: Definition) -> list[Problem]:
     """Return problems with dependencies on missing steps, on Fail steps, and on steps inside another branch."""
     problems = []
@@ -72,6 +73,7 @@ def unreachable(step: Step) -> str:
     return f"{step.name} stands in {branch} of {holder}, and may never run. Move this step into that branch."
 
 
+@rule("cycles", "No step waits for itself.", f"{AWS}dg/pipelines-sdk.html")
 def cycles(definition: Definition) -> list[Problem]:
     """Return a problem for each cycle of dependencies.
 

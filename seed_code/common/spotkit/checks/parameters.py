@@ -4,10 +4,16 @@ from typing import Any
 
 from spotkit.checks.definition import Definition, references, split
 from spotkit.checks.problems import Problem, quoted
+from spotkit.checks.rulebook import AWS, rule
 
 PYTHON = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
 
 
+@rule(
+    "parameters",
+    "Parameters are declared once and used, and their defaults and choices are of their type.",
+    f"{AWS}dg/build-and-manage-parameters.html",
+)
 def check(definition: Definition) -> list[Problem]:
     """Return problems with parameters that are declared twice, never used, or have an invalid default or choice.
 

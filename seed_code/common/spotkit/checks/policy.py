@@ -1,12 +1,13 @@
 """Check that a definition uses only what its project owns or what the project's template allows besides."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from spotkit.checks.definition import Definition, Step, dotted, entries, is_function
 from spotkit.checks.problems import Problem, quoted
+from spotkit.checks.rulebook import Find, rule
 from spotkit.checks.rules import IMAGE, IMAGE_MEMBERS, members, training_jobs
 from spotkit.checks.service import UNCHECKED
 from spotkit.checks.types import UNKNOWN
@@ -23,6 +24,7 @@ NETWORKS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Steps that the pipeline role in templates/project.yaml has no permissions for.
 WITHOUT_RIGHTS = ("Callback", "Cleanup", "EMR", "EMRServerless", "InferenceComponent", "Job", "Lineage", *UNCHECKED)
+SOURCE = "templates/project.yaml"  # of the bundle: the role of the pipeline, and the parameters
 TIME_LIMITS = {"Processing": "MaxRuntimeInSeconds", "Training": "MaxRuntimeInSeconds"}
 
 
@@ -54,20 +56,23 @@ class Project:
     isolated: bool = False
 
 
-def check(definition: Definition, project: Project) -> list[Problem]:
-    """Return a problem for everything that is neither the project's own nor allowed to it."""
-    problems: list[Problem] = []
-    for step in definition.steps:
-        body = {"Arguments": step.own.get("Arguments") or {}}
-        problems += roles(step, body, project)
-        problems += keys(step, body, project)
-        problems += images(step, body, project)
-        problems += groups(step, body, project)
-        problems += networks(step, project)
-        problems += tags(step, project)
-        problems += time_limits(step)
-        problems += functions_and_step_types(step, project)
-    return [*problems, *addresses(definition, project)]
+def on_steps(name: str, sentence: str) -> Callable[[Find], Find]:
+    """Register a function of a Step and a Project as a rule that cannot be silenced, and return it."""
+
+    def register(find: Find) -> Find:
+        def all_of(definition: Definition, project: Project) -> Iterator[Problem]:
+            for step in definition.steps:
+                yield from find(step, project)
+
+        rule(name, sentence, SOURCE, of_project=True)(all_of)
+        return find
+
+    return register
+
+
+def arguments_of(step: Step) -> dict[str, Any]:
+    """Return a step's arguments under their name, so that paths begin with it."""
+    return {"Arguments": step.own.get("Arguments") or {}}
 
 
 def not_owned(step: str, path: tuple[str, ...], value: Any, own: str) -> Problem:
@@ -77,20 +82,23 @@ def not_owned(step: str, path: tuple[str, ...], value: Any, own: str) -> Problem
     return Problem(step, dotted(path), f"{quoted(value)} is not this project's. Use {own}.")
 
 
-def roles(step: Step, body: dict[str, Any], project: Project) -> Iterator[Problem]:
-    for path, value in members(body, ROLE_MEMBERS):
+@on_steps("own-roles", "Steps use the project's role.")
+def roles(step: Step, project: Project) -> Iterator[Problem]:
+    for path, value in members(arguments_of(step), ROLE_MEMBERS):
         if value != project.role:
             yield not_owned(step.name, path, value, project.role)
 
 
-def keys(step: Step, body: dict[str, Any], project: Project) -> Iterator[Problem]:
-    for path, value in members(body, KEY_MEMBERS):
+@on_steps("own-keys", "Steps use the project's KMS key, or none if it has none.")
+def keys(step: Step, project: Project) -> Iterator[Problem]:
+    for path, value in members(arguments_of(step), KEY_MEMBERS):
         if value != project.key:
             yield not_owned(step.name, path, value, project.key or "no key")
 
 
-def images(step: Step, body: dict[str, Any], project: Project) -> Iterator[Problem]:
-    for path, value in members(body, IMAGE_MEMBERS):
+@on_steps("own-images", "Images are AWS's own, in the project's region, or in repositories that the template allows.")
+def images(step: Step, project: Project) -> Iterator[Problem]:
+    for path, value in members(arguments_of(step), IMAGE_MEMBERS):
         found = IMAGE.fullmatch(value) if isinstance(value, str) else None
         if not found:
             yield not_owned(step.name, path, value, "an image in ECR")
@@ -108,6 +116,12 @@ def allowed_repository(image: re.Match[str], project: Project) -> bool:
     return any(repository.endswith(arn) for repository in project.repositories)
 
 
+@rule(
+    "own-addresses",
+    "S3 addresses are in the project's bucket, or in those that the template allows.",
+    SOURCE,
+    of_project=True,
+)
 def addresses(definition: Definition, project: Project) -> Iterator[Problem]:
     """Yield problems with S3 URIs of other buckets, in any string of a parameter or a step."""
     allowed = (project.bucket, *project.buckets)
@@ -151,14 +165,15 @@ def joined(value: Any, defaults: dict[Any, Any]) -> str | None:
     return given["On"].join(map(text, given["Values"]))
 
 
-def groups(step: Step, body: dict[str, Any], project: Project) -> Iterator[Problem]:
+@on_steps("own-group", "Models are registered into the project's model group.")
+def groups(step: Step, project: Project) -> Iterator[Problem]:
     """Yield problems with the model package group, given by name or ARN, that a step registers into."""
     given = (
         [(("ModelPackageGroupName",), step.body["ModelPackageGroupName"])]
         if "ModelPackageGroupName" in step.body
         else []
     )
-    for path, value in [*members(body, ("ModelPackageGroupName",)), *given]:
+    for path, value in [*members(arguments_of(step), ("ModelPackageGroupName",)), *given]:
         name = value.rpartition("/")[2] if isinstance(value, str) else value
         if value is not None and name != project.model_group:
             yield not_owned(step.name, path, value, project.model_group)
@@ -166,6 +181,7 @@ def groups(step: Step, body: dict[str, Any], project: Project) -> Iterator[Probl
         yield Problem(step.name, "Arguments", f"ModelPackageGroupName is missing. Use {project.model_group}.")
 
 
+@on_steps("own-network", "Jobs and models are in the project's VPC, and isolated where it asks for that.")
 def networks(step: Step, project: Project) -> Iterator[Problem]:
     """Yield problems with jobs and models outside the project's VPC or without the network isolation it asks for."""
     own = {"Subnets": sorted(project.subnets), "SecurityGroupIds": sorted(project.security_groups)}
@@ -200,6 +216,7 @@ def is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
+@on_steps("own-tags", "Jobs have the project's tags, which they do not inherit from the pipeline.")
 def tags(step: Step, project: Project) -> Iterator[Problem]:
     """Yield a problem for each of the project's tags that a job lacks: jobs do not inherit the pipeline's."""
     if step.type not in TAGGED:
@@ -214,7 +231,8 @@ def tags(step: Step, project: Project) -> Iterator[Problem]:
             )
 
 
-def time_limits(step: Step) -> Iterator[Problem]:
+@on_steps("own-time-limits", "Jobs have a maximum runtime.")
+def time_limits(step: Step, project: Project) -> Iterator[Problem]:
     """Yield a problem for a job without a maximum runtime."""
     if member := TIME_LIMITS.get(step.type):
         stopping = step.arguments.get("StoppingCondition")
@@ -224,6 +242,10 @@ def time_limits(step: Step) -> Iterator[Problem]:
             )
 
 
+@on_steps(
+    "own-rights",
+    "Steps call the functions that the template allows, and are of types that the role has permissions for.",
+)
 def functions_and_step_types(step: Step, project: Project) -> Iterator[Problem]:
     """Yield problems with functions that the template does not allow and steps that the role has no permissions for."""
     if step.type == "Lambda" and step.body["FunctionArn"] not in project.functions:

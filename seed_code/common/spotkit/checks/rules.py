@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from spotkit.checks.definition import JOBS, Definition, Path, Step, dotted, entries, is_function, references, split
 from spotkit.checks.problems import Problem, quoted
+from spotkit.checks.rulebook import AWS, rule
 
 # Steps that run no job, so that job errors cannot be retried:
 # docs.aws.amazon.com/sagemaker/latest/dg/pipelines-retry-policy.html
@@ -23,20 +24,29 @@ IMAGE = re.compile(
 IMAGE_MEMBERS = ("TrainingImage", "ImageUri", "Image")
 
 
-def check(definition: Definition) -> list[Problem]:
-    """Return problems that would fail or waste money although every type is right."""
-    problems = []
-    for step in definition.steps:
-        for path, job in training_jobs(step):
-            problems += spot(step, path, job)
-            problems += encryption(definition, step, path, job)
-            problems += instances(definition, step, path, job)
-        problems += retries(step)
-        problems += property_files(step)
-        problems += images(step)
-        problems += names_and_tags(step)
-        problems += alternatives(step)
-    return [*problems, *shared_checkpoints(definition)]
+def on_steps(name: str, sentence: str, source: str) -> Callable[[Callable[[Step], Iterable[Problem]]], Any]:
+    """Register a function of a Step as a rule, and return it."""
+
+    def register(find: Callable[[Step], Iterable[Problem]]) -> Any:
+        rule(name, sentence, source)(lambda definition: (each for step in definition.steps for each in find(step)))
+        return find
+
+    return register
+
+
+def on_training(name: str, sentence: str, source: str) -> Callable[[Any], Any]:
+    """Register a function of (definition, step, path, training request) as a rule, and return it."""
+
+    def register(find: Any) -> Any:
+        def all_of(definition: Definition) -> Iterator[Problem]:
+            for step in definition.steps:
+                for path, job in training_jobs(step):
+                    yield from find(definition, step, path, job)
+
+        rule(name, sentence, source)(all_of)
+        return find
+
+    return register
 
 
 def training_jobs(step: Step) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -52,11 +62,13 @@ def training_jobs(step: Step) -> Iterator[tuple[Path, dict[str, Any]]]:
                 yield ("Arguments", "TrainingJobDefinitions", f"[{place}]"), job
 
 
-def spot(step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
-    """Yield problems with managed spot training: time limits, checkpoints and warm pools.
-
-    docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html
-    """
+@on_training(
+    "spot",
+    "Spot training has time limits that fit each other, a place for checkpoints, and no warm pool.",
+    f"{AWS}dg/model-managed-spot-training.html",
+)
+def spot(definition: Definition, step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
+    """Yield problems with managed spot training: time limits, checkpoints and warm pools."""
 
     def problem(what: str, *member: str) -> Problem:
         return Problem(step.name, dotted((*path, *member)), what)
@@ -90,6 +102,11 @@ def spot(step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
         yield problem("spot instances are not kept warm. Remove it.", "ResourceConfig", "KeepAlivePeriodInSeconds")
 
 
+@rule(
+    "checkpoints",
+    "Each run and step has a checkpoint address of its own.",
+    f"{AWS}dg/model-checkpoints.html",
+)
 def shared_checkpoints(definition: Definition) -> Iterator[Problem]:
     """Yield checkpoint URIs that several runs or steps would share, and so resume from the state of other data."""
     seen: dict[str, str] = {}
@@ -111,6 +128,11 @@ def shared_checkpoints(definition: Definition) -> Iterator[Problem]:
                 yield Problem(step.name, where, f"step {other} has it too. Put the step's name into it.")
 
 
+@on_training(
+    "volume-key",
+    "No KMS key is given for the disk of an instance that encrypts it in hardware.",
+    f"{AWS}APIReference/API_ResourceConfig.html",
+)
 def encryption(definition: Definition, step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
     """Yield a problem for a KMS key on an instance type whose disk takes none."""
     resources = job.get("ResourceConfig")
@@ -124,6 +146,11 @@ def encryption(definition: Definition, step: Step, path: Path, job: dict[str, An
             )
 
 
+@on_training(
+    "instances",
+    "A training job with an image or an algorithm names the type and a positive count of its instances.",
+    f"{AWS}APIReference/API_ResourceConfig.html",
+)
 def instances(definition: Definition, step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
     """Yield a problem for a training job that has an image or algorithm but no instances to run on.
 
@@ -173,6 +200,11 @@ def known(definition: Definition, value: Any) -> Any:
     return possible(definition, value)[0]
 
 
+@on_steps(
+    "alternatives",
+    "A request has one of the members of which the API requires one.",
+    f"{AWS}APIReference/API_AlgorithmSpecification.html",
+)
 def alternatives(step: Step) -> Iterator[Problem]:
     """Yield requests with none of a set of members of which the API requires one, as TrainingImage or AlgorithmName.
 
@@ -199,6 +231,11 @@ def alternatives(step: Step) -> Iterator[Problem]:
             yield Problem(step.name, dotted(path), f"it needs one of {', '.join(names)}.")
 
 
+@on_steps(
+    "retries",
+    "Retry policies name each exception once, and only those that the step can raise.",
+    f"{AWS}dg/pipelines-retry-policy.html",
+)
 def retries(step: Step) -> Iterator[Problem]:
     """Yield problems with exceptions that a step cannot raise or that several retry policies name."""
     seen: set[str] = set()
@@ -212,6 +249,11 @@ def retries(step: Step) -> Iterator[Problem]:
             seen.add(name)
 
 
+@on_steps(
+    "property-files",
+    "A property file is declared once, in an output that the step has.",
+    f"{AWS}dg/build-and-manage-propertyfile.html",
+)
 def property_files(step: Step) -> Iterator[Problem]:
     """Yield problems with property files that are declared twice or belong to an output that the step lacks."""
     config = step.arguments.get("ProcessingOutputConfig")
@@ -229,6 +271,7 @@ def property_files(step: Step) -> Iterator[Problem]:
         seen.add(file["PropertyFileName"])
 
 
+@on_steps("images", "Images are in ECR, unless a VPC leads to their registry.", f"{AWS}dg/build-and-manage-steps.html")
 def images(step: Step) -> Iterator[Problem]:
     """Yield image URIs that are not in ECR. A private registry, reached through a VPC, may have any URI."""
     for path, value in members(step.own, IMAGE_MEMBERS):
@@ -254,6 +297,11 @@ def members(value: Any, names: tuple[str, ...], path: Path = ()) -> Iterator[tup
             yield from members(inner, names, (*path, f"[{place}]"))
 
 
+@on_steps(
+    "names-and-tags",
+    "Tags, inputs, outputs and channels have different names, and no tag begins with aws:.",
+    f"{AWS}APIReference/API_Tag.html",
+)
 def names_and_tags(step: Step) -> Iterator[Problem]:
     """Yield problems with duplicate or reserved tags, and with duplicate names of inputs, outputs and channels."""
     for path, tags in members({"Arguments": step.arguments} if step.type != "Condition" else {}, ("Tags",)):

@@ -7,6 +7,7 @@ from typing import Any
 from spotkit.checks.definition import Definition, Path, Step, dotted, entries, is_function, split
 from spotkit.checks.parameters import type_of as parameter_type
 from spotkit.checks.problems import Problem, quoted
+from spotkit.checks.rulebook import rule
 from spotkit.checks.service import Shape, pattern_of
 
 # An example of each execution variable, to validate against the shape of the place that uses it. Sources:
@@ -56,6 +57,11 @@ class Wrong(ValueError):
     """A type error in a value. The caller, which knows the path, turns it into a Problem."""
 
 
+@rule(
+    "types",
+    "Arguments are the API's request, and each reference is to a member of that type.",
+    "botocore's service model of SageMaker, in service.json",
+)
 def check(definition: Definition) -> list[Problem]:
     """Return problems with arguments that do not fit their API request, and with references that fail or do not fit."""
     return Types(definition).check()

@@ -7,7 +7,9 @@ to the SDK for that stands here, each with its reason.
 import gc
 import logging
 import os
+import tomllib
 import warnings
+from pathlib import Path
 from typing import Any
 
 # The SDK reads these at import. The credentials are placeholders: no request is ever signed. ENVIRONMENT keeps the real
@@ -93,6 +95,16 @@ class RegisterModelStep(ConfigurableRetryStep):
 
     arguments = property(lambda self: self.request)
     properties = None  # no other step refers to this one
+
+
+def finished(definition: dict[str, Any], pyproject: Path = bundle.ROOT / "pyproject.toml") -> dict[str, Any]:
+    """Return a definition without null members, and with the rules that [tool.spotkit.silenced] of pyproject.toml names.
+
+    The check of definitions (spotkit/checks/rulebook.py) reads them in the definition's metadata.
+    """
+    settings = tomllib.loads(pyproject.read_text()).get("tool", {}).get("spotkit", {})
+    silenced = {"Metadata": {"silenced": settings["silenced"]}} if settings.get("silenced") else {}
+    return without_nulls(definition) | silenced
 
 
 def without_nulls(value: Any) -> Any:
