@@ -6,6 +6,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -164,6 +165,44 @@ def test_nobody_imports_what_is_not_theirs():
 
     assert len(found) > 30
     assert {name: names for name, names in found.items() if not names <= allowed[name.split("/")[0]]} == {}
+
+
+def imports_in_spotkit(files: dict[str, bytes]) -> dict[str, set[str]]:
+    """Return the modules of spotkit and task that each module of spotkit, and task, imports, by dotted names."""
+    modules = {
+        name.removesuffix(".py").removesuffix("/__init__").removeprefix("src/").replace("/", "."): ast.parse(content)
+        for name, content in files.items()
+        if name.endswith(".py") and name.startswith(("spotkit/", "src/"))
+    }
+    found: dict[str, set[str]] = {name: set() for name in modules}
+    for name, tree in modules.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                whole = {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys()
+                found[name] |= whole or ({node.module} & modules.keys())
+            elif isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names} & modules.keys()
+    return found
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_imports_in_spotkit_go_one_way(variant):
+    """As the picture in docs/architecture.md shows: scripts, then task.py, then what both use."""
+    found = imports_in_spotkit(assemble(variant))
+    scripts = {"data.preprocess", "training.train", "evaluation.evaluate", "serving.inference"}
+    scripts = {f"spotkit.{name}" for name in scripts}
+
+    assert len(list(TopologicalSorter(found).static_order())) == len(found)  # raises CycleError for a circle
+    below = found["task"] | {far for near in found["task"] for far in found[near]}
+    assert len(below) > 5
+    assert not below & {"task", *scripts}
+    for name, others in found.items():
+        if name.startswith("spotkit.checks"):
+            assert {other for other in others if not other.startswith("spotkit.checks")} <= {"spotkit"}
+        if not name.startswith("spotkit.definition"):
+            assert not {other for other in others if other.startswith("spotkit.definition")}
+        if not name.startswith("spotkit.definition"):
+            assert not others & scripts
 
 
 def test_what_jobs_install_is_what_the_build_tested_and_goes_with_the_images_numpy():
