@@ -12,11 +12,8 @@ from sagemaker.core import image_uris
 from sagemaker.core.workflow.execution_variables import ExecutionVariables
 from sagemaker.core.workflow.functions import Join
 
+from spotkit.checks.rules import NVME
 from spotkit.definition import bundle
-
-# Instance types with local NVMe disks, which are encrypted in hardware: SageMaker rejects a volume KMS key for them.
-# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
-NVME = re.compile(r"ml\.(g4dn|g5|g6|g6e|p3dn|p4d|p4de|p5|p5e|p5en|trn1|trn1n|trn2|[cmr]\d[a-z]*d|i\d\w*)\.")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,6 @@ MAX_GRADIENT = 1.0  # norm that gradients are clipped to
 SECONDS_BETWEEN_LINES = 10
 # The inference images look for code/inference.py in the model's archive, and for these four functions in it.
 ENTRY = "from spotkit.serving.inference import input_fn, model_fn, output_fn, predict_fn  # noqa: F401\n"
-TUNABLE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_share")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -58,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--validation", type=Path, default=channel("validation"))
     parser.add_argument("--pretrained", type=Path, default=channel("pretrained"))
     parser.add_argument("--output", type=Path, help="a local folder that takes model, plots and checkpoints")
-    for name in TUNABLE:  # strings in hyperparameters.json; the images' toolkit also passes arguments
+    for name in settings.TUNABLE:  # strings in hyperparameters.json; the images' toolkit also passes arguments
         kind = settings.KNOWN["training"][name]
         names = {f"--{name}", f"--{name.replace('_', '-')}"}
         parser.add_argument(*sorted(names), dest=name, type=kind, default=kind(given.get(name) or chosen[name]))
@@ -66,7 +65,7 @@ def parse_arguments() -> argparse.Namespace:
     # The toolkit passes every hyperparameter, its own too, as an argument; any other argument is mistyped.
     if mistyped := [flag for flag in others if flag.startswith("-") and flag.lstrip("-").split("=")[0] not in given]:
         parser.error(f"unrecognized arguments: {' '.join(mistyped)}")
-    for name in TUNABLE:
+    for name in settings.TUNABLE:
         settings.check_range("training", name, getattr(arguments, name))
     local = arguments.output
     arguments.model = local / "model" if local else Path(os.environ.get("SM_MODEL_DIR", job.OPT_ML / "model"))
@@ -278,7 +277,7 @@ class Training:
         self.saved = self.spoken = time.monotonic()
         self.saving = 0.0  # seconds that training waited for checkpoints
         self.checkpoints = checkpoints.Checkpoints(arguments.checkpoints) if group.first else None
-        hyperparameters = {name: getattr(arguments, name) for name in TUNABLE}
+        hyperparameters = {name: getattr(arguments, name) for name in settings.TUNABLE}
         self.run_of = {
             "settings": chosen["model"] | chosen["task"] | chosen["training"] | hyperparameters,
             "metric": self.metric,
