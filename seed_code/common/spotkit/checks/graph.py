@@ -7,7 +7,6 @@ from spotkit.checks.definition import Definition, Step, dotted, references, spli
 from spotkit.checks.problems import Problem, quoted
 from spotkit.checks.rulebook import AWS, rule
 
-
 STEPS = f"{AWS}dg/build-and-manage-steps.html"
 
 
