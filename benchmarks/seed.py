@@ -74,7 +74,8 @@ def training(seed: SimpleNamespace, prepared: Path) -> Any:
     classifier = seed.task.Classifier.create(seed.chosen, splits["train"], None)
     items = seed.train.tokenised(classifier, splits, seed.folder / "items", group)
     arguments = argparse.Namespace(
-        checkpoints=seed.folder / "checkpoints", **{name: seed.chosen["training"][name] for name in seed.settings.TUNABLE}
+        checkpoints=seed.folder / "checkpoints",
+        **{name: seed.chosen["training"][name] for name in seed.settings.TUNABLE},
     )
     never = SimpleNamespace(requested=False)
     chosen = copy.deepcopy(seed.chosen)  # another run may have other settings
