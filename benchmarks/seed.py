@@ -13,7 +13,15 @@ from typing import Any
 
 from build.assemble import assemble, edit_settings, write
 
-MODULES = ("checkpoints", "distributed", "examples", "preprocess", "settings", "task", "train")
+MODULES = {
+    "checkpoints": "spotkit.training.checkpoints",
+    "distributed": "spotkit.training.distributed",
+    "examples": "spotkit.data.examples",
+    "preprocess": "spotkit.data.preprocess",
+    "settings": "spotkit.settings",
+    "task": "task",
+    "train": "spotkit.training.train",
+}
 
 Changes = dict[str, dict[str, Any]]
 
@@ -22,21 +30,27 @@ Changes = dict[str, dict[str, Any]]
 def landed(variant: str, changes: Changes) -> Iterator[SimpleNamespace]:
     """Write a landed repository with changed settings; yield its `folder`, its modules, and its settings as `chosen`.
 
-    On exit the modules are removed from sys.modules, because both variants have a task.py.
+    Its spotkit and task.py take the place of any that were imported before, and give it back on exit.
     """
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder) / "landed"
         write(assemble(variant), repository)
         edit_settings(repository / "settings.toml", changes)
-        source = repository / "src"
-        sys.path.insert(0, str(source))
+        before, path = take_modules(), list(sys.path)
+        sys.path.insert(0, str(repository))
         try:
-            modules = {name: importlib.import_module(name) for name in MODULES}
+            modules = {name: importlib.import_module(module) for name, module in MODULES.items()}
             yield SimpleNamespace(folder=repository, chosen=modules["settings"].load(), **modules)
         finally:
-            sys.path.remove(str(source))
-            for path in source.glob("*.py"):
-                sys.modules.pop(path.stem, None)
+            take_modules()
+            sys.modules.update(before)
+            sys.path[:] = path
+
+
+def take_modules() -> dict[str, Any]:
+    """Remove spotkit and task from sys.modules, and return them."""
+    names = [name for name in sys.modules if name.partition(".")[0] in ("spotkit", "task")]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def prepare(seed: SimpleNamespace, data: Path) -> Path:
@@ -60,7 +74,8 @@ def training(seed: SimpleNamespace, prepared: Path) -> Any:
     classifier = seed.task.Classifier.create(seed.chosen, splits["train"], None)
     items = seed.train.tokenised(classifier, splits, seed.folder / "items", group)
     arguments = argparse.Namespace(
-        checkpoints=seed.folder / "checkpoints", **{name: seed.chosen["training"][name] for name in seed.train.TUNABLE}
+        checkpoints=seed.folder / "checkpoints",
+        **{name: seed.chosen["training"][name] for name in seed.settings.TUNABLE},
     )
     never = SimpleNamespace(requested=False)
     chosen = copy.deepcopy(seed.chosen)  # another run may have other settings

@@ -60,7 +60,7 @@ text = json.dumps(definition)
 s3 = boto3.client("s3")
 s3.list_objects_v2(Bucket=bucket, Prefix="code/")
 for prefix in set(re.findall(r"(?:code|deploy|sample)/[0-9a-f]{20}", text)):
-    for file in {"c": ["start.py"], "d": ["endpoint.yaml", "staging.json"], "s": ["README.md"]}[prefix[0]]:
+    for file in {"c": ["spotkit/jobs/start.py"], "d": ["endpoint.yaml", "staging.json"], "s": ["README.md"]}[prefix[0]]:
         s3.upload_file(file, bucket, f"{prefix}/{file}")
 s3.put_object(Bucket=bucket, Key="pipeline/pipeline.json", Body=text.encode())
 """
@@ -84,10 +84,10 @@ def output_fn(found, accept): return json.dumps(found)
 def write(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-if script == "preprocess.py":
+if script == "data.preprocess":
     for name in ("train", "validation", "test", "report"):
         write(ml / "processing/output" / name / "part.txt", name)
-elif script == "train.py":
+elif script == "training.train":
     write(ml / "model/code/inference.py", INFERENCE)
     write(ml / "checkpoints/step.txt", "1")
 else:
@@ -107,9 +107,9 @@ def small_package(bucket: str, changed: Callable[[str, str], str] = lambda name,
         "README.md": b"small\n",
         "buildspec.yml": BUILD.encode(),
         "publish.py": PUBLISH.encode(),
-        "start.py": START.encode(),
+        "spotkit/jobs/start.py": START.encode(),
         "pipeline.json": (ROOT / "pipeline_json/nlp.json").read_bytes(),
-        "endpoint.yaml": landed["deploy/endpoint.yaml"],
+        "endpoint.yaml": landed["spotkit/deploy/endpoint.yaml"],
         "staging.json": landed["deploy/staging.json"],
     }
     for key in built.objects:

@@ -45,7 +45,7 @@ def minilm(folder: Path) -> Any:
 def compare(nlp: SimpleNamespace, tokenizer: Any, texts: list[str]) -> tuple[dict[str, float], int]:
     """Return the texts per second of every way, and the number of texts whose ids are identical in both."""
     alone = copy.deepcopy(tokenizer)  # each way changes the padding of its tokenizer
-    encoder = nlp.task.Encoder(copy.deepcopy(tokenizer), nlp.chosen["task"])
+    encoder = nlp.task.tokens.Encoder(copy.deepcopy(tokenizer), nlp.chosen["task"])
 
     def one_by_one(text: str, **options: str) -> Any:
         return alone(text, padding="max_length", truncation=True, max_length=TOKENS, **options)
@@ -71,7 +71,7 @@ def measure(name: str, texts: Texts, quick: bool, pretrained: Any) -> list[tuple
     rows = []
     with seed.landed("nlp", texts.settings(quick)) as nlp:
         some = [example.content for example in nlp.task.read(texts.file, nlp.chosen) if example.key]
-        learned = nlp.task.train_tokenizer(iter(some), nlp.chosen)
+        learned = nlp.task.tokens.train_tokenizer(iter(some), nlp.chosen)
         for kind, tokenizer in (("learned", learned), ("MiniLM", pretrained)):
             if tokenizer:
                 progress(f"{name}, {kind}:")

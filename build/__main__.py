@@ -12,7 +12,7 @@ from build.plan import Request
 from build.redrive import redrive
 from build.seed_diff import seed_diff
 from build.upgrade import read_assignments
-from checks.__main__ import main as check_definition
+from spotkit.checks.__main__ import main as check_definition
 
 
 def parse_arguments() -> argparse.Namespace:

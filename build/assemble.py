@@ -1,5 +1,6 @@
-"""Assemble the repository that a team receives from seed_code/common, one variant and checks/."""
+"""Assemble the repository that a team receives from seed_code/common and one variant."""
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import tomlkit
 
 from build import ROOT, VARIANTS, VERSION
+from build.variants import FILE
 
 SEEDS = ROOT / "seed_code"
 
@@ -15,16 +17,16 @@ SEEDS = ROOT / "seed_code"
 def assemble(variant: str) -> dict[str, bytes]:
     """Return the files of a landed repository by path, including SEED, which names its origin.
 
-    checks/ is included so that the repository's build checks a definition with the same code as the function that runs
-    it. Raise ValueError for an unknown variant, and for a path that is in both common/ and the variant.
+    Raise ValueError for an unknown variant, and for a path that is in both common/ and the variant.
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}. Choose one of: {', '.join(VARIANTS)}.")
     common, own = tracked(SEEDS / "common"), tracked(SEEDS / variant)
-    common |= {f"checks/{name}": content for name, content in tracked(ROOT / "checks").items()}
     if both := sorted(common.keys() & own.keys()):
         raise ValueError(f"in both common/ and {variant}/: {', '.join(both)}. Keep one of them.")
-    return dict(sorted({**common, **own, "SEED": describe(variant)}.items()))
+    files = {**common, **own}
+    del files[FILE]
+    return dict(sorted({**files, "SEED": describe(variant, files)}.items()))
 
 
 def write(files: dict[str, bytes], folder: Path) -> None:
@@ -60,9 +62,12 @@ def tracked(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def describe(variant: str) -> bytes:
-    """Return the content of SEED: the variant, and the bundle's version and commit."""
-    return f"variant = {variant}\nversion = {VERSION}\ncommit = {git('rev-parse', 'HEAD').strip()}\n".encode()
+def describe(variant: str, files: dict[str, bytes]) -> bytes:
+    """Return the content of SEED: the variant, the bundle's version and commit, and SHA-256 of each file of spotkit/."""
+    lines = {"variant": variant, "version": VERSION, "commit": git("rev-parse", "HEAD").strip()}
+    package = {name: content for name, content in sorted(files.items()) if name.startswith("spotkit/")}
+    lines |= {name: hashlib.sha256(content).hexdigest() for name, content in package.items()}
+    return "".join(f"{name} = {value}\n" for name, value in lines.items()).encode()
 
 
 def git(*arguments: str) -> str:

@@ -266,7 +266,12 @@ def revoke_actions(account: Account, role: str) -> list[Action]:
 
 def installed(account: Account, bucket: str) -> tuple[Release, ...]:
     """Return the releases that were installed before, oldest first."""
-    return tuple(Release(**entry) for entry in read_json(account, bucket, RELEASES) or [])
+    return tuple(release_of(entry) for entry in read_json(account, bucket, RELEASES) or [])
+
+
+def release_of(entry: dict[str, Any]) -> Release:
+    """Return a release as releases.json has it: before 0.2.0, its variants were keys beside its name."""
+    return Release(entry["name"], entry.get("projects") or {key: entry[key] for key in entry.keys() - {"name"}})
 
 
 def read_json(account: Account, bucket: str, key: str) -> Any:

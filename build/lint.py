@@ -18,10 +18,10 @@ from build.assemble import assemble, git, write
 
 BIN = ROOT / ".venv/bin"
 LINT = ROOT / ".venv/lint/bin"
-TEMPLATES = (*sorted((ROOT / "templates").glob("*.yaml")), ROOT / "seed_code/common/deploy/endpoint.yaml")
+TEMPLATES = (*sorted((ROOT / "templates").glob("*.yaml")), ROOT / "seed_code/common/spotkit/deploy/endpoint.yaml")
 # Strings that look like secrets but are not.
 NO_SECRETS = (
-    "--exclude-files=^(pipeline_json/|(requirements/[a-z]+|seed_code/common/requirements)[.]txt$)",  # hashes
+    "--exclude-files=^(pipeline_json/|build/releases[.]toml$|(requirements/[a-z]+|seed_code/common/requirements)[.]txt$)",  # hashes
     "--exclude-lines=(?i)tokenizers|max_tokens|ServiceToken|BearerToken|secretsmanager:|wandb_secret",  # names, not values
     "--exclude-secrets=^(unused|wrong|sesame|theirs|tracking|AKIA(WRONG)+0)$",  # placeholders where a value is required
 )

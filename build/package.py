@@ -11,7 +11,7 @@ from pathlib import Path
 
 from build import ROOT, VARIANTS, VERSION
 from build.assemble import assemble, tracked
-from checks import Service
+from spotkit.checks import Service
 
 DEFAULT_BUCKET = "sagemaker-bundle-111122223333"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can represent
@@ -21,16 +21,18 @@ NOT_AT_RUN_TIME = re.compile(
     r"(RECORD|INSTALLER|REQUESTED|\.lock|\.pyc|\.pyi)$"
     r"|^(jsonschema|referencing)/(tests|benchmarks)/|^aws_lambda_powertools/(event_handler/|utilities/(?!__init__|jmespath_utils/))"
 )
+# Of the portfolio's template: what is repeated for each variant, and in it, for each release.
+PER_VARIANT = re.compile(r"(?m)^ *# for each variant\n((?:.*\n)*?) *# end\n")
+ARTIFACT = re.compile(r"(?m)^        - Name: [a-z]+-release\n(?:.*\n)+? +- Bucket: .*\n")
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 @dataclass(frozen=True)
 class Release:
-    """A version of the Service Catalog products: its name, and the S3 keys of its project templates."""
+    """A version of the Service Catalog products: its name, and the S3 keys of its project templates by variant."""
 
     name: str
-    cv: str
-    nlp: str
+    projects: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,11 @@ def with_this(earlier: tuple[Release, ...], projects: dict[str, str]) -> tuple[R
 
     If VERSION was released before with other templates, its name gets a content-hash suffix.
     """
-    if any((release.cv, release.nlp) == (projects["cv"], projects["nlp"]) for release in earlier):
+    if any(release.projects == projects for release in earlier):
         return earlier
-    mark = hashlib.sha256(f"{projects['cv']} {projects['nlp']}".encode()).hexdigest()[:8]
+    mark = hashlib.sha256(" ".join(projects.values()).encode()).hexdigest()[:8]
     name = f"{VERSION}-{mark}" if VERSION in {release.name for release in earlier} else VERSION
-    return (*earlier, Release(name, projects["cv"], projects["nlp"]))
+    return (*earlier, Release(name, projects))
 
 
 def write(package: Package, folder: Path) -> None:
@@ -121,13 +123,15 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def function_files() -> dict[str, bytes]:
-    """Return the files of the functions' zip: lambda/, checks/, and requirements for the Lambda runtime's platform.
+    """Return the files of the functions' zip: lambda/, spotkit's checks, and requirements for the Lambda runtime's platform.
 
     Raise ValueError if the requirements cannot be installed.
     """
     files = {path.name: path.read_bytes() for path in sorted((ROOT / "lambda").glob("*.py"))}
-    files |= {f"checks/{name}": content for name, content in tracked(ROOT / "checks").items()}
-    files["checks/service.json"] = Service.cut().text().encode()
+    package = ROOT / "seed_code/common/spotkit"
+    files |= {f"spotkit/checks/{name}": content for name, content in tracked(package / "checks").items()}
+    files["spotkit/__init__.py"] = (package / "__init__.py").read_bytes()
+    files["spotkit/checks/service.json"] = Service.cut().text().encode()
     with tempfile.TemporaryDirectory() as folder:
         uv = ROOT / ".venv/uv/bin/uv"
         command = [str(uv if uv.exists() else "uv"), "pip", "install", "--quiet", "--target", folder, "--no-deps"]
@@ -155,19 +159,34 @@ def stamped(template: str, stamp: dict[str, str]) -> bytes:
 
 
 def offering(text: str, releases: tuple[Release, ...]) -> str:
-    """Return the portfolio's template with a provisioning artifact for each release, oldest first.
+    """Return the portfolio's template with a product for each variant, and its artifact for each release, oldest first.
 
     All releases are listed because CloudFormation deletes artifacts that a template no longer lists, although projects
     may have been created with them.
     """
-    for variant in VARIANTS:
-        name, key = f"{variant}-release", f"templates/project-{variant}-not-packaged.yaml"
-        block = re.search(rf"(?m)^        - Name: {name}\n(?:.*\n)+?.*/{re.escape(key)}'?\n(?: +- Bucket: .*\n)?", text)
-        if not block:
-            raise ValueError(f"portfolio.yaml: no provisioning artifact is called {name}.")
-        blocks = (
-            block.group(0).replace(name, f"'{release.name}'").replace(key, getattr(release, variant))
+
+    def of_releases(variant: str, artifact: str) -> str:
+        return "".join(
+            artifact.replace(f"{variant}-release", f"'{release.name}'").replace(
+                f"templates/project-{variant}-not-packaged.yaml", release.projects[variant]
+            )
             for release in releases
+            if variant in release.projects
         )
-        text = text[: block.start()] + "".join(blocks) + text[block.end() :]
+
+    def of_variants(block: re.Match[str]) -> str:
+        products = []
+        for variant in VARIANTS.values():
+            product = block[1].replace("Variant", variant.logical_id).replace("variant-", f"{variant.name}-")
+            for what, value in (("title", variant.title), ("description", variant.description)):
+                product = product.replace(f"variant {what}", value.replace("'", "''"))
+            artifact = ARTIFACT.search(product)
+            if artifact:
+                product = product.replace(artifact[0], of_releases(variant.name, artifact[0]))
+            products.append(product)
+        return "".join(products)
+
+    text, blocks = PER_VARIANT.subn(of_variants, text)
+    if not blocks:
+        raise ValueError("portfolio.yaml: nothing in it is repeated for each variant.")
     return text

@@ -13,6 +13,7 @@ from typing import Any
 
 import botocore.exceptions
 
+from build import VARIANTS
 from build.account import Account, listed
 from build.limits import misfits
 from build.package import Package, Release
@@ -57,7 +58,7 @@ def our_projects(account: Account, bucket: str) -> list[dict[str, Any]]:
 def products_of(account: Account) -> dict[str, str]:
     """Return the ids of the bundle's products by variant; none if it is not installed."""
     outputs = outputs_of(describe_stack(account, STACK))
-    names = {"cv": "CvProductId", "nlp": "NlpProductId"}
+    names = {variant.name: f"{variant.logical_id}ProductId" for variant in VARIANTS.values()}
     return {variant: outputs[name] for variant, name in names.items() if name in outputs}
 
 
@@ -74,7 +75,7 @@ def variant_of(account: Account, project: Mapping[str, Any]) -> str:
     if details := project.get("ServiceCatalogProvisioningDetails"):
         return next(variant for variant, product in products_of(account).items() if product == details["ProductId"])
     (provider,) = providers_of(project)
-    return "cv" if "project-cv" in provider["TemplateURL"] else "nlp"
+    return next(variant for variant in VARIANTS if f"/project-{variant}-" in provider["TemplateURL"])
 
 
 def project_parameters(account: Account, project: Mapping[str, Any]) -> dict[str, str]:
@@ -172,8 +173,7 @@ def planned_update(
 
 def newest(built: Package) -> Release:
     """Return the release of this package's own project templates."""
-    keys = (built.projects["cv"], built.projects["nlp"])
-    return next(release for release in built.releases if (release.cv, release.nlp) == keys)
+    return next(release for release in built.releases if release.projects == built.projects)
 
 
 def has(account: Account, project: Mapping[str, Any], release: Release) -> bool:
@@ -182,7 +182,7 @@ def has(account: Account, project: Mapping[str, Any], release: Release) -> bool:
         artifact = artifact_of(account, details["ProductId"], release)
         return artifact is not None and details.get("ProvisioningArtifactId") == artifact
     (provider,) = providers_of(project)
-    return provider["TemplateURL"].endswith((release.cv, release.nlp))
+    return provider["TemplateURL"].endswith(tuple(release.projects.values()))
 
 
 def artifact_of(account: Account, product: str, release: Release) -> str | None:
@@ -201,7 +201,7 @@ def update_project(account: Account, update: Update) -> None:
         change: dict[str, Any] = {"ServiceCatalogProvisioningUpdateDetails": product}
     else:
         (provider,) = providers_of(update.project)
-        address = f"{provider['TemplateURL'].split('/templates/')[0]}/{getattr(update.release, update.variant)}"
+        address = f"{provider['TemplateURL'].split('/templates/')[0]}/{update.release.projects[update.variant]}"
         template = {"TemplateName": provider["TemplateName"], "TemplateURL": address, "Parameters": values}
         change = {"TemplateProvidersToUpdate": [{"CfnTemplateProvider": template}]}
     account.sagemaker.update_project(ProjectName=name, **change)

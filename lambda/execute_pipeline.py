@@ -23,9 +23,9 @@ import boto3
 from aws_lambda_powertools import Logger
 from botocore.config import Config
 
-import checks
-from checks.reading import MAX_CHARACTERS
 from project import Project
+from spotkit import checks
+from spotkit.checks.reading import MAX_CHARACTERS
 
 MAX_BYTES = 4 * MAX_CHARACTERS  # UTF-8 has at most 4 bytes a character
 KEY = "pipeline/pipeline.json"  # where the build uploads it

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 import tomllib
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,21 +21,6 @@ from rehearsal.console import Console
 from rehearsal.loopback import git_credentials
 from rehearsal.scenario import Outcome, Project, ScenarioFailed, Scientist, install
 from rehearsal.server import Emulator
-
-SENTENCE = b"Thank you so much, the support team was wonderful and very quick!"
-PICTURES = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".bmp": "image/bmp",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".gif": "image/gif",
-    ".pgm": "image/x-portable-graymap",
-    ".ppm": "image/x-portable-pixmap",
-    ".pnm": "image/x-portable-anymap",
-}
 
 
 @dataclass(frozen=True)
@@ -58,11 +42,12 @@ class Options:
         if task and task not in VARIANTS:
             raise ValueError(f"TASK is {task!r}. Choose one of: {', '.join(VARIANTS)}.")
         if (data or settings) and not task:
-            raise ValueError("DATA and SETTINGS are for one task. Say which with TASK=nlp or TASK=cv.")
+            raise ValueError(f"DATA and SETTINGS are for one task. Say which with TASK={' or TASK='.join(VARIANTS)}.")
         if data and not Path(data).exists():
             raise ValueError(f"DATA is {data!r}, and there is no such file or folder.")
-        if data and task == "cv" and not any(path.suffix.lower() in PICTURES for path in Path(data).rglob("*")):
-            raise ValueError(f"DATA is {data!r}, and there is no picture in it ({', '.join(PICTURES)}).")
+        suffixes = dict(VARIANTS[task].files) if task else {}
+        if data and suffixes and not any(path.suffix.lower() in suffixes for path in Path(data).rglob("*")):
+            raise ValueError(f"DATA is {data!r}, and there is no file to predict in it ({', '.join(suffixes)}).")
         chosen = read_settings(settings, task) if settings else {}
         interrupt = environment.get("INTERRUPT", "") not in ("", "0")
         if interrupt:
@@ -73,7 +58,7 @@ class Options:
         if not shutil.which("git"):
             raise ValueError("git is not installed. Install git and try again.")
         return cls(
-            variants=(task,) if task else ("nlp", "cv"),
+            variants=(task,) if task else tuple(sorted(VARIANTS, key=lambda name: VARIANTS[name].order)),
             data=Path(data) if data else None,
             settings=chosen,
             parameters=read_parameters(environment.get("PARAMETERS", "")),
@@ -200,7 +185,7 @@ def play_variant(emulator: Emulator, console: Console, options: Options, variant
     model = scientist.registered(project, steps)
     plots = scientist.fetch_plots(model, steps)
     scientist.approve(project, model)
-    payload, content_type, shown = example(variant, options.data)
+    payload, content_type, shown = VARIANTS[variant].example(options.data)
     scientist.predict(project, payload, content_type, shown)
     seconds = time.monotonic() - started
     outcome = Outcome(variant, model["ModelPackageVersion"], model["figures"], seconds, plots)
@@ -241,20 +226,6 @@ def use_own_data(scientist: Scientist, project: Project, options: Options) -> No
         change.setdefault("data", {})["source"] = f"s3://{project.bucket}/data"
     edit_settings(project.clone / "settings.toml", change)
     scientist.push(project, "our own data and settings")
-
-
-def example(variant: str, data: Path | None) -> tuple[bytes, str, str]:
-    """Return a payload to predict, its content type, and its name for the log.
-
-    nlp: a sentence; cv: an image of the given data, or of the sample.
-    """
-    if variant == "nlp":
-        return SENTENCE, "text/plain", f"{SENTENCE.decode()[:40]!r}..."
-    if data is None:
-        with zipfile.ZipFile(ROOT / "seed_code/cv/sample/digits.zip") as archive:
-            return archive.read("7/03.png"), "image/png", "7/03.png"
-    picture = next(path for path in sorted(data.rglob("*")) if path.suffix.lower() in PICTURES)
-    return picture.read_bytes(), PICTURES[picture.suffix.lower()], f"{picture.parent.name}/{picture.name}"
 
 
 def continue_story(scientist: Scientist, project: Project, console: Console) -> None:

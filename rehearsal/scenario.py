@@ -20,6 +20,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from build import VARIANTS
 from build.install import STACK, Account, Request, preflight
 from build.install import install as install_bundle
 from build.package import Package, package
@@ -37,8 +38,6 @@ MAX_LOG_LINES = 10_000  # the maximum of GetLogEvents
 BEGINS = re.compile(r"resuming at step (\d+)|no checkpoint: ")
 SAVED = re.compile(r"interrupted: checkpoint saved at step (\d+)")
 PROGRESS = re.compile(r"step (\d+) of (\d+)")
-PRODUCTS = {"cv": "Image classification on GPU spot", "nlp": "Text classification on GPU spot"}
-PROJECT_NAMES = {"cv": "DigitReader", "nlp": "MessageDesk"}  # capitals, which bucket names must not have
 STUDIO_ROLE = "StudioExecutionRole"
 # What the data scientist's Studio role may do here; docs/architecture.md says which of these Studio's own roles lack.
 STUDIO_ACTIONS = {
@@ -199,12 +198,12 @@ class Scientist:
 
     def create_project(self, built: Package, launch_role: str | None, parameters: dict[str, str]) -> Project:
         """Create a project: from the Service Catalog product or, with a launch role, from the template in S3."""
-        name, given = PROJECT_NAMES[self.variant], [{"Key": k, "Value": value} for k, value in parameters.items()]
+        name, given = VARIANTS[self.variant].project, [{"Key": k, "Value": value} for k, value in parameters.items()]
         if launch_role is None:
             with self.console.step("products that Studio shows") as step:
                 found = self.client("servicecatalog").search_products()["ProductViewSummaries"]
                 step.result = ", ".join(sorted(product["Name"] for product in found))
-            product = next(p["ProductId"] for p in found if p["Name"] == PRODUCTS[self.variant])
+            product = next(p["ProductId"] for p in found if p["Name"] == VARIANTS[self.variant].title)
             artifacts = self.client("servicecatalog").list_provisioning_artifacts(ProductId=product)
             details = {
                 "ProductId": product,

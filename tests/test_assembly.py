@@ -1,10 +1,12 @@
 """The repository that a team receives: common/ and one variant, merged."""
 
 import ast
+import hashlib
 import importlib.metadata
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -15,25 +17,55 @@ from build import ROOT, VARIANTS, VERSION
 from build.assemble import assemble, git, tracked, write
 
 LANDED = """
-    Makefile README.md SEED buildspec.yml bundle.py pipeline.py pyproject.toml requirements.txt settings.toml .gitignore
-    deploy/endpoint.yaml deploy/production.json deploy/staging.json
-    src/baseline.py src/bootstrap.py src/checkpoints.py src/distributed.py src/evaluate.py src/examples.py src/inference.py src/job.py src/lookalikes.py src/media.py src/meeting.py src/metrics.py
-    src/plain.py src/plots.py src/preprocess.py src/report.py src/requirements.txt src/requirements-tracking.txt src/scoring.py src/settings.py src/start.py
-    src/tables.py src/task.py src/tracking.py src/train.py
-    tests/conftest.py tests/test_bundle.py tests/test_preprocess.py tests/test_settings.py tests/test_task.py
-    tests/test_report.py tests/test_tracking.py tests/test_train.py tests/tiny.py
-    checks/__init__.py checks/__main__.py checks/definition.py checks/deployment.py checks/graph.py checks/parameters.py checks/policy.py
-    checks/problems.py checks/reading.py checks/rules.py checks/schema.json checks/service.py checks/shape.py checks/types.py
+    Makefile README.md SEED buildspec.yml pipeline.py pyproject.toml requirements.txt settings.toml .gitignore
+    deploy/production.json deploy/staging.json src/requirements.txt src/task.py
+    spotkit/__init__.py spotkit/manifest.py spotkit/protocols.py spotkit/settings.py spotkit/deploy/endpoint.yaml
+    spotkit/data/__init__.py spotkit/data/examples.py spotkit/data/lookalikes.py spotkit/data/preprocess.py
+    spotkit/data/tables.py
+    spotkit/training/__init__.py spotkit/training/checkpoints.py spotkit/training/distributed.py
+    spotkit/training/tracking.py spotkit/training/train.py
+    spotkit/evaluation/__init__.py spotkit/evaluation/baseline.py spotkit/evaluation/bootstrap.py
+    spotkit/evaluation/evaluate.py spotkit/evaluation/metrics.py spotkit/evaluation/plain.py
+    spotkit/evaluation/plots.py spotkit/evaluation/report.py spotkit/evaluation/scoring.py
+    spotkit/serving/__init__.py spotkit/serving/inference.py spotkit/serving/media.py
+    spotkit/jobs/__init__.py spotkit/jobs/job.py spotkit/jobs/meeting.py spotkit/jobs/start.py
+    spotkit/definition/__init__.py spotkit/definition/bundle.py spotkit/definition/limits.py
+    spotkit/definition/project.py spotkit/definition/sdk.py spotkit/definition/steps.py
+    spotkit/checks/__init__.py spotkit/checks/__main__.py spotkit/checks/definition.py spotkit/checks/deployment.py
+    spotkit/checks/graph.py spotkit/checks/parameters.py spotkit/checks/policy.py spotkit/checks/problems.py
+    spotkit/checks/reading.py spotkit/checks/rulebook.py spotkit/checks/rules.py spotkit/checks/service.py spotkit/checks/shape.py
+    spotkit/checks/types.py
+    spotkit/jobs/requirements-tracking.txt spotkit/checks/schema.json
+    tests/conftest.py tests/test_contract.py tests/test_settings.py tests/test_task.py tests/tiny.py
 """.split()
+OF_VARIANT = {
+    "cv": """
+        spotkit/data/pictures.py spotkit/data/pixels.py spotkit/training/augment.py spotkit/training/backbones.py
+    """.split(),
+    "nlp": """
+        spotkit/data/texts.py spotkit/data/tokens.py spotkit/training/encoders.py spotkit/training/ngrams.py
+    """.split(),
+}
+MAX_LINES, MAX_TASK, MAX_PIPELINE = 900, 200, 120  # that a team owns, and of two files that it reads first
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_landed_tree_is_the_one_that_the_readme_shows(variant):
     files = assemble(variant)
 
-    own = ["src/ngrams.py"] if variant == "nlp" else []
-    assert sorted(name for name in files if not name.startswith("sample/")) == sorted([*LANDED, *own])
+    assert sorted(name for name in files if not name.startswith("sample/")) == sorted([*LANDED, *OF_VARIANT[variant]])
     assert any(name.startswith("sample/") for name in files)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_a_team_owns_is_small(variant):
+    others = ("sample/", "spotkit/", "SEED", "requirements.txt", ".gitignore")
+    lines = {name: content.count(b"\n") for name, content in assemble(variant).items() if not name.startswith(others)}
+
+    assert {"src/task.py", "pipeline.py", "README.md", "tests/test_task.py"} < lines.keys()
+    assert sum(lines.values()) < MAX_LINES
+    assert lines["src/task.py"] <= MAX_TASK
+    assert lines["pipeline.py"] <= MAX_PIPELINE
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -42,7 +74,8 @@ def test_every_file_lands_once_and_unchanged(variant):
     del landed["SEED"]
 
     common, own = (tracked(ROOT / "seed_code" / name) for name in ("common", variant))
-    assert landed == {**common, **own, **{f"checks/{name}": body for name, body in tracked(ROOT / "checks").items()}}
+    del own["variant.toml"]  # for the bundle
+    assert landed == {**common, **own}
     assert not common.keys() & own.keys()
 
 
@@ -76,9 +109,12 @@ def test_what_git_does_not_track_does_not_land(clone):
 
 
 def test_seed_says_what_the_repository_was_made_from():
-    lines = dict(line.split(" = ") for line in assemble("cv")["SEED"].decode().splitlines())
+    files = assemble("cv")
+    lines = dict(line.split(" = ") for line in files["SEED"].decode().splitlines())
 
-    assert lines == {"variant": "cv", "version": VERSION, "commit": git("rev-parse", "HEAD").strip()}
+    package = {name: hashlib.sha256(files[name]).hexdigest() for name in files if name.startswith("spotkit/")}
+    assert lines == {"variant": "cv", "version": VERSION, "commit": git("rev-parse", "HEAD").strip(), **package}
+    assert len(package) > 50
 
 
 def test_a_folder_with_something_in_it_is_not_written_over(tmp_path):
@@ -100,7 +136,7 @@ def test_landed_imports_resolve_to_the_repository_or_its_requirements(variant):
     files = assemble(variant)
     required = {line.split("==")[0] for line in files["requirements.txt"].decode().splitlines() if "==" in line}
     installed = packages_distributions()
-    own = {Path(name).stem for name in files if name.endswith(".py")} | {"checks"}
+    own = {Path(name).stem for name in files if name.endswith(".py")} | {"spotkit"}
     tracking = {"mlflow", "wandb"}  # of requirements-tracking.txt; tests/test_tracking.py imports them
 
     outside = {
@@ -114,15 +150,14 @@ def test_landed_imports_resolve_to_the_repository_or_its_requirements(variant):
 
 
 def test_nobody_imports_what_is_not_theirs():
-    """Seeds import nothing of ours; functions import themselves and checks/; checks/ imports only itself."""
-    ours = {"build", "checks", "rehearsal", "tests"}
+    """Seeds import nothing of ours but spotkit; functions and builds import, of spotkit, its checks."""
+    ours = {"build", "rehearsal", "spotkit", "tests"}
     listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     found = {name: imported_by((ROOT / name).read_bytes()) & ours for name in listed.stdout.split()}
     allowed = {
-        "seed_code": set(),
-        "checks": {"checks"},
-        "lambda": {"checks"},
-        "build": {"build", "checks"},
+        "seed_code": {"spotkit"},
+        "lambda": {"spotkit"},
+        "build": {"build", "spotkit"},
         "benchmarks": ours,
         "rehearsal": ours,
         "tests": ours,
@@ -130,6 +165,44 @@ def test_nobody_imports_what_is_not_theirs():
 
     assert len(found) > 30
     assert {name: names for name, names in found.items() if not names <= allowed[name.split("/")[0]]} == {}
+
+
+def imports_in_spotkit(files: dict[str, bytes]) -> dict[str, set[str]]:
+    """Return the modules of spotkit and task that each module of spotkit, and task, imports, by dotted names."""
+    modules = {
+        name.removesuffix(".py").removesuffix("/__init__").removeprefix("src/").replace("/", "."): ast.parse(content)
+        for name, content in files.items()
+        if name.endswith(".py") and name.startswith(("spotkit/", "src/"))
+    }
+    found: dict[str, set[str]] = {name: set() for name in modules}
+    for name, tree in modules.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                whole = {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys()
+                found[name] |= whole or ({node.module} & modules.keys())
+            elif isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names} & modules.keys()
+    return found
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_imports_in_spotkit_go_one_way(variant):
+    """As the picture in docs/architecture.md shows: scripts, then task.py, then what both use."""
+    found = imports_in_spotkit(assemble(variant))
+    scripts = {"data.preprocess", "training.train", "evaluation.evaluate", "serving.inference"}
+    scripts = {f"spotkit.{name}" for name in scripts}
+
+    assert len(list(TopologicalSorter(found).static_order())) == len(found)  # raises CycleError for a circle
+    below = found["task"] | {far for near in found["task"] for far in found[near]}
+    assert len(below) > 5
+    assert not below & {"task", *scripts}
+    for name, others in found.items():
+        if name.startswith("spotkit.checks"):
+            assert {other for other in others if not other.startswith("spotkit.checks")} <= {"spotkit"}
+        if not name.startswith("spotkit.definition"):
+            assert not {other for other in others if other.startswith("spotkit.definition")}
+        if not name.startswith("spotkit.definition"):
+            assert not others & scripts
 
 
 def test_what_jobs_install_is_what_the_build_tested_and_goes_with_the_images_numpy():

@@ -32,7 +32,7 @@ def landed(variant, tmp_path_factory):
     """Yield an assembled repository and its preprocess.py, imported once and forked for each run."""
     repository = tmp_path_factory.mktemp(variant) / "landed"
     write(assemble(variant), repository)
-    script = Forked(repository, "preprocess")
+    script = Forked(repository, "data.preprocess")
     yield script, repository
     script.end()
 

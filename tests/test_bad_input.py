@@ -16,7 +16,7 @@ from build.assemble import assemble, write
     "variables, said",
     [
         ({"TASK": "audio"}, "error: TASK is 'audio'. Choose one of: cv, nlp."),
-        ({"DATA": "x.csv"}, "error: DATA and SETTINGS are for one task. Say which with TASK=nlp or TASK=cv."),
+        ({"DATA": "x.csv"}, "error: DATA and SETTINGS are for one task. Say which with TASK=cv or TASK=nlp."),
         (
             {"TASK": "nlp", "DATA": "no/such.csv"},
             "error: DATA is 'no/such.csv', and there is no such file or folder.",
@@ -139,7 +139,8 @@ BAD_DATA = {
 RUN_ALL = """
 import contextlib, io, json, pathlib, sys
 sys.path.insert(0, "src")
-import job, preprocess
+from spotkit.data import preprocess
+from spotkit.jobs import job
 said = []
 for folder in map(pathlib.Path, sys.argv[1:]):
     job.OPT_ML = folder / "ml"

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,14 @@ import botocore.session
 import pytest
 from test_definitions import TUNING, definition_with
 
-import checks
 from benchmarks.public_definitions import PUBLIC
-from build import ROOT, VARIANTS
-from checks.service import Service, pattern_of
-from checks.types import EXECUTION
+from build import ROOT, VARIANTS, definitions
+from build.assemble import git
+from spotkit import checks
+from spotkit.checks.service import Service, pattern_of
+from spotkit.checks.types import EXECUTION
 
+RELEASES = tomllib.loads((ROOT / "build/releases.toml").read_text())
 Change = Callable[[dict[str, Any]], Any]
 
 
@@ -57,6 +60,25 @@ def test_our_own_definitions_have_nothing_wrong(variant):
     definition = checks.read((ROOT / f"pipeline_json/{variant}.json").read_bytes())
 
     assert told(definition, EXAMPLE) == []
+
+
+@pytest.mark.parametrize("variant", ["cv", "nlp"])
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_definitions_of_a_release_have_nothing_wrong_today(release, variant):
+    text = git("show", f"{RELEASES[release]}:pipeline_json/{variant}.json")
+
+    assert told(checks.read(text.encode()), EXAMPLE) == []
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_variables_that_the_builds_of_a_release_read_are_still_set(release):
+    read = set(
+        git("grep", "-hoE", "PROJECT_[A-Z_]+|PIPELINE_ROLE_ARN", RELEASES[release], "--", "seed_code/*.py").split()
+    )
+    template = (ROOT / "templates/project.yaml").read_text()
+
+    assert len(read) > 8
+    assert {name for name in read if f"Name: {name}\n" not in template} == set()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +126,7 @@ def test_every_type_of_step_that_the_sdk_and_botocore_know_is_known():
     model = botocore.session.get_session().get_service_model("sagemaker")
     of_botocore = {METADATA.get(name, name) for name in model.shape_for("PipelineExecutionStepMetadata").members}
 
-    schema = json.loads((ROOT / "checks/schema.json").read_text())
+    schema = json.loads((ROOT / "seed_code/common/spotkit/checks/schema.json").read_text())
     assert set(schema["$defs"]["Step"]["properties"]["Type"]["enum"]) == {*of_sdk, *of_botocore}
 
 
@@ -912,6 +934,57 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+# --- rules -----------------------------------------------------------------------------------------------------------
+
+
+def silent(definition: dict[str, Any], rules: Any) -> dict[str, Any]:
+    return {**definition, "Metadata": {"silenced": rules}}
+
+
+def test_a_rule_is_silenced_with_a_reason():
+    definition = ours()
+    arguments("Train", "StoppingCondition", "MaxWaitTimeInSeconds", to=60)(definition)
+
+    assert [problem.rule for problem in checks.check(definition)] == ["spot"]
+    assert told(silent(definition, {"spot": "an experiment"})) == []
+    assert len(told(silent(definition, {"retries": "an experiment"}))) == 1
+
+
+def test_what_a_project_owns_cannot_be_silenced():
+    definition = silent(ours(), {"own-roles": "we want another"})
+    step(definition, "Train")["Arguments"]["RoleArn"] = "arn:aws:iam::111122223333:role/other"
+
+    found = checks.check(definition, EXAMPLE)
+
+    assert [(problem.step, problem.rule) for problem in found] == [("", ""), ("Train", "own-roles")]
+    assert str(found[0]).startswith(
+        "Metadata.silenced.own-roles: no rule that can be silenced has this id: step-names, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        ({"spott": "why"}, "Metadata.silenced.spott: no rule that can be silenced has this id"),
+        ({"spot": " "}, "Metadata.silenced.spot: ' ' is no reason"),
+        ({"spot": 1}, "Metadata.silenced.spot: 1 is no reason"),
+        (["spot"], "Metadata.silenced: ['spot'] is no object of rules with reasons"),
+    ],
+)
+def test_a_rule_is_silenced_by_its_id_and_for_a_reason(rules, problem):
+    (found,) = told(silent(ours(), rules))
+
+    assert found.startswith(problem)
+
+
+def test_every_rule_has_a_sentence_and_a_source_and_is_in_the_documentation():
+    rules = checks.RULES.values()
+
+    assert len(rules) > 20
+    assert [rule.id for rule in rules if not (rule.sentence.endswith(".") and rule.source)] == []
+    assert definitions.RULES.read_text() == definitions.rules()
+
+
 def test_the_command_says_what_is_wrong_and_where(tmp_path):
     definition = ours()
     arguments("Train", "StoppingCondition", "MaxWaitTimeInSeconds", to=60)(definition)
@@ -924,7 +997,7 @@ def test_the_command_says_what_is_wrong_and_where(tmp_path):
     assert bad.stderr == (
         f"error: {tmp_path / 'pipeline.json'}: the pipeline definition has 1 problem:\n"
         "  step Train, Arguments.StoppingCondition.MaxWaitTimeInSeconds: 60 is below MaxRuntimeInSeconds, 14400. "
-        "Waiting includes the run: make it at least that.\n"
+        "Waiting includes the run: make it at least that. [spot]\n"
     )
 
 

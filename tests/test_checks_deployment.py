@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from build import ROOT
-from checks.deployment import check, endpoint_types
+from spotkit.checks.deployment import check, endpoint_types
 
 
 @pytest.fixture
@@ -97,9 +97,13 @@ def test_the_build_stops_at_such_a_file(deploy):
     (deploy / "staging.json").write_text("{")
 
     done = subprocess.run(
-        [sys.executable, "-m", "checks.deployment", str(deploy)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "spotkit.checks.deployment", str(deploy)],
+        cwd=ROOT / "seed_code/common",
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {deploy}/staging.json: it is not JSON: ")
-    assert "python -m checks.deployment deploy" in (ROOT / "seed_code/common/Makefile").read_text()
+    assert "python -m spotkit.checks.deployment deploy" in (ROOT / "seed_code/common/Makefile").read_text()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import checks
 from benchmarks.mutations import JSON, QUIET, THEIRS, VALID, harmless, mutated
+from spotkit import checks
 
 
 @pytest.mark.parametrize("name", VALID)

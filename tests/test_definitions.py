@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-import checks
 from build import ROOT, VARIANTS
 from build.assemble import assemble, write
 from build.definitions import generate
+from spotkit import checks
 
 # Exits at the first attempt to connect. In a network namespace, code that swallows the error would hide the attempt.
 NO_NETWORK = """
@@ -104,6 +104,16 @@ def test_a_job_is_told_where_to_report_and_no_secret(tmp_path):
     assert told["Preprocess"] is None
 
 
+def test_rules_that_pyproject_silences_are_in_the_definitions_metadata(tmp_path):
+    write(assemble("nlp"), tmp_path)
+    with (tmp_path / "pyproject.toml").open("a") as file:
+        file.write('\n[tool.spotkit.silenced]\nimages = "a mirror"\n')
+
+    definition = definition_of(tmp_path)
+
+    assert definition["Metadata"] == {"silenced": {"images": "a mirror"}}
+
+
 def test_a_secret_of_another_project_is_refused_by_the_build(tmp_path):
     write(assemble("nlp"), tmp_path)
 
@@ -192,7 +202,8 @@ def test_the_mode_decides_whether_a_tuning_runs_on_spot(tuned, tmp_path):
 
 def test_a_changed_script_changes_the_address_of_a_tunings_code_and_nothing_else(tuned, tmp_path):
     write(assemble("nlp"), tmp_path)
-    (tmp_path / "src/train.py").write_text((tmp_path / "src/train.py").read_text() + "# ours\n")
+    with (tmp_path / "spotkit/training/train.py").open("a") as script:
+        script.write("# ours\n")
 
     before, after = json.dumps(tuned), json.dumps(definition_of(tmp_path, TUNING))
 
@@ -211,7 +222,7 @@ def test_a_readme_changes_nothing_and_a_script_changes_its_own_step(tmp_path):
         return {name: re.search(r'"s3://[^"/]+/code/([0-9a-f]{20})"', text[name]).group(1) for name in steps}
 
     before = addresses()
-    with (tmp_path / "README.md").open("a") as readme, (tmp_path / "src/train.py").open("a") as script:
+    with (tmp_path / "README.md").open("a") as readme, (tmp_path / "spotkit/training/train.py").open("a") as script:
         readme.write("ours\n")
         script.write("# ours\n")
     after = addresses()

@@ -32,7 +32,7 @@ def repository(tmp_path_factory) -> Path:
     (folder / "shards").mkdir()
     for number in range(6):
         (folder / f"shards/{number}.csv").write_text("\n".join([header, *rows[number::6], ""]))
-    run(folder, "src/preprocess.py", "--data", "shards", "--output", "prepared")
+    run(folder, "-m", "spotkit.data.preprocess", "--data", "shards", "--output", "prepared")
     return folder
 
 
@@ -47,7 +47,7 @@ def run(repository: Path, *command: str, **environment: str) -> str:
 def train(repository: Path, output: str, *launch: str) -> tuple[dict, str]:
     """Train for four epochs; return the last entry of the history and the output."""
     said = run(
-        repository, *launch, "src/train.py", "--epochs", "4", "--train", "prepared/train",
+        repository, *launch, "-m", "spotkit.training.train", "--epochs", "4", "--train", "prepared/train",
         "--validation", "prepared/validation", "--output", output, OMP_NUM_THREADS="1",
     )  # fmt: skip
     return json.loads((repository / output / "plots/history.json").read_text())[-1], said
@@ -69,10 +69,10 @@ def test_two_processes_reach_the_metrics_of_one(repository):
 
 def test_two_hosts_find_each_other_by_the_names_that_sagemaker_gives(repository):
     hosts = ["127.0.0.1", "127.0.0.2"]
-    arguments = ["train.py", "--epochs", "1", "--train", "prepared/train", "--validation", "prepared/validation"]
+    arguments = ["training.train", "--epochs", "1", "--train", "prepared/train", "--validation", "prepared/validation"]
     started = [
         subprocess.Popen(
-            [sys.executable, "src/start.py", *arguments, "--output", f"host-{number}"],
+            [sys.executable, "spotkit/jobs/start.py", *arguments, "--output", f"host-{number}"],
             cwd=repository,
             env=os.environ
             | {
@@ -100,7 +100,7 @@ def test_two_hosts_find_each_other_by_the_names_that_sagemaker_gives(repository)
 def as_host(repository: Path, hosts: list[str], current: str, code: str, **environment: str) -> subprocess.Popen:
     """Start a program that imports meeting, as one host of a job."""
     return subprocess.Popen(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, 'src'); import meeting; {code}"],
+        [sys.executable, "-c", f"from spotkit.jobs import meeting; {code}"],
         cwd=repository,
         env=os.environ | {"SM_HOSTS": json.dumps(hosts), "SM_CURRENT_HOST": current} | environment,
         stdout=subprocess.PIPE,
@@ -158,7 +158,7 @@ def two_prepare(repository: Path, shards: Path, output: Path) -> None:
         shutil.copy(shard, share)
     started = [
         subprocess.Popen(
-            [sys.executable, "src/preprocess.py", "--output", output]
+            [sys.executable, "-m", "spotkit.data.preprocess", "--output", output]
             + ["--data", output.with_name(f"{output.name}-data-{number}")],
             cwd=repository,
             env=os.environ | {"SM_HOSTS": json.dumps(hosts), "SM_CURRENT_HOST": host},
@@ -177,7 +177,7 @@ def prepared(repository: Path, folder: Path) -> tuple[dict, dict[str, list[dict]
     program = """
 import json, sys, pathlib
 sys.path.insert(0, "src")
-from examples import Prepared
+from spotkit.data.examples import Prepared
 splits = {name: Prepared(pathlib.Path(sys.argv[1]) / name) for name in ("train", "validation", "test")}
 print(json.dumps({name: [split[i] for i in range(len(split))] for name, split in splits.items()}))
 """
@@ -202,7 +202,7 @@ def test_given_splits_and_groups_are_kept_by_two_instances_as_by_one(repository,
     for number in range(6):  # every author's rows are in several files; a fifth is given to test
         lines = [f"{row},{'test' if n % 50 < 10 else ''},{n % 50}" for n, row in enumerate(rows) if n % 6 == number]
         (tmp_path / f"shards/{number}.csv").write_text("\n".join([f"{header},part,author", *lines, ""]))
-    run(landed, "src/preprocess.py", "--data", str(tmp_path / "shards"), "--output", str(tmp_path / "one"))
+    run(landed, "-m", "spotkit.data.preprocess", "--data", str(tmp_path / "shards"), "--output", str(tmp_path / "one"))
     two_prepare(landed, tmp_path / "shards", tmp_path / "two")
 
     report, splits = prepared(landed, tmp_path / "two")

@@ -152,7 +152,7 @@ def test_the_reports_are_there_and_name_every_class(trained):
 
 def evaluate(folder: Path, output: str, *more: str, **environment: str) -> dict:
     run(
-        folder, "src/evaluate.py", "--model", "work/model", "--test", "work/prepared/test", "--output", output, *more,
+        folder, "-m", "spotkit.evaluation.evaluate", "--model", "work/model", "--test", "work/prepared/test", "--output", output, *more,
         **environment,
     )  # fmt: skip
     return json.loads((folder / output / "evaluation.json").read_text())
@@ -162,7 +162,7 @@ def evaluate(folder: Path, output: str, *more: str, **environment: str) -> dict:
 def test_a_model_is_compared_with_the_approved_one_on_the_same_test_split(trained):
     _, folder, evaluation = trained
     run(
-        folder, "src/train.py", "--epochs", "1", "--learning-rate", "1e-6", "--train", "work/prepared/train",
+        folder, "-m", "spotkit.training.train", "--epochs", "1", "--learning-rate", "1e-6", "--train", "work/prepared/train",
         "--validation", "work/prepared/validation", "--output", "worse",
     )  # fmt: skip
 
@@ -189,7 +189,7 @@ def test_training_stops_when_its_epochs_bring_nothing(trained):
     edit_settings(folder / "settings.toml", {"training": knobs})
 
     said = run(
-        folder, "src/train.py", "--epochs", "30", "--learning-rate", "1e-9", "--train", "work/prepared/train",
+        folder, "-m", "spotkit.training.train", "--epochs", "30", "--learning-rate", "1e-9", "--train", "work/prepared/train",
         "--validation", "work/prepared/validation", "--output", "early",
     )  # fmt: skip
 
@@ -234,7 +234,15 @@ def test_the_approved_model_comes_from_the_registry(trained, emulator, bucket):
 @pytest.mark.parametrize("trained", ["binary"], indirect=True)  # the code is the same for every problem
 def test_an_evaluation_without_a_model_says_so(trained, tmp_path):
     _, folder, _ = trained
-    command = [sys.executable, "src/evaluate.py", "--model", str(tmp_path), "--test", "work/prepared/test"]
+    command = [
+        sys.executable,
+        "-m",
+        "spotkit.evaluation.evaluate",
+        "--model",
+        str(tmp_path),
+        "--test",
+        "work/prepared/test",
+    ]
 
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
@@ -266,7 +274,8 @@ def test_a_class_without_a_test_example_fails_the_gate_and_has_no_figures(traine
 
     said = run(
         folder,
-        "src/evaluate.py",
+        "-m",
+        "spotkit.evaluation.evaluate",
         "--model",
         "work/model",
         "--test",

@@ -21,7 +21,7 @@ from build.assemble import assemble, edit_settings, write
 WORKER = """
 import contextlib, io, json, sys
 sys.path.insert(0, "src")
-import preprocess
+from spotkit.data import preprocess
 for line in sys.stdin:
     asked, said = json.loads(line), io.StringIO()
     try:

@@ -36,7 +36,7 @@ def test_the_signal_reaches_the_entrypoint_as_pid_1_and_no_step_is_lost(tmp_path
     repository = make_ready("nlp", 0, tmp_path)
     output = tmp_path / "out"
     arguments = ["--train", "prepared/train", "--validation", "prepared/validation", "--output", str(output)]
-    start = [sys.executable, "src/start.py", "train.py", *arguments]
+    start = [sys.executable, "spotkit/jobs/start.py", "training.train", *arguments]
     process = subprocess.Popen(
         [*command, *start],
         cwd=repository,
@@ -77,9 +77,8 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_line_and_not_the_training(t
 import resource, runpy, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, resource.RLIM_INFINITY))
-sys.path.insert(0, "src")
 sys.argv = sys.argv[1:]
-runpy.run_path("src/train.py", run_name="__main__")
+runpy.run_module("spotkit.training.train", run_name="__main__")
 """
     data = ["--train", "prepared/train", "--validation", "prepared/validation", "--output", str(tmp_path / "out")]
 

@@ -185,7 +185,7 @@ def test_types_without_handlers_are_those_whose_permissions_are_named_here():
 
 def test_the_stack_role_of_endpoints_may_do_what_their_handlers_ask():
     """Only kms:DescribeKey is missing, since endpoints have no key of their own."""
-    template = yaml.load((ROOT / "seed_code/common/deploy/endpoint.yaml").read_text(), Loader)  # noqa: S506
+    template = yaml.load((ROOT / "seed_code/common/spotkit/deploy/endpoint.yaml").read_text(), Loader)  # noqa: S506
     role = load("project.yaml")["Resources"]["EndpointStackRole"]
 
     assert asked_by(template["Resources"]) - granted_to(role) == {"kms:DescribeKey"}

@@ -5,9 +5,9 @@ import sys
 import pytest
 from conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "seed_code/common/src"))
+sys.path.insert(0, str(ROOT / "seed_code/common"))
 
-import media  # noqa: E402  (what lands in a repository is no package)
+from spotkit.serving import media  # noqa: E402  (what lands in a repository is no package)
 
 ANSWERS = [{"label": "a, b", "scores": {"a, b": 0.75, "c": 0.25}}, {"label": "c", "scores": {"c": 1.0, "a, b": 0.0}}]
 

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from build import ROOT
+from build import ROOT, VARIANTS
 from build.assemble import assemble
 from build.package import package, stamped, zipped
 from build.publish import plan, publish
@@ -21,6 +21,17 @@ def built():
 
 def test_packaged_twice_it_is_the_same(built):
     assert package("bundle-of-tests") == built
+
+
+def test_each_variant_is_a_product_with_its_title_and_template(built):
+    text = built.objects[built.portfolio].decode()
+
+    assert text.count("Key: sagemaker:studio-visibility") == len(VARIANTS) == len(built.projects)
+    for variant in VARIANTS.values():
+        assert f"Name: '{variant.title}'" in text
+        assert f"{variant.logical_id}ProductId:" in text
+        assert f"/{built.projects[variant.name]}'" in text
+    assert "ariant title" not in text
 
 
 def test_a_zip_depends_on_names_and_contents_alone():

@@ -84,11 +84,11 @@ def test_a_job_installs_what_its_image_lacks_from_the_folder_alone(repository, t
     wheel(tmp_path / "packages", "ours_first", requires="ours-second")
     wheel(tmp_path / "packages", "ours_second")
     (repository / "src/requirements.txt").write_text("ours-first==1.0\n")
-    (repository / "src/evaluate.py").write_text("import ours_first, ours_second\nprint(ours_second.here)\n")
+    (repository / "src/own.py").write_text("import ours_first, ours_second\nprint(ours_second.here)\n")
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "image")], check=True)
 
     def run(**variables: str) -> subprocess.CompletedProcess:
-        command = [str(tmp_path / "image/bin/python"), "src/start.py", "evaluate.py"]
+        command = [str(tmp_path / "image/bin/python"), "spotkit/jobs/start.py", "src/own.py"]
         environment = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", "OPT_ML": str(tmp_path), **variables}
         return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
 

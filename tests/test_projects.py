@@ -163,7 +163,9 @@ def test_a_project_in_a_vpc_runs_nothing_outside_it(account, template):
             process(**processing(walk, name), NetworkConfig=network)
     assert process(**processing(walk, "ours"), NetworkConfig={"VpcConfig": ours})["ProcessingJobArn"]
 
-    outside = re.sub(r"      VpcConfig: !If\n(        .*\n)+", "", assemble("nlp")["deploy/endpoint.yaml"].decode())
+    outside = re.sub(
+        r"      VpcConfig: !If\n(        .*\n)+", "", assemble("nlp")["spotkit/deploy/endpoint.yaml"].decode()
+    )
     assert "!Ref SubnetIds\n" not in outside
     assert "CreateModel" in refusal_of_stack(account, walk, outside, package)
     walk.delete()

@@ -21,8 +21,8 @@ def test_the_settings_of_a_case_are_settings_of_its_seed(name, tmp_path):
     write(quality.assemble(case.variant), tmp_path / "landed")
     quality.edit_settings(tmp_path / "landed/settings.toml", quality.settings_of(case))
 
-    check = [sys.executable, "-c", "import settings; settings.load()"]
-    done = subprocess.run(check, cwd=tmp_path / "landed/src", capture_output=True, text=True)
+    check = [sys.executable, "-c", "from spotkit import settings; settings.load()"]
+    done = subprocess.run(check, cwd=tmp_path / "landed", capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
 

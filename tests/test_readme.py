@@ -43,7 +43,7 @@ IN_AN_ACCOUNT = ("make install DRY_RUN=1", "make install", "make upgrade")
 HERE = {
     "make lint": "lint: clean",
     "make audit": "licences: 0 refused of ",
-    "make assemble VARIANT=nlp INTO=folder": "63 files in",
+    "make assemble VARIANT=nlp INTO=folder": "76 files in",
     "make definitions": "pipeline_json/cv.json\npipeline_json/nlp.json",
     "make package": "dist/templates/portfolio-",
     "make publish": "s3://sagemaker-bundle-111122223333/templates/portfolio-",
@@ -141,3 +141,12 @@ def test_the_landed_readmes_commands_run_as_they_stand(variant, tmp_path):
     evaluation = json.loads((tmp_path / "work/evaluation/evaluation.json").read_text())
     settings = tomllib.loads((tmp_path / "settings.toml").read_text())
     assert evaluation["gate"]["value"] >= settings["gate"]["threshold"]
+
+
+@pytest.mark.parametrize("page", ["docs/changing.md", "docs/architecture.md"])
+def test_the_files_that_a_page_names_are_there(page):
+    named = set(re.findall(r"`([\w./-]+/[\w./-]+\.(?:py|yaml|toml|md|json))`", (ROOT / page).read_text()))
+    folders = [ROOT, *(ROOT / "seed_code" / name for name in ("common", "cv", "nlp"))]
+
+    assert len(named) > 5
+    assert {name for name in named if not any((folder / name).exists() for folder in folders)} == set()

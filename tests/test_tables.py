@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "seed_code/common/src"))
+sys.path.insert(0, str(ROOT / "seed_code/common"))
 
-import tables  # noqa: E402  (what lands in a repository is no package)
-from examples import Skipped, Unreadable  # noqa: E402
+from spotkit.data import tables  # noqa: E402  (what lands in a repository is no package)
+from spotkit.data.examples import Skipped, Unreadable  # noqa: E402
 
 NEEDED = {"text": "[task] text", "label": "[data] label"}
 ROWS = [{"text": f"text {number}", "label": "ab"[number % 2]} for number in range(200)]

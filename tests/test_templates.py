@@ -28,7 +28,7 @@ def test_studio_finds_its_parameters_and_its_products():
         "SageMakerProjectName",
         "SageMakerProjectId",
     ]
-    assert text_of("portfolio.yaml").count("Key: sagemaker:studio-visibility") == 2
+    assert text_of("portfolio.yaml").count("Key: sagemaker:studio-visibility") == 1  # of each product
 
 
 def test_every_rule_is_filtered_to_the_projects_own():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -24,7 +25,7 @@ from rehearsal.loopback import free_port
 from rehearsal.server import ACCOUNT, REGION
 
 PYTHON = ROOT / ".venv/tracking/bin/python"
-SRC = ROOT / "seed_code/common/src"
+SRC = ROOT / "seed_code/common"
 KEY = "0123456789" * 4  # in the form of a W&B key
 
 # Stands for train.py. Its arguments are steps to log, events ("killed", "halt", "go on"), or a status to finish with.
@@ -32,7 +33,7 @@ KEY = "0123456789" * 4  # in the form of a W&B key
 TRAINING = """
 import json, os, signal, sys
 from pathlib import Path
-from tracking import Tracker
+from spotkit.training.tracking import Tracker
 
 saved, report = Path("state.json"), Path("report.html")
 report.write_text("<p>well")
@@ -323,13 +324,17 @@ def test_a_secret_of_another_project_is_not_read_and_training_goes_on(emulator, 
 
 
 def test_packages_that_cannot_be_installed_do_not_stop_the_job(tmp_path):
-    for name in ("start.py", "job.py", "meeting.py", "requirements.txt", "requirements-tracking.txt"):
-        (tmp_path / name).write_bytes((SRC / name).read_bytes())
+    shutil.copytree(SRC / "spotkit", tmp_path / "spotkit")
+    shutil.copy(SRC / "src/requirements.txt", tmp_path)
     (tmp_path / "train.py").write_text("print('trained')")
 
     variables = {"MLFLOW_TRACKING_URI": "http://127.0.0.1", "PIP_NO_INDEX": "1"}
     done = subprocess.run(
-        [sys.executable, tmp_path / "start.py", "train.py"], env=variables, capture_output=True, text=True, check=False
+        [sys.executable, tmp_path / "spotkit/jobs/start.py", "train.py"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     installing, warning, last = done.stdout.splitlines()

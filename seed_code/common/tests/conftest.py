@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import preprocess
-import settings
 import task
 import tiny
+from spotkit import settings
+from spotkit.data import preprocess
 
 
 def pytest_sessionstart() -> None:

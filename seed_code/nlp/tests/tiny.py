@@ -4,14 +4,14 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import task
+from spotkit.data.texts import text_columns
 
 WORDS = ("parcel late lost track box", "charge card bill twice refund")
 
 
 def write_data(folder: Path, settings: dict[str, Any]) -> None:
     """Write data.csv: different texts of two classes, each with words of its own."""
-    data, columns = settings["data"], task.text_columns(settings["task"])
+    data, columns = settings["data"], text_columns(settings["task"])
     labels = list(data["labels"]) or ["first", data["positive"] or "second"]
     with (folder / "data.csv").open("w", newline="") as file:
         writer = csv.writer(file)
