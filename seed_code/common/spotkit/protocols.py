@@ -36,6 +36,7 @@ class Classifier(Protocol):
     """A model with what it needs to read examples: what is trained, evaluated, saved and served."""
 
     num_draws: ClassVar[int]  # uniform random numbers in [0, 1) per item that `augment` uses; 0: nothing is augmented
+    worth_compiling: ClassVar[bool]  # whether [training] compile = "auto" compiles the model for a long run on a GPU
     model: torch.nn.Module
     facts: dict[str, Any]  # metadata saved with the model: "problem", "labels", "task", and "thresholds" once tuned
     problem: str  # binary, multi_class or multi_label

@@ -129,6 +129,7 @@ class Classifier:
     """A torchvision model with its metadata: what is trained, saved and served."""
 
     num_draws = 4  # draws per image that `augment` takes
+    worth_compiling = False  # images keep a GPU busy anyway
     sgd = 0.0  # 0: trained with AdamW
 
     def __init__(self, model: Network, facts: dict[str, Any]):

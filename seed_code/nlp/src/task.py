@@ -90,6 +90,7 @@ class Classifier:
     """A transformers model, or the linear model, with its tokenizer and metadata: what is trained, saved and served."""
 
     num_draws = 0  # draws per text: texts are not augmented
+    worth_compiling = True  # with short texts, launching kernels takes longer than running them
 
     def __init__(self, model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, facts: dict[str, Any]):
         self.model = model

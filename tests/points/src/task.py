@@ -82,7 +82,7 @@ class Rows:
 
 
 class Classifier:
-    num_draws, sgd = 0, 0.0
+    num_draws, sgd, worth_compiling = 0, 0.0, False
 
     def __init__(self, facts: dict[str, Any]):
         self.facts, self.problem, self.labels = facts, facts["problem"], facts["labels"]

@@ -305,11 +305,10 @@ class Training:
 
     def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
         """Return the model as it is trained: compiled if that pays, in DDP if there are several processes."""
-        wanted, texts = self.chosen["compile"], self.items.lengths is not None
-        # Pictures keep a GPU busy anyway; with short texts, launching kernels takes longer than running them.
-        pays = self.device.type == "cuda" and texts and self.steps >= STEPS_WORTH_COMPILING
-        if wanted == "always" or (wanted == "auto" and pays):
-            model = torch.compile(model, dynamic=True if texts else None)  # batches of texts differ in length
+        wanted, vary = self.chosen["compile"], self.items.lengths is not None
+        worth = self.classifier.worth_compiling and self.steps >= STEPS_WORTH_COMPILING
+        if wanted == "always" or (wanted == "auto" and worth and self.device.type == "cuda"):
+            model = torch.compile(model, dynamic=True if vary else None)  # batches differ in length
         if self.group.size > 1:
             devices = [self.device] if self.device.type == "cuda" else None
             model = torch.nn.parallel.DistributedDataParallel(model, device_ids=devices)
