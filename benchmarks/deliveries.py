@@ -30,8 +30,8 @@ from botocore.config import Config
 import execute_pipeline
 from benchmarks.measuring import progress, show
 from execute_pipeline import UNVERSIONED, DefinitionVersion
-from project import Project
 from rehearsal import server
+from spotkit.checks.project import Project
 
 Hook = Callable[[str], None]
 A_PROJECT = 500  # deliveries
@@ -61,7 +61,9 @@ class Pushes:
     def __init__(self, emulator: Any, bucket: str, name: str):
         self.emulator = emulator
         self.s3, self.sagemaker = emulator.client("s3"), emulator.client("sagemaker")
-        self.project = Project(name, "p-tests", bucket, name, name)
+        own = {"NAME": name, "ID": "p-tests", "BUCKET": bucket, "MODEL_GROUP": name}
+        variables = {f"PROJECT_{variable}": value for variable, value in own.items()}
+        self.project = Project.from_environment({**os.environ, **variables})
         self.key = f"{name}/pipeline.json"
         self.versions: list[DefinitionVersion] = []
         self.refusals: list[tuple[str, str]] = []
@@ -74,7 +76,7 @@ class Pushes:
             "NOTICES_TOPIC_ARN": topic,
             "AWS_REGION": "us-east-1",
             "AWS_LAMBDA_FUNCTION_NAME": "tests",
-            "IMAGE_ACCOUNT": "763104351884",
+            "PROJECT_IMAGE_ACCOUNT": "763104351884",
             "WAIT_SECONDS": "0.01",
         }
 

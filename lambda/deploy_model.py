@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import boto3
 from aws_lambda_powertools import Logger
 
-from project import Project, find_stack
+from spotkit.checks.project import Project
+from stacks import find_stack
 
 STAGE = "staging"
 WAIT_SECONDS = 10
@@ -26,7 +27,7 @@ logger = Logger(service="deploy-model")
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
-    project = Project.from_environment()
+    project = Project.from_environment(os.environ)
     sagemaker, cloudformation = boto3.client("sagemaker"), boto3.client("cloudformation")
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - WAIT_SECONDS
     wait_for_stack(cloudformation, project.stack_name(STAGE), deadline)
@@ -115,8 +116,8 @@ def deploy(
         "ModelPackageArn": package_arn,
         "EndpointRoleArn": os.environ["ENDPOINT_ROLE_ARN"],
     }
-    if subnets := os.environ.get("SUBNET_IDS"):  # CloudFormation rejects parameters that a template lacks
-        ours |= {"SubnetIds": subnets, "SecurityGroupIds": os.environ["SECURITY_GROUP_IDS"]}
+    if subnets := os.environ.get("PROJECT_SUBNET_IDS"):  # CloudFormation rejects parameters that a template lacks
+        ours |= {"SubnetIds": subnets, "SecurityGroupIds": os.environ["PROJECT_SECURITY_GROUP_IDS"]}
     name = project.stack_name(STAGE)
     request = {
         "StackName": name,

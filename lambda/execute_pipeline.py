@@ -23,8 +23,8 @@ import boto3
 from aws_lambda_powertools import Logger
 from botocore.config import Config
 
-from project import Project
 from spotkit import checks
+from spotkit.checks.project import Project
 from spotkit.checks.reading import MAX_CHARACTERS
 
 MAX_BYTES = 4 * MAX_CHARACTERS  # UTF-8 has at most 4 bytes a character
@@ -79,7 +79,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     # botocore retries throttled calls; if that does not help, the event is delivered again.
     config = Config(retries={"mode": "standard", "max_attempts": 8}, connect_timeout=5, read_timeout=20)
     clients = {name: boto3.client(name, config=config) for name in ("s3", "sagemaker", "sns")}
-    project = Project.from_environment()
+    project = Project.from_environment(os.environ)
     return execute(clients, project, DefinitionVersion.from_event(event, project))
 
 
@@ -156,34 +156,10 @@ def read(s3: Any, project: Project, version: DefinitionVersion) -> str:
         raise Refused(f"{version.note} has {answered['ContentLength']:,} bytes, more than a pipeline takes.")
     content = answered["Body"].read(MAX_BYTES + 1)
     try:
-        checks.refuse(checks.read(content), allowed(project))
+        checks.refuse(checks.read(content), project)
     except ValueError as error:
         raise Refused(f"{version.note}: {error}") from error
     return content.decode()
-
-
-def allowed(project: Project) -> checks.Project:
-    """Return what a definition of this project may use: its own resources and those in the template's parameters."""
-
-    def named(variable: str) -> tuple[str, ...]:
-        return tuple(part for part in os.environ.get(variable, "").split(",") if part)
-
-    return checks.Project(
-        name=project.name,
-        id=project.id,
-        bucket=project.bucket,
-        model_group=project.model_group,
-        role=os.environ["PIPELINE_ROLE_ARN"],
-        region=os.environ["AWS_REGION"],
-        registry=os.environ["IMAGE_ACCOUNT"],
-        buckets=tuple(arn.rpartition(":")[2] for arn in named("DATA_BUCKET_ARNS")),
-        repositories=named("IMAGE_REPOSITORY_ARNS"),
-        functions=named("FUNCTION_ARNS"),
-        key=os.environ.get("KMS_KEY_ARN", ""),
-        subnets=named("SUBNET_IDS"),
-        security_groups=named("SECURITY_GROUP_IDS"),
-        isolated=os.environ.get("NETWORK_ISOLATION") == "true",
-    )
 
 
 # --- the pipeline -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import boto3
 from aws_lambda_powertools import Logger
 
-from project import STAGES, Project, find_stack
+from spotkit.checks.project import Project
+from stacks import STAGES, find_stack
 
 WAIT_SECONDS = 5
 MARGIN_SECONDS = 30  # time to respond before the function itself times out
@@ -60,7 +61,7 @@ def act(event: dict[str, Any], deadline: float) -> None:
 
     Raises ValueError for an unknown request type or another project's build.
     """
-    project = Project.from_environment()
+    project = Project.from_environment(os.environ)
     build = event["ResourceProperties"].get("BuildProject")
     if build != f"sagemaker-{project.id}-build":
         raise ValueError(f"BuildProject is {build!r}, not sagemaker-{project.id}-build, the project's own.")

@@ -30,9 +30,10 @@ LANDED = """
     spotkit/serving/__init__.py spotkit/serving/inference.py spotkit/serving/media.py
     spotkit/jobs/__init__.py spotkit/jobs/job.py spotkit/jobs/meeting.py spotkit/jobs/start.py
     spotkit/definition/__init__.py spotkit/definition/bundle.py spotkit/definition/limits.py
-    spotkit/definition/project.py spotkit/definition/sdk.py spotkit/definition/steps.py
+    spotkit/definition/places.py spotkit/definition/sdk.py spotkit/definition/steps.py
     spotkit/checks/__init__.py spotkit/checks/__main__.py spotkit/checks/definition.py spotkit/checks/deployment.py
     spotkit/checks/graph.py spotkit/checks/parameters.py spotkit/checks/policy.py spotkit/checks/problems.py
+    spotkit/checks/project.py
     spotkit/checks/reading.py spotkit/checks/rulebook.py spotkit/checks/rules.py spotkit/checks/service.py spotkit/checks/shape.py
     spotkit/checks/types.py
     spotkit/jobs/requirements-tracking.txt spotkit/checks/schema.json

@@ -5,9 +5,10 @@ import time
 import pytest
 
 import deploy_model
-from project import Project, find_stack
+from spotkit.checks.project import Project
+from stacks import find_stack
 
-PROJECT = Project("tests", "p-tests", "tests-111122223333", "tests", "tests")
+PROJECT = Project("tests", "p-tests", "tests-111122223333", "tests")
 TEMPLATE = """
 Parameters:
   ProjectName: {Type: String}
@@ -90,7 +91,7 @@ def test_a_first_deployment_that_fails_stays_to_be_read_and_makes_room_for_the_n
     monkeypatch.setenv("STACK_ROLE_ARN", role)
     monkeypatch.setenv("ENDPOINT_ROLE_ARN", role)
     monkeypatch.setenv("WAIT_SECONDS", "0.1")
-    project = Project("failing", "p-failing", "tests-111122223333", "failing", "failing")
+    project = Project("failing", "p-failing", "tests-111122223333", "failing")
     name = project.stack_name("staging")
 
     def deploy(template: str) -> str:

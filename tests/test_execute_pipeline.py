@@ -10,8 +10,8 @@ from botocore.config import Config
 
 from benchmarks.deliveries import Death, Pushes, definition
 from execute_pipeline import DefinitionVersion
-from project import Project
 from rehearsal.notices import Mailbox
+from spotkit.checks.project import Project
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def created(bucket: str, key: str, **more: str) -> dict:
     return {"detail": {"bucket": {"name": bucket}, "object": {"key": key, **more}}}
 
 
-PROJECT = Project("tests", "p-tests", "ours", "tests", "tests")
+PROJECT = Project("tests", "p-tests", "ours", "tests")
 
 
 def test_an_event_names_a_version_of_the_projects_own_definition():

@@ -38,7 +38,6 @@ def project(emulator, bucket, cloudformation, monkeypatch):
         "NAME": "lifecycle",
         "ID": "p-lifecycle",
         "BUCKET": "emptied-111122223333",
-        "PIPELINE": "none",
         "MODEL_GROUP": "none",
     }
     for name, value in values.items():

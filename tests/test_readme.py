@@ -43,7 +43,7 @@ IN_AN_ACCOUNT = ("make install DRY_RUN=1", "make install", "make upgrade")
 HERE = {
     "make lint": "lint: clean",
     "make audit": "licences: 0 refused of ",
-    "make assemble VARIANT=nlp INTO=folder": "76 files in",
+    "make assemble VARIANT=nlp INTO=folder": "77 files in",
     "make definitions": "pipeline_json/cv.json\npipeline_json/nlp.json",
     "make package": "dist/templates/portfolio-",
     "make publish": "s3://sagemaker-bundle-111122223333/templates/portfolio-",

@@ -16,8 +16,9 @@ from spotkit.definition import sdk  # first: it prepares the SDK to work offline
 from sagemaker.mlops.workflow.pipeline import Pipeline
 
 from spotkit import settings
+from spotkit.checks import Project
 from spotkit.definition import limits, steps
-from spotkit.definition.project import Project
+from spotkit.definition.places import EXAMPLE
 
 
 def build(project: Project, settings: settings.Settings) -> Pipeline:
@@ -46,7 +47,7 @@ def build(project: Project, settings: settings.Settings) -> Pipeline:
 
 
 def main() -> None:
-    project = Project.from_environment(sdk.ENVIRONMENT)
+    project = Project.from_environment(EXAMPLE | sdk.ENVIRONMENT)
     try:
         chosen = settings.load()
         limits.require(project, chosen, in_build="PROJECT_BUCKET" in sdk.ENVIRONMENT)

@@ -11,8 +11,8 @@ from typing import Any
 
 from spotkit.checks import graph, parameters, policy, rules, shape, types  # noqa: F401  (each registers its rules)
 from spotkit.checks.definition import Definition
-from spotkit.checks.policy import Project
 from spotkit.checks.problems import Problem
+from spotkit.checks.project import Project
 from spotkit.checks.reading import read
 from spotkit.checks.rulebook import RULES, Rule, silenced
 from spotkit.checks.service import Service

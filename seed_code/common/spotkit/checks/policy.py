@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from spotkit.checks.definition import Definition, Step, dotted, entries, is_function
 from spotkit.checks.problems import Problem, quoted
+from spotkit.checks.project import Project
 from spotkit.checks.rulebook import Find, rule
 from spotkit.checks.rules import IMAGE, IMAGE_MEMBERS, members, training_jobs
 from spotkit.checks.service import UNCHECKED
@@ -26,34 +26,6 @@ NETWORKS: dict[str, tuple[str, ...]] = {
 WITHOUT_RIGHTS = ("Callback", "Cleanup", "EMR", "EMRServerless", "InferenceComponent", "Job", "Lineage", *UNCHECKED)
 SOURCE = "templates/project.yaml"  # of the bundle: the role of the pipeline, and the parameters
 TIME_LIMITS = {"Processing": "MaxRuntimeInSeconds", "Training": "MaxRuntimeInSeconds"}
-
-
-@dataclass(frozen=True)
-class Project:
-    """What a project owns, and what it may use besides.
-
-    - `registry`: the account of AWS's framework images, from which any image may be used.
-    - `buckets`, `repositories`: names of further buckets, and ARNs of further image repositories.
-    - `functions`: ARNs of the functions that Lambda steps may call.
-    - `key`: ARN of the only KMS key that may be used; empty for none.
-    - `subnets`, `security_groups`: the VPC settings that every job must have; empty for no VPC.
-    - `isolated`: whether every job must enable network isolation.
-    """
-
-    name: str
-    id: str
-    bucket: str
-    model_group: str
-    role: str
-    region: str
-    registry: str
-    buckets: tuple[str, ...] = ()
-    repositories: tuple[str, ...] = ()
-    functions: tuple[str, ...] = ()
-    key: str = ""
-    subnets: tuple[str, ...] = ()
-    security_groups: tuple[str, ...] = ()
-    isolated: bool = False
 
 
 def on_steps(name: str, sentence: str) -> Callable[[Find], Find]:
@@ -221,7 +193,7 @@ def tags(step: Step, project: Project) -> Iterator[Problem]:
     """Yield a problem for each of the project's tags that a job lacks: jobs do not inherit the pipeline's."""
     if step.type not in TAGGED:
         return
-    wanted = {"sagemaker:project-name": project.name, "sagemaker:project-id": project.id}
+    wanted = {tag["Key"]: tag["Value"] for tag in project.tags}
     tagged = [(tag.get("Key"), tag.get("Value")) for tag in entries(step.arguments.get("Tags"))]
     given = {key: value for key, value in tagged if isinstance(key, str)}
     for key, value in wanted.items():

@@ -1,7 +1,7 @@
 """Refuse settings that this project's jobs could not use: weights, data, secrets and networks that they cannot reach."""
 
 from spotkit import settings
-from spotkit.definition.project import Project
+from spotkit.checks import Project
 
 
 def require(project: Project, chosen: settings.Settings, in_build: bool) -> None:
@@ -28,7 +28,7 @@ def require_weights_of_jobs(project: Project, chosen: settings.Settings) -> None
 
 def require_own_bucket(project: Project, chosen: settings.Settings) -> None:
     """Raise ValueError if data or weights are in a bucket that the jobs' role cannot read."""
-    readable = (project.bucket, *project.data_buckets)
+    readable = (project.bucket, *project.buckets)
     for section, key in (("data", "source"), ("model", "weights")):
         address = chosen[section][key]
         if address.startswith("s3://") and address.split("/")[2] not in readable:

@@ -40,8 +40,8 @@ from sagemaker.train import ModelTrainer
 from sagemaker.train.tuner import HyperparameterTuner
 
 from spotkit import settings
-from spotkit.definition import bundle
-from spotkit.definition.project import Project
+from spotkit.checks import Project
+from spotkit.definition import bundle, places
 from spotkit.definition.sdk import IsolatedTuningStep, OfflineSession, RegisterModelStep, ScriptTrainingStep
 from spotkit.settings import Settings
 from spotkit.training.tracking import METRICS
@@ -67,7 +67,7 @@ class Parameters:
     @classmethod
     def with_defaults(cls, project: Project, settings: Settings) -> "Parameters":
         compute, training = settings["compute"], settings["training"]
-        data = settings["data"]["source"] or project.address(bundle.folder("sample"))
+        data = settings["data"]["source"] or places.address(project, bundle.folder("sample"))
         return cls(
             input_data=ParameterString("InputData", data),
             processing_instance=ParameterString("ProcessingInstanceType", compute["processing_instance_type"]),
@@ -109,11 +109,11 @@ def preprocess(build: Build) -> ProcessingStep:
     request = processor.run(
         inputs=[
             processing_input("data", build.parameters.input_data, distribution),
-            processing_input("code", build.project.address(bundle.code("preprocess"))),
+            processing_input("code", places.address(build.project, bundle.code("preprocess"))),
             *processing_packages(build, "preprocess"),
         ],
         outputs=[
-            processing_output(name, build.project.run("Preprocess", name))
+            processing_output(name, places.run_address(build.project, "Preprocess", name))
             for name in ("train", "validation", "test", "report")
         ],
     )
@@ -155,7 +155,9 @@ def tune(
     # The address may hold the execution's id: for a tuning step, the cache does not compare it
     # (https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html). job.checkpoints() keeps jobs apart.
     trainer.with_checkpoint_config(
-        CheckpointConfig(local_path="/opt/ml/checkpoints", s3_uri=build.project.run("Tune", "checkpoints"))
+        CheckpointConfig(
+            local_path="/opt/ml/checkpoints", s3_uri=places.run_address(build.project, "Tune", "checkpoints")
+        )
     )
     tuner = HyperparameterTuner(
         trainer,
@@ -188,11 +190,11 @@ def training_inputs(
 ) -> list[InputData]:
     """Return the input channels of a training job."""
     channels = {name: output(preprocessing, name) for name in ("train", "validation")}
-    channels["code"] = build.project.address(code)
+    channels["code"] = places.address(build.project, code)
     if build.settings["model"]["weights"].startswith("s3://"):
         channels["pretrained"] = build.settings["model"]["weights"]
-    if build.project.network:
-        channels["packages"] = build.project.address(bundle.packages("train", build.settings))
+    if places.network(build.project):
+        channels["packages"] = places.address(build.project, bundle.packages("train", build.settings))
     return [InputData(channel_name=name, data_source=source) for name, source in channels.items()]
 
 
@@ -203,15 +205,15 @@ def trainer_of(
 ) -> ModelTrainer:
     """Return the trainer that a training step and a tuning step have in common."""
     compute = build.settings["compute"]
-    tags = build.project.tags(name) | {"TrainingType": "Spot" if spot else "OnDemand"}
+    tags = places.job_tags(build.project, name) | {"TrainingType": "Spot" if spot else "OnDemand"}
     return ModelTrainer(
-        training_image=build.project.training_image,
+        training_image=places.training_image(build.project),
         role=build.project.role,
         compute=Compute(
             instance_type=build.parameters.training_instance,
             instance_count=build.parameters.training_instances,
             volume_size_in_gb=compute["volume_gb"],
-            volume_kms_key_id=build.project.disk_key(compute["training_instance_type"]),
+            volume_kms_key_id=places.disk_key(build.project, compute["training_instance_type"]),
             enable_managed_spot_training=spot or None,
         ),
         hyperparameters={
@@ -219,14 +221,14 @@ def trainer_of(
             "batch_size": build.parameters.batch_size.to_string(),
             "learning_rate": build.parameters.learning_rate.to_string(),
         },
-        output_data_config=OutputDataConfig(s3_output_path=build.project.run(name)),
+        output_data_config=OutputDataConfig(s3_output_path=places.run_address(build.project, name)),
         stopping_condition=StoppingCondition(
             max_runtime_in_seconds=compute["max_run_hours"] * HOUR,
             max_wait_time_in_seconds=compute["max_wait_hours"] * HOUR if spot else None,
         ),
         tags=[Tag(key=key, value=value) for key, value in tags.items()],
-        environment=tracking(build) | build.project.pip_variables("/opt/ml/input/data/packages"),
-        networking=Networking(**build.project.network) if build.project.network else None,
+        environment=tracking(build) | places.pip_variables(build.project, "/opt/ml/input/data/packages"),
+        networking=Networking(**places.network(build.project)) if places.network(build.project) else None,
         sagemaker_session=build.session,
     )
 
@@ -281,10 +283,10 @@ def evaluate(
         inputs=[
             processing_input("model", model_of(training[0])),
             processing_input("test", output(preprocessing, "test")),
-            processing_input("code", build.project.address(bundle.code("evaluate"))),
+            processing_input("code", places.address(build.project, bundle.code("evaluate"))),
             *processing_packages(build, "evaluate"),
         ],
-        outputs=[processing_output("evaluation", build.project.run("Evaluate", "evaluation"))],
+        outputs=[processing_output("evaluation", places.run_address(build.project, "Evaluate", "evaluation"))],
     )
     return ProcessingStep(
         "Evaluate",
@@ -308,10 +310,10 @@ def script(
     request = processor.run(
         inputs=[
             *(processing_input(key, address) for key, address in inputs.items()),
-            processing_input("code", build.project.address(bundle.code(path))),
+            processing_input("code", places.address(build.project, bundle.code(path))),
             *processing_packages(build, path),
         ],
-        outputs=[processing_output(key, build.project.run(name, key)) for key in outputs],
+        outputs=[processing_output(key, places.run_address(build.project, name, key)) for key in outputs],
     )
     return ProcessingStep(name, request, cache_config=cache(), retry_policies=job_retries(), **options)
 
@@ -366,7 +368,7 @@ def gate(build: Build, evaluation: ProcessingStep, registration: RegisterModelSt
 
 def register(build: Build, training: TrainingStep | TuningStep, evaluation: ProcessingStep) -> RegisterModelStep:
     container = {
-        "Image": build.project.inference_image,
+        "Image": places.inference_image(build.project),
         "ModelDataUrl": model_of(training),
         "Environment": {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"},
     }
@@ -386,7 +388,7 @@ def register(build: Build, training: TrainingStep | TuningStep, evaluation: Proc
         },
         "ModelMetrics": {"ModelQuality": {"Statistics": statistics}},
         # The deployment templates of this build: approving the version later deploys it with exactly these.
-        "CustomerMetadataProperties": {"Deployment": build.project.address(bundle.folder("deploy"))},
+        "CustomerMetadataProperties": {"Deployment": places.address(build.project, bundle.folder("deploy"))},
     }
     return RegisterModelStep("Register", request, retry_policies=[service_retry()])
 
@@ -399,11 +401,11 @@ def processor_of(
     step: str = "",
 ) -> Processor:
     """Return a processor that runs a module of bundle.SCRIPTS, or a script of the team by its path."""
-    tags = build.project.tags(step or script.title())
-    variables = (environment or {}) | build.project.pip_variables("/opt/ml/processing/input/packages")
+    tags = places.job_tags(build.project, step or script.title())
+    variables = (environment or {}) | places.pip_variables(build.project, "/opt/ml/processing/input/packages")
     return Processor(
         role=build.project.role,
-        image_uri=build.project.training_image,
+        image_uri=places.training_image(build.project),
         instance_count=instances,
         instance_type=build.parameters.processing_instance,
         entrypoint=[
@@ -412,18 +414,18 @@ def processor_of(
             bundle.SCRIPTS.get(script, script),
         ],
         max_runtime_in_seconds=build.settings["compute"]["max_run_hours"] * HOUR,
-        volume_kms_key=build.project.disk_key(build.parameters.processing_instance.default_value),
+        volume_kms_key=places.disk_key(build.project, build.parameters.processing_instance.default_value),
         tags=[{"Key": key, "Value": value} for key, value in tags.items()],
         env=variables or None,
-        network_config=NetworkConfig(**build.project.network) if build.project.network else None,
+        network_config=NetworkConfig(**places.network(build.project)) if places.network(build.project) else None,
         sagemaker_session=build.session,
     )
 
 
 def processing_packages(build: Build, step: str) -> list[ProcessingInput]:
     """Return the input with wheels to install, if jobs may lack internet access: in a VPC, or isolated."""
-    packages = build.project.address(bundle.packages(step, build.settings))
-    return [processing_input("packages", packages)] if build.project.network else []
+    packages = places.address(build.project, bundle.packages(step, build.settings))
+    return [processing_input("packages", packages)] if places.network(build.project) else []
 
 
 def processing_input(name: str, uri: Any, distribution: str = "FullyReplicated") -> ProcessingInput:
