@@ -26,7 +26,8 @@ COLD = """
 import json, re, sys, time
 started = time.perf_counter()
 sys.path.insert(0, sys.argv[1])
-import execute_pipeline, checks
+import execute_pipeline
+from spotkit import checks
 if sys.argv[3] == "botocore":
     checks.service.CUT = checks.service.CUT.with_name("not-there.json")
 config = execute_pipeline.Config(retries={"mode": "standard"})

@@ -1,4 +1,4 @@
-"""The part of this repository that an upgrade replaces. Yours is the rest: settings.toml, src/, pipeline.py, deploy/, tests/.
+"""The part of this repository that a newer version of the template replaces. Yours is the rest: settings.toml, src/, pipeline.py, deploy/, tests/.
 
 - `data`: read tables and images, divide them into splits, write them for training.
 - `training`: the training loop, its checkpoints, several processes, tracking.

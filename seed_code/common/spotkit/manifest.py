@@ -1,4 +1,4 @@
-"""Find edits in spotkit/, which an upgrade would not overwrite, and copy a module to src/ to change it there.
+"""Find edits in spotkit/, which a newer version would overwrite, and copy a module to src/ to change it there.
 
 python -m spotkit.manifest                         list the edited files; exit status 1 if there are any
 python -m spotkit.manifest eject training.train    copy it to src/spotkit/training/train.py, which takes precedence
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> str | None:
     if arguments[:1] == ["eject"] and len(arguments) == 2:
         try:
             print(
-                f"edit {eject(arguments[1]).relative_to(ROOT)}: it takes the place of spotkit's, and upgrades leave it alone"
+                f"edit {eject(arguments[1]).relative_to(ROOT)}: it takes the place of spotkit's, and stays when spotkit/ is replaced"
             )
         except ValueError as error:
             return f"error: {error}"

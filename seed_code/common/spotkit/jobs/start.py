@@ -76,7 +76,7 @@ def install(lines: list[str], **options: Any) -> None:
 
 
 if __name__ == "__main__":
-    install(missing(next(path for path in (ROOT / "requirements.txt", ROOT / "src/requirements.txt") if path.exists())))
+    install(missing(next(path for path in (ROOT / "src/requirements.txt", ROOT / "requirements.txt") if path.exists())))
     try:
         install(tracking(), timeout=TRACKING_SECONDS)
     except subprocess.SubprocessError as error:  # training goes on without tracking
