@@ -123,7 +123,9 @@ def test_what_is_served_is_what_was_evaluated(trained):
     program = """
 import json, pathlib, sys
 sys.path.insert(0, "work/model/code")
-import inference, scoring, examples
+import inference
+from spotkit.data import examples
+from spotkit.evaluation import scoring
 model = inference.model_fn("work/model")
 test = examples.Prepared(pathlib.Path("work/prepared/test"))
 scores = scoring.mean([scoring.score(model, model.items(test, pathlib.Path("scratch")))])
