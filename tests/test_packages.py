@@ -33,7 +33,7 @@ def publish(repository: Path, emulator, bucket: str) -> str:
         return done.stdout
 
     (repository / "pipeline.json").write_text(run("pipeline.py"))
-    return run("bundle.py", "publish")
+    return run("-m", "spotkit.definition.bundle", "publish")
 
 
 def test_wheels_are_uploaded_once_and_an_upload_that_stopped_is_taken_up(repository, emulator):
