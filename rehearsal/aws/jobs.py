@@ -22,7 +22,7 @@ BILLED_SPOT_SHARE = 0.3
 CAPACITY_RETURNS_SECONDS = 1
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # What a script prints once it trains; an interruption waits for that, since before there is nothing to interrupt.
-UNDER_WAY = re.compile(r"step |epoch=")
+UNDER_WAY = re.compile(r"(?<!starting at )step |epoch=")
 ENDED = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded")
 STATUS_MESSAGES = {
     "Starting": "Preparing the instances for training",
