@@ -23,7 +23,7 @@ NOT_AT_RUN_TIME = re.compile(
 )
 # Of the portfolio's template: what is repeated for each variant, and in it, for each release.
 PER_VARIANT = re.compile(r"(?m)^ *# for each variant\n((?:.*\n)*?) *# end\n")
-ARTIFACT = re.compile(r"(?m)^        - Name: [a-z]+-release\n(?:.*\n)+? +- Bucket: .*\n")
+ARTIFACT = re.compile(r"(?m)^        - Name: ([a-z]+)-release\n(?:.*\n)+? +- Bucket: .*\n")
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -165,28 +165,26 @@ def offering(text: str, releases: tuple[Release, ...]) -> str:
     may have been created with them.
     """
 
-    def of_releases(variant: str, artifact: str) -> str:
-        return "".join(
-            artifact.replace(f"{variant}-release", f"'{release.name}'").replace(
-                f"templates/project-{variant}-not-packaged.yaml", release.projects[variant]
-            )
-            for release in releases
-            if variant in release.projects
-        )
-
     def of_variants(block: re.Match[str]) -> str:
         products = []
         for variant in VARIANTS.values():
             product = block[1].replace("Variant", variant.logical_id).replace("variant-", f"{variant.name}-")
             for what, value in (("title", variant.title), ("description", variant.description)):
                 product = product.replace(f"variant {what}", value.replace("'", "''"))
-            artifact = ARTIFACT.search(product)
-            if artifact:
-                product = product.replace(artifact[0], of_releases(variant.name, artifact[0]))
             products.append(product)
         return "".join(products)
 
-    text, blocks = PER_VARIANT.subn(of_variants, text)
-    if not blocks:
-        raise ValueError("portfolio.yaml: nothing in it is repeated for each variant.")
+    def of_releases(artifact: re.Match[str]) -> str:
+        variant = artifact[1]
+        return "".join(
+            artifact[0]
+            .replace(f"{variant}-release", f"'{release.name}'")
+            .replace(f"templates/project-{variant}-not-packaged.yaml", release.projects[variant])
+            for release in releases
+            if variant in release.projects
+        )
+
+    text, artifacts = ARTIFACT.subn(of_releases, PER_VARIANT.sub(of_variants, text))
+    if artifacts != len(VARIANTS):
+        raise ValueError(f"portfolio.yaml: {artifacts} provisioning artifacts for {len(VARIANTS)} variants.")
     return text

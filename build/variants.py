@@ -53,7 +53,8 @@ def read(folder: Path) -> Variant:
     """Return the variant in a folder. Raise ValueError if its variant.toml is incomplete or has a key too many."""
     path = folder / FILE
     given = tomllib.loads(path.read_text())
-    values = given | given.pop("rehearsal", {})
+    rehearsal = given.pop("rehearsal", {})
+    values = given | rehearsal
     values["files"] = tuple(values.get("files", {}).items())
     if not NAME.fullmatch(folder.name):
         raise ValueError(f"{folder}: a variant's folder is called by 1 to 12 lower case letters.")

@@ -10,7 +10,7 @@ import pytest
 
 from build import ROOT, VARIANTS
 from build.assemble import assemble
-from build.package import package, stamped, zipped
+from build.package import offering, package, stamped, zipped
 from build.publish import plan, publish
 
 
@@ -75,6 +75,11 @@ def test_stamped_templates_have_no_finding(built, tmp_path):
 def test_a_stamp_that_the_template_does_not_have_is_an_error():
     with pytest.raises(ValueError, match="portfolio.yaml: the mapping Bundle has .*, not Variant"):
         stamped("portfolio.yaml", {"Variant": "cv"})
+
+
+def test_a_portfolio_in_which_a_variant_has_no_artifact_is_an_error(built):
+    with pytest.raises(ValueError, match=f"portfolio.yaml: 0 provisioning artifacts for {len(VARIANTS)} variants"):
+        offering("Resources: {}\n", built.releases)
 
 
 def test_a_name_that_no_bucket_can_have_is_an_error():

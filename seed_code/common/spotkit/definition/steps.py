@@ -90,7 +90,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Build:
-    """What every step is built from: the project, its settings, the pipeline's parameters, and an offline session."""
+    """Hold what every step needs: the project, its settings, the pipeline's parameters, and an offline session."""
 
     project: Project
     settings: Settings
