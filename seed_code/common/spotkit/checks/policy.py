@@ -7,7 +7,7 @@ from typing import Any
 from spotkit.checks.definition import Definition, Step, dotted, entries, is_function
 from spotkit.checks.problems import Problem, quoted
 from spotkit.checks.project import Project
-from spotkit.checks.rulebook import Find, rule
+from spotkit.checks.rulebook import Find, each_step, rule, whole
 from spotkit.checks.rules import IMAGE, IMAGE_MEMBERS, members, training_jobs
 from spotkit.checks.service import UNCHECKED
 from spotkit.checks.types import UNKNOWN
@@ -28,18 +28,9 @@ SOURCE = "templates/project.yaml"  # of the bundle: the role of the pipeline, an
 TIME_LIMITS = {"Processing": "MaxRuntimeInSeconds", "Training": "MaxRuntimeInSeconds"}
 
 
-def on_steps(name: str, sentence: str) -> Callable[[Find], Find]:
-    """Register a function of a Step and a Project as a rule that cannot be silenced, and return it."""
-
-    def register(find: Find) -> Find:
-        def all_of(definition: Definition, project: Project) -> Iterator[Problem]:
-            for step in definition.steps:
-                yield from find(step, project)
-
-        rule(name, sentence, SOURCE, of_project=True)(all_of)
-        return find
-
-    return register
+def own(name: str, sentence: str, on: Callable[..., Any] = each_step) -> Callable[[Find], Find]:
+    """Register a function of a Step, or of what `on` yields, and a Project as a rule that cannot be silenced."""
+    return rule(name, sentence, SOURCE, on, of_project=True)
 
 
 def arguments_of(step: Step) -> dict[str, Any]:
@@ -54,21 +45,21 @@ def not_owned(step: str, path: tuple[str, ...], value: Any, own: str) -> Problem
     return Problem(step, dotted(path), f"{quoted(value)} is not this project's. Use {own}.")
 
 
-@on_steps("own-roles", "Steps use the project's role.")
+@own("own-roles", "Steps use the project's role.")
 def roles(step: Step, project: Project) -> Iterator[Problem]:
     for path, value in members(arguments_of(step), ROLE_MEMBERS):
         if value != project.role:
             yield not_owned(step.name, path, value, project.role)
 
 
-@on_steps("own-keys", "Steps use the project's KMS key, or none if it has none.")
+@own("own-keys", "Steps use the project's KMS key, or none if it has none.")
 def keys(step: Step, project: Project) -> Iterator[Problem]:
     for path, value in members(arguments_of(step), KEY_MEMBERS):
         if value != project.key:
             yield not_owned(step.name, path, value, project.key or "no key")
 
 
-@on_steps("own-images", "Images are AWS's own, in the project's region, or in repositories that the template allows.")
+@own("own-images", "Images are AWS's own, in the project's region, or in repositories that the template allows.")
 def images(step: Step, project: Project) -> Iterator[Problem]:
     for path, value in members(arguments_of(step), IMAGE_MEMBERS):
         found = IMAGE.fullmatch(value) if isinstance(value, str) else None
@@ -88,12 +79,7 @@ def allowed_repository(image: re.Match[str], project: Project) -> bool:
     return any(repository.endswith(arn) for repository in project.repositories)
 
 
-@rule(
-    "own-addresses",
-    "S3 addresses are in the project's bucket, or in those that the template allows.",
-    SOURCE,
-    of_project=True,
-)
+@own("own-addresses", "S3 addresses are in the project's bucket, or in those that the template allows.", whole)
 def addresses(definition: Definition, project: Project) -> Iterator[Problem]:
     """Yield problems with S3 URIs of other buckets, in any string of a parameter or a step."""
     allowed = (project.bucket, *project.buckets)
@@ -137,7 +123,7 @@ def joined(value: Any, defaults: dict[Any, Any]) -> str | None:
     return given["On"].join(map(text, given["Values"]))
 
 
-@on_steps("own-group", "Models are registered into the project's model group.")
+@own("own-group", "Models are registered into the project's model group.")
 def groups(step: Step, project: Project) -> Iterator[Problem]:
     """Yield problems with the model package group, given by name or ARN, that a step registers into."""
     given = (
@@ -153,7 +139,7 @@ def groups(step: Step, project: Project) -> Iterator[Problem]:
         yield Problem(step.name, "Arguments", f"ModelPackageGroupName is missing. Use {project.model_group}.")
 
 
-@on_steps("own-network", "Jobs and models are in the project's VPC, and isolated where it asks for that.")
+@own("own-network", "Jobs and models are in the project's VPC, and isolated where it asks for that.")
 def networks(step: Step, project: Project) -> Iterator[Problem]:
     """Yield problems with jobs and models outside the project's VPC or without the network isolation it asks for."""
     own = {"Subnets": sorted(project.subnets), "SecurityGroupIds": sorted(project.security_groups)}
@@ -188,7 +174,7 @@ def is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-@on_steps("own-tags", "Jobs have the project's tags, which they do not inherit from the pipeline.")
+@own("own-tags", "Jobs have the project's tags, which they do not inherit from the pipeline.")
 def tags(step: Step, project: Project) -> Iterator[Problem]:
     """Yield a problem for each of the project's tags that a job lacks: jobs do not inherit the pipeline's."""
     if step.type not in TAGGED:
@@ -203,7 +189,7 @@ def tags(step: Step, project: Project) -> Iterator[Problem]:
             )
 
 
-@on_steps("own-time-limits", "Jobs have a maximum runtime.")
+@own("own-time-limits", "Jobs have a maximum runtime.")
 def time_limits(step: Step, project: Project) -> Iterator[Problem]:
     """Yield a problem for a job without a maximum runtime."""
     if member := TIME_LIMITS.get(step.type):
@@ -214,7 +200,7 @@ def time_limits(step: Step, project: Project) -> Iterator[Problem]:
             )
 
 
-@on_steps(
+@own(
     "own-rights",
     "Steps call the functions that the template allows, and are of types that the role has permissions for.",
 )

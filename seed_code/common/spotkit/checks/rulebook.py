@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from spotkit.checks.definition import Definition
 from spotkit.checks.problems import Problem, quoted
 
 AWS = "docs.aws.amazon.com/sagemaker/latest/"
@@ -27,23 +28,38 @@ class Rule:
     sentence: str
     source: str
     find: Find
+    on: Callable[[Definition], Iterable[Any]]
     of_project: bool
 
-    def problems(self, *arguments: Any) -> Iterator[Problem]:
-        """Yield what breaks the rule, with the rule's id. `arguments` are the definition and, of_project, the project."""
-        for problem in self.find(*arguments):
-            yield replace(problem, rule=self.id)
+    def problems(self, definition: Definition, *project: Any) -> Iterator[Problem]:
+        """Yield what breaks the rule, with the rule's id; of_project, `project` is the Project."""
+        for arguments in self.on(definition):
+            for problem in self.find(*arguments, *project):
+                yield replace(problem, rule=self.id)
 
 
 RULES: dict[str, Rule] = {}
 
 
-def rule(name: str, sentence: str, source: str, of_project: bool = False) -> Callable[[Find], Find]:
-    """Register a function of a Definition, and of a Project if `of_project`, that yields Problems."""
+def whole(definition: Definition) -> Iterator[tuple[Any, ...]]:
+    """Yield the arguments of a rule on the definition itself."""
+    yield (definition,)
+
+
+def each_step(definition: Definition) -> Iterator[tuple[Any, ...]]:
+    """Yield the arguments of a rule on a step, for each step."""
+    for step in definition.steps:
+        yield (step,)
+
+
+def rule(
+    name: str, sentence: str, source: str, on: Callable[[Definition], Iterable[Any]] = whole, of_project: bool = False
+) -> Callable[[Find], Find]:
+    """Register a function that yields Problems, called with what `on` yields, and with the Project if `of_project`."""
 
     def register(find: Find) -> Find:
         assert name not in RULES, f"two rules are called {name}"
-        RULES[name] = Rule(name, sentence, source, find, of_project)
+        RULES[name] = Rule(name, sentence, source, find, on, of_project)
         return find
 
     return register

@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from spotkit.checks.definition import JOBS, Definition, Path, Step, dotted, entries, is_function, references, split
 from spotkit.checks.problems import Problem, quoted
-from spotkit.checks.rulebook import AWS, rule
+from spotkit.checks.rulebook import AWS, each_step, rule
 
 # Steps that run no job, so that job errors cannot be retried:
 # docs.aws.amazon.com/sagemaker/latest/dg/pipelines-retry-policy.html
@@ -24,31 +24,6 @@ IMAGE = re.compile(
 IMAGE_MEMBERS = ("TrainingImage", "ImageUri", "Image")
 
 
-def on_steps(name: str, sentence: str, source: str) -> Callable[[Callable[[Step], Iterable[Problem]]], Any]:
-    """Register a function of a Step as a rule, and return it."""
-
-    def register(find: Callable[[Step], Iterable[Problem]]) -> Any:
-        rule(name, sentence, source)(lambda definition: (each for step in definition.steps for each in find(step)))
-        return find
-
-    return register
-
-
-def on_training(name: str, sentence: str, source: str) -> Callable[[Any], Any]:
-    """Register a function of (definition, step, path, training request) as a rule, and return it."""
-
-    def register(find: Any) -> Any:
-        def all_of(definition: Definition) -> Iterator[Problem]:
-            for step in definition.steps:
-                for path, job in training_jobs(step):
-                    yield from find(definition, step, path, job)
-
-        rule(name, sentence, source)(all_of)
-        return find
-
-    return register
-
-
 def training_jobs(step: Step) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield (path, request) for each training request of a step: a Tuning step has one or several."""
     if step.type == "Training":
@@ -62,10 +37,18 @@ def training_jobs(step: Step) -> Iterator[tuple[Path, dict[str, Any]]]:
                 yield ("Arguments", "TrainingJobDefinitions", f"[{place}]"), job
 
 
-@on_training(
+def each_training(definition: Definition) -> Iterator[tuple[Any, ...]]:
+    """Yield the arguments of a rule on training requests: definition, step, path and request."""
+    for step in definition.steps:
+        for path, job in training_jobs(step):
+            yield definition, step, path, job
+
+
+@rule(
     "spot",
     "Spot training has time limits that fit each other, a place for checkpoints, and no warm pool.",
     f"{AWS}dg/model-managed-spot-training.html",
+    on=each_training,
 )
 def spot(definition: Definition, step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
     """Yield problems with managed spot training: time limits, checkpoints and warm pools."""
@@ -128,10 +111,11 @@ def shared_checkpoints(definition: Definition) -> Iterator[Problem]:
                 yield Problem(step.name, where, f"step {other} has it too. Put the step's name into it.")
 
 
-@on_training(
+@rule(
     "volume-key",
     "No KMS key is given for the disk of an instance that encrypts it in hardware.",
     f"{AWS}APIReference/API_ResourceConfig.html",
+    on=each_training,
 )
 def encryption(definition: Definition, step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
     """Yield a problem for a KMS key on an instance type whose disk takes none."""
@@ -146,10 +130,11 @@ def encryption(definition: Definition, step: Step, path: Path, job: dict[str, An
             )
 
 
-@on_training(
+@rule(
     "instances",
     "A training job with an image or an algorithm names the type and a positive count of its instances.",
     f"{AWS}APIReference/API_ResourceConfig.html",
+    on=each_training,
 )
 def instances(definition: Definition, step: Step, path: Path, job: dict[str, Any]) -> Iterator[Problem]:
     """Yield a problem for a training job that has an image or algorithm but no instances to run on.
@@ -200,10 +185,11 @@ def known(definition: Definition, value: Any) -> Any:
     return possible(definition, value)[0]
 
 
-@on_steps(
+@rule(
     "alternatives",
     "A request has one of the members of which the API requires one.",
     f"{AWS}APIReference/API_AlgorithmSpecification.html",
+    on=each_step,
 )
 def alternatives(step: Step) -> Iterator[Problem]:
     """Yield requests with none of a set of members of which the API requires one, as TrainingImage or AlgorithmName.
@@ -231,10 +217,11 @@ def alternatives(step: Step) -> Iterator[Problem]:
             yield Problem(step.name, dotted(path), f"it needs one of {', '.join(names)}.")
 
 
-@on_steps(
+@rule(
     "retries",
     "Retry policies name each exception once, and only those that the step can raise.",
     f"{AWS}dg/pipelines-retry-policy.html",
+    on=each_step,
 )
 def retries(step: Step) -> Iterator[Problem]:
     """Yield problems with exceptions that a step cannot raise or that several retry policies name."""
@@ -249,10 +236,11 @@ def retries(step: Step) -> Iterator[Problem]:
             seen.add(name)
 
 
-@on_steps(
+@rule(
     "property-files",
     "A property file is declared once, in an output that the step has.",
     f"{AWS}dg/build-and-manage-propertyfile.html",
+    on=each_step,
 )
 def property_files(step: Step) -> Iterator[Problem]:
     """Yield problems with property files that are declared twice or belong to an output that the step lacks."""
@@ -271,7 +259,12 @@ def property_files(step: Step) -> Iterator[Problem]:
         seen.add(file["PropertyFileName"])
 
 
-@on_steps("images", "Images are in ECR, unless a VPC leads to their registry.", f"{AWS}dg/build-and-manage-steps.html")
+@rule(
+    "images",
+    "Images are in ECR, unless a VPC leads to their registry.",
+    f"{AWS}dg/build-and-manage-steps.html",
+    on=each_step,
+)
 def images(step: Step) -> Iterator[Problem]:
     """Yield image URIs that are not in ECR. A private registry, reached through a VPC, may have any URI."""
     for path, value in members(step.own, IMAGE_MEMBERS):
@@ -297,10 +290,11 @@ def members(value: Any, names: tuple[str, ...], path: Path = ()) -> Iterator[tup
             yield from members(inner, names, (*path, f"[{place}]"))
 
 
-@on_steps(
+@rule(
     "names-and-tags",
     "Tags, inputs, outputs and channels have different names, and no tag begins with aws:.",
     f"{AWS}APIReference/API_Tag.html",
+    on=each_step,
 )
 def names_and_tags(step: Step) -> Iterator[Problem]:
     """Yield problems with duplicate or reserved tags, and with duplicate names of inputs, outputs and channels."""
